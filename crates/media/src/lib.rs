@@ -1,0 +1,9 @@
+//! ONE thread's media plane, sans-IO: which packet goes to whom, and in which shape.
+//!
+//! Owns: peers of one thread, up tracks (what participants send), down tracks (what they get),
+//! fan-out, layer selection and rewriting, key-frame requests, audio levels, crossings to other
+//! threads.
+//! Must not know: rooms' rules, identities, grants, SDP, sockets, other threads' memory.
+#![forbid(unsafe_code)]
+
+pub mod api;

@@ -1,0 +1,10 @@
+//! The LiveKit contract: ids, tokens and grants, signal framing, join parameters, the Twirp table.
+//!
+//! Owns the shapes and texts that clients see. Must not know: media, rooms' insides, sockets.
+#![forbid(unsafe_code)]
+
+pub mod grants;
+pub mod ids;
+
+/// The LiveKit messages (package `livekit`), with proto3 JSON by serde.
+pub use livekit_protocol as proto;
