@@ -7,3 +7,6 @@
 #![forbid(unsafe_code)]
 
 pub mod api;
+mod worker;
+
+pub use worker::{Mesh, Worker, WorkerConfig, mesh};

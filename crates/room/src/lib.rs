@@ -9,6 +9,7 @@
 
 pub mod action;
 pub mod effect;
+pub mod negotiation;
 
 pub use action::{Action, ApiCall, ConnectionId, Join, ReplyId};
 pub use effect::{ApiError, ApiErrorCode, ApiReply, Effect};
