@@ -1,7 +1,10 @@
 //! The wall between the planes: [`Command`] goes in, [`Event`] comes out. Small integer keys only;
 //! names, SIDs, SDP and protobuf never cross.
 
-use peer::{Candidate, ChannelSpec, Codec, IceCredentials, ReceiveSpec, Remote, SendSpec};
+pub use peer::{
+    Candidate, CandidateKind, ChannelSpec, Codec, DtlsRole, IceCredentials, Kind, Payload, ReceiveSpec,
+    Remote, SendSpec,
+};
 use std::net::SocketAddr;
 
 /// Index of a media thread.
@@ -101,7 +104,11 @@ pub struct LayerWish {
 
 impl LayerWish {
     /// Everything.
-    pub const BEST: Self = Self { spatial: 2, temporal: 3, enabled: true };
+    pub const BEST: Self = Self {
+        spatial: 2,
+        temporal: 3,
+        enabled: true,
+    };
 }
 
 /// Control plane → one media thread. All are fire-and-forget and idempotent towards unknown keys
@@ -353,7 +360,6 @@ pub enum EventKind {
         levels: Vec<(TrackKey, f32, bool)>,
     },
 }
-
 
 #[cfg(test)]
 mod tests {

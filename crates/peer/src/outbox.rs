@@ -60,7 +60,13 @@ impl Outbox {
         assert!(len <= Self::DATAGRAM_MAX && self.datagrams.len() < self.datagrams_max);
         let start = u32::try_from(self.used).expect("arena is smaller than 4 GiB");
         let len16 = u16::try_from(len).expect("checked above");
-        self.datagrams.push(Datagram { to, local, start, len: len16, trainable });
+        self.datagrams.push(Datagram {
+            to,
+            local,
+            start,
+            len: len16,
+            trainable,
+        });
         self.used += len;
     }
 

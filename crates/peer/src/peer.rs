@@ -1,6 +1,8 @@
 //! The façade: one peer connection.
 
-use crate::config::{Candidate, ChannelSpec, Codec, IceCredentials, PeerInit, ReceiveSpec, Remote, SendSpec, Shared, Tag};
+use crate::config::{
+    Candidate, ChannelSpec, Codec, IceCredentials, PeerInit, ReceiveSpec, Remote, SendSpec, Shared, Tag,
+};
 use crate::outbox::Outbox;
 use std::net::SocketAddr;
 use std::ops::Range;
@@ -171,7 +173,13 @@ impl Peer {
 
     /// Takes one datagram. RTP is decrypted in place and returned; everything else is consumed.
     /// `local` is the index of the socket on which it arrived.
-    pub fn handle_datagram(&mut self, now: Instant, from: SocketAddr, local: u8, data: &mut [u8]) -> Option<ReceivedRtp> {
+    pub fn handle_datagram(
+        &mut self,
+        now: Instant,
+        from: SocketAddr,
+        local: u8,
+        data: &mut [u8],
+    ) -> Option<ReceivedRtp> {
         todo!()
     }
 
@@ -235,7 +243,13 @@ impl Peer {
     /// Writes, encrypts and queues one packet: the hot path. No allocation.
     /// False when the outbox is full (nothing was written: flush and call again).
     /// A packet for a peer that is not connected is dropped and counted (returns true).
-    pub fn write_rtp(&mut self, now: Instant, index: u32, packet: &RtpWrite<'_>, outbox: &mut Outbox) -> bool {
+    pub fn write_rtp(
+        &mut self,
+        now: Instant,
+        index: u32,
+        packet: &RtpWrite<'_>,
+        outbox: &mut Outbox,
+    ) -> bool {
         todo!()
     }
     /// Sends close notifications; the peer is dropped afterwards.

@@ -106,11 +106,21 @@ pub enum ApiCall {
     CreateRoom,
     DeleteRoom,
     ListParticipants,
-    GetParticipant { identity: String },
-    RemoveParticipant { identity: String },
-    MutePublishedTrack { identity: String, track_sid: String, muted: bool },
+    GetParticipant {
+        identity: String,
+    },
+    RemoveParticipant {
+        identity: String,
+    },
+    MutePublishedTrack {
+        identity: String,
+        track_sid: String,
+        muted: bool,
+    },
     UpdateParticipant(Box<proto::UpdateParticipantRequest>),
     UpdateSubscriptions(Box<proto::UpdateSubscriptionsRequest>),
     SendData(Box<proto::SendDataRequest>),
-    UpdateRoomMetadata { metadata: String },
+    UpdateRoomMetadata {
+        metadata: String,
+    },
 }

@@ -71,10 +71,14 @@ impl<'a> Extensions<'a> {
                 }
                 (first >> 4, usize::from(first & 0x0F) + 1, after)
             } else {
-                let Some((&len, body)) = after.split_first() else { break };
+                let Some((&len, body)) = after.split_first() else {
+                    break;
+                };
                 (first, usize::from(len), body)
             };
-            let Some((value, next)) = body.split_at_checked(len) else { break };
+            let Some((value, next)) = body.split_at_checked(len) else {
+                break;
+            };
             found.take(id, value, ids);
             rest = next;
         }

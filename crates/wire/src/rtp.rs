@@ -70,7 +70,8 @@ impl Header {
     #[must_use]
     pub fn extension_bytes<'a>(&self, data: &'a [u8]) -> &'a [u8] {
         let start = usize::from(self.extension_start);
-        data.get(start..start + usize::from(self.extension_len)).unwrap_or(&[])
+        data.get(start..start + usize::from(self.extension_len))
+            .unwrap_or(&[])
     }
 }
 
@@ -107,7 +108,10 @@ mod tests {
         packet.extend([1, 2, 3, 0, 2]);
         let header = Header::parse(&packet).expect("whole header");
         assert!(header.marker && header.padding);
-        assert_eq!((header.payload_type, header.sequence, header.ssrc), (0x60, 0x1234, 7));
+        assert_eq!(
+            (header.payload_type, header.sequence, header.ssrc),
+            (0x60, 0x1234, 7)
+        );
         assert_eq!(header.extension_bytes(&packet), [0x10, 0x7F, 0, 0]);
         assert_eq!(payload(&header, &packet), Some(20..23));
     }

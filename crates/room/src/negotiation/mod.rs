@@ -4,8 +4,8 @@
 //! Owns: media sections and their mids, payload types, header extension ids, SSRCs that we send.
 //! Must not know: participants, permissions, when to negotiate.
 
-use media::api::{Command, DownKey, LayerWish, PeerKey, TrackKey};
-use peer::{Codec, IceCredentials, Kind};
+use media::api::{Codec, Command, DownKey, IceCredentials, Kind, LayerWish, PeerKey, TrackKey};
+
 use protocol::proto;
 use std::net::SocketAddr;
 
@@ -165,7 +165,12 @@ pub struct Transport {
     config: TransportConfig,
 }
 
-#[allow(unused_variables, clippy::todo, clippy::needless_pass_by_ref_mut, reason = "skeleton")]
+#[allow(
+    unused_variables,
+    clippy::todo,
+    clippy::needless_pass_by_ref_mut,
+    reason = "skeleton"
+)]
 impl Transport {
     /// The transport, and the commands that create its peer and open the server's data channels
     /// (`AddPeer`, `OpenChannel`…).
@@ -185,7 +190,11 @@ impl Transport {
     ///
     /// # Errors
     /// When the SDP cannot be used; nothing was changed then.
-    pub fn handle_offer(&mut self, offer: &proto::SessionDescription, announced: &[AnnouncedTrack]) -> Result<OfferOutcome, NegotiationError> {
+    pub fn handle_offer(
+        &mut self,
+        offer: &proto::SessionDescription,
+        announced: &[AnnouncedTrack],
+    ) -> Result<OfferOutcome, NegotiationError> {
         todo!()
     }
 
@@ -231,7 +240,10 @@ impl Transport {
     ///
     /// # Errors
     /// When the SDP cannot be used.
-    pub fn handle_answer(&mut self, answer: &proto::SessionDescription) -> Result<AnswerOutcome, NegotiationError> {
+    pub fn handle_answer(
+        &mut self,
+        answer: &proto::SessionDescription,
+    ) -> Result<AnswerOutcome, NegotiationError> {
         todo!()
     }
 
