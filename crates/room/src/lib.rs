@@ -8,8 +8,12 @@
 #![forbid(unsafe_code)]
 
 pub mod action;
+pub mod config;
 pub mod effect;
 pub mod negotiation;
+mod room;
 
 pub use action::{Action, ApiCall, ConnectionId, Join, ReplyId};
+pub use config::{Limits, Now, RoomConfig};
 pub use effect::{ApiError, ApiErrorCode, ApiReply, Effect};
+pub use room::Room;
