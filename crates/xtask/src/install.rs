@@ -1,0 +1,115 @@
+//! Installing what the commands need: Debian packages, npm and Python packages.
+//!
+//! Each step first looks whether the thing is there, so a second run costs nothing.
+
+use crate::run::{has, heading, run, run_in};
+use anyhow::{Result, bail};
+use std::fs;
+use std::path::Path;
+
+/// (program that proves the package is there, Debian package).
+const SYSTEM: &[(&str, &str)] = &[
+    ("chromium", "chromium"),
+    ("ip", "iproute2"),
+    ("node", "nodejs"),
+    ("npm", "npm"),
+];
+
+/// What `cargo xtask dev` needs besides Rust and a C compiler.
+pub(crate) fn for_web() -> Result<()> {
+    system(&["node", "npm"])?;
+    npm("web")
+}
+
+/// What the stock-client tests need.
+pub(crate) fn for_interop() -> Result<()> {
+    system(&["chromium", "node", "npm"])?;
+    npm("interop")?;
+    python("interop/.venv", "interop/requirements.txt")
+}
+
+/// Everything.
+pub(crate) fn everything() -> Result<()> {
+    for_web()?;
+    for_interop()
+}
+
+fn system(programs: &[&str]) -> Result<()> {
+    let missing: Vec<&str> = SYSTEM
+        .iter()
+        .filter(|(program, _)| programs.contains(program) && !has(program))
+        .map(|(_, package)| *package)
+        .collect();
+    if missing.is_empty() {
+        return Ok(());
+    }
+    heading(&format!("installing {}", missing.join(", ")));
+    if !has("apt-get") {
+        bail!(
+            "please install {} with your system's package manager, then run this again",
+            missing.join(", ")
+        );
+    }
+    let sudo = if run("sh", &["-c", "test \"$(id -u)\" = 0"]).is_ok() {
+        ""
+    } else {
+        "sudo "
+    };
+    run("sh", &["-c", &format!("{sudo}apt-get update -q")])?;
+    let packages = missing.join(" ");
+    run(
+        "sh",
+        &[
+            "-c",
+            &format!(
+                "DEBIAN_FRONTEND=noninteractive {sudo}apt-get install -y -q --no-install-recommends {packages}"
+            ),
+        ],
+    )
+}
+
+/// `npm ci` in a folder, unless the lock file is the one that was installed last.
+fn npm(folder: &str) -> Result<()> {
+    let lock = format!("{folder}/package-lock.json");
+    if !Path::new(&lock).exists() {
+        bail!("{lock} is missing");
+    }
+    installed_once(&lock, &format!("{folder}/node_modules/.installed"), || {
+        heading(&format!("npm packages of {folder}/"));
+        run_in(
+            folder,
+            "npm",
+            &["ci", "--no-audit", "--no-fund", "--loglevel=error"],
+        )
+    })
+}
+
+/// A virtual environment with the packages of a requirements file.
+fn python(venv: &str, requirements: &str) -> Result<()> {
+    installed_once(requirements, &format!("{venv}/.installed"), || {
+        heading("Python packages for the interop tests");
+        if !Path::new(venv).join("bin/python").exists() && run("python3", &["-m", "venv", venv]).is_err() {
+            run(
+                "sh",
+                &["-c", "apt-get install -y -q --no-install-recommends python3-venv"],
+            )?;
+            run("python3", &["-m", "venv", venv])?;
+        }
+        let pip = format!("{venv}/bin/pip");
+        run(
+            &pip,
+            &["install", "-q", "--disable-pip-version-check", "-r", requirements],
+        )
+    })
+}
+
+/// Runs `install` unless `stamp` holds the present text of `source`.
+fn installed_once(source: &str, stamp: &str, install: impl FnOnce() -> Result<()>) -> Result<()> {
+    let wanted = fs::read_to_string(source)?;
+    if fs::read_to_string(stamp).is_ok_and(|found| found == wanted) {
+        return Ok(());
+    }
+    install()?;
+    fs::write(stamp, wanted)?;
+    Ok(())
+}

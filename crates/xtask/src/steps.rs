@@ -1,0 +1,82 @@
+//! The steps that the commands are made of.
+
+use crate::run::{heading, run, run_in};
+use crate::{install, tidy};
+use anyhow::Result;
+use std::path::Path;
+
+/// The quick loop, under two minutes when warm.
+pub(crate) fn check() -> Result<()> {
+    heading("format");
+    run("cargo", &["fmt", "--all", "--check"])?;
+    heading("house rules");
+    tidy::tidy(Path::new("."))?;
+    heading("clippy");
+    run(
+        "cargo",
+        &[
+            "clippy",
+            "--quiet",
+            "--workspace",
+            "--all-targets",
+            "--",
+            "-D",
+            "warnings",
+        ],
+    )?;
+    heading("unit tests");
+    run("cargo", &["test", "--quiet", "--workspace", "--lib", "--bins"])
+}
+
+/// Everything that CI runs.
+pub(crate) fn test() -> Result<()> {
+    install::everything()?;
+    web()?;
+    check()?;
+    heading("pair, simulation and server tests");
+    run("cargo", &["test", "--quiet", "--workspace"])?;
+    fuzz(&["--seconds".into(), "20".into()])?;
+    interop(&[])
+}
+
+/// Builds the pages that the binary embeds.
+pub(crate) fn web() -> Result<()> {
+    install::for_web()?;
+    heading("pages");
+    run_in("web", "npm", &["run", "--silent", "build"])
+}
+
+/// Benchmarks run optimised, never in tests.
+pub(crate) fn bench(rest: &[String]) -> Result<()> {
+    let mut args = vec!["run", "--quiet", "--profile", "fast", "--package", "bench", "--"];
+    if rest.is_empty() {
+        args.push("fanout");
+    }
+    args.extend(rest.iter().map(String::as_str));
+    run("cargo", &args)
+}
+
+/// Stock clients against our server.
+pub(crate) fn interop(rest: &[String]) -> Result<()> {
+    install::for_interop()?;
+    web()?;
+    heading("building the server");
+    run(
+        "cargo",
+        &["build", "--quiet", "--profile", "fast", "--package", "server"],
+    )?;
+    heading("stock clients");
+    let mut args = vec!["run", "--silent", "test"];
+    if let Some(word) = rest.first() {
+        args.extend(["--", "--test-name-pattern", word.as_str()]);
+    }
+    run_in("interop", "npm", &args)
+}
+
+/// The fuzz targets on a stable toolchain: corpus and seeded mutations.
+pub(crate) fn fuzz(rest: &[String]) -> Result<()> {
+    heading("fuzz targets");
+    let mut args = vec!["run", "--quiet", "--profile", "fast", "--package", "fuzz", "--"];
+    args.extend(rest.iter().map(String::as_str));
+    run("cargo", &args)
+}
