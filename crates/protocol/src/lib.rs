@@ -3,8 +3,10 @@
 //! Owns the shapes and texts that clients see. Must not know: media, rooms' insides, sockets.
 #![forbid(unsafe_code)]
 
+mod claims;
 pub mod grants;
 pub mod ids;
+pub mod token;
 
 /// The LiveKit messages (package `livekit`), with proto3 JSON by serde.
 pub use livekit_protocol as proto;
