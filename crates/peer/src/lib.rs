@@ -11,6 +11,7 @@
 pub mod config;
 pub mod outbox;
 mod peer;
+mod streams;
 
 pub use config::*;
 pub use outbox::{Datagram, Outbox};
