@@ -1,0 +1,6 @@
+//! The server's parts, as a library so that the binary, tests and benches share them.
+//!
+//! Owns: sockets, threads, tasks, clocks and randomness. It decides almost nothing; cores do.
+
+pub mod media_pool;
+pub mod shell;

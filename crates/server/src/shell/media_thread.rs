@@ -1,0 +1,1 @@
+//! One media thread: the event loop around one `media::Worker`.

@@ -1,0 +1,3 @@
+//! Event loops around the cores: the only code that waits.
+
+pub mod media_thread;
