@@ -5,6 +5,8 @@
 //! Must not know: state, time, or what a packet means to anybody.
 //! Every function takes untrusted bytes: no panic, no unbounded memory.
 
+mod bytes;
 pub mod ext;
+pub mod rtcp;
 pub mod rtp;
 pub mod seq;
