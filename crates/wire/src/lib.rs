@@ -9,4 +9,5 @@ mod bytes;
 pub mod ext;
 pub mod rtcp;
 pub mod rtp;
+pub mod sdp;
 pub mod seq;
