@@ -7,6 +7,7 @@
 #![forbid(unsafe_code)]
 
 pub mod api;
+pub mod stats;
 mod worker;
 
 pub use worker::{Mesh, Worker, WorkerConfig, mesh};

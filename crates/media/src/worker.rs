@@ -1,7 +1,8 @@
 //! The only orchestrator of a media thread: it calls down into peers, up tracks, fan-out and down
 //! tracks; nothing calls back.
 
-use crate::api::{Command, Event, ThreadId};
+use crate::api::{Command, Event, LocalSocket, ThreadId};
+use crate::stats::Stats;
 use peer::Outbox;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -14,6 +15,8 @@ pub struct WorkerConfig {
     pub thread: ThreadId,
     /// Most peers.
     pub peers_max: usize,
+    /// Our sockets, as advertised in candidates; their position is the `local` index.
+    pub sockets: Vec<LocalSocket>,
 }
 
 /// One media thread's state machine.
@@ -67,6 +70,11 @@ impl Worker {
         todo!()
     }
     pub fn poll_event(&mut self) -> Option<Event> {
+        todo!()
+    }
+    /// What was counted since the start.
+    #[must_use]
+    pub fn stats(&self) -> Stats {
         todo!()
     }
     #[must_use]

@@ -1,0 +1,69 @@
+//! Plain counters of one media thread, snapshotted by its shell.
+//!
+//! Owns: nothing but numbers. Must not know: how they are exported.
+
+/// What a worker counted since it started.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Stats {
+    /// Datagrams given to the worker by its shell.
+    pub datagrams_in: u64,
+    /// Datagrams from an unknown source that were no STUN request of ours.
+    pub datagrams_unknown: u64,
+    /// Datagrams handed over to the thread that owns their peer.
+    pub datagrams_handed_over: u64,
+    /// RTP packets decrypted (each counts once, however many subscribers it has).
+    pub packets_in: u64,
+    /// RTP packets decrypted that were retransmissions.
+    pub packets_in_retransmitted: u64,
+    /// RTP packets written for subscribers, without retransmissions: one copy each (I5).
+    pub packets_out: u64,
+    /// RTP packets written again because a subscriber missed them.
+    pub packets_resent: u64,
+    /// Packets that subscribers asked for and that could not be rebuilt any more.
+    pub resend_missed: u64,
+    /// Packets and datagrams received from other threads.
+    pub crossings_in: u64,
+    /// Packets sent to each other thread, by its number: one per packet and thread (I5).
+    pub crossings_out: Vec<u64>,
+    /// Key-frame requests sent to publishers of this thread.
+    pub key_frame_requests: u64,
+    /// What was dropped, by reason.
+    pub drops: Drops,
+    /// Peers at this moment.
+    pub peers: u64,
+    /// Up tracks at this moment, replicas of other threads' tracks included.
+    pub up_tracks: u64,
+    /// Down tracks at this moment.
+    pub down_tracks: u64,
+}
+
+/// Drops by reason. Every limit of the media plane has its counter here.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Drops {
+    /// Packets of a section that nobody published.
+    pub unknown_track: u64,
+    /// Packets that had been received before.
+    pub duplicate: u64,
+    /// Packets too old for the packet ring.
+    pub too_old: u64,
+    /// Packets for which the packet ring had no room within one turn.
+    pub ring_full: u64,
+    /// Crossings that found the other thread's ring full, by thread.
+    pub crossing_full: Vec<u64>,
+    /// Control items to other threads that found ring and backlog full.
+    pub control_full: u64,
+    /// Lossy messages that found the event queue full.
+    pub events_full: u64,
+    /// Data messages that could not be queued for a peer.
+    pub messages: u64,
+    /// Peers refused because `peers_max` was reached.
+    pub peers: u64,
+    /// Up or down tracks refused because their limit was reached.
+    pub tracks: u64,
+    /// Commands that named something unknown here, or of another thread.
+    pub commands: u64,
+    /// Source addresses forgotten to make room for newer ones.
+    pub addresses: u64,
+    /// Retransmissions refused because too many waited.
+    pub resend_full: u64,
+}
