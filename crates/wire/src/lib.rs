@@ -6,6 +6,7 @@
 //! Every function takes untrusted bytes: no panic, no unbounded memory.
 
 mod bytes;
+pub mod codec;
 pub mod ext;
 pub mod rtcp;
 pub mod rtp;
