@@ -99,13 +99,7 @@ impl<'a> Reader<'a> {
     fn texts(&self, name: &str) -> Result<Vec<String>, String> {
         match self.fields.get(name) {
             None | Some(Value::Null) => Ok(Vec::new()),
-            Some(Value::Array(items)) => items
-                .iter()
-                .map(|item| match item {
-                    Value::String(text) => Ok(text.clone()),
-                    other => Err(self.mismatch(name, other, "string")),
-                })
-                .collect(),
+            Some(Value::Array(items)) => items.iter().map(|item| self.element(name, item)).collect(),
             Some(other) => Err(self.mismatch(name, other, "[]string")),
         }
     }
@@ -115,25 +109,28 @@ impl<'a> Reader<'a> {
             None | Some(Value::Null) => Ok(BTreeMap::new()),
             Some(Value::Object(items)) => items
                 .iter()
-                .map(|(key, item)| match item {
-                    Value::String(text) => Ok((key.clone(), text.clone())),
-                    other => Err(self.mismatch(name, other, "string")),
-                })
+                .map(|(key, item)| Ok((key.clone(), self.element(name, item)?)))
                 .collect(),
             Some(other) => Err(self.mismatch(name, other, "map[string]string")),
         }
     }
 
-    fn object(&self, name: &'a str, owner: &'a str) -> Result<Option<Reader<'a>>, String> {
+    fn object(&self, name: &'a str, owner: &'a str) -> Result<Option<Self>, String> {
         match self.fields.get(name) {
             None | Some(Value::Null) => Ok(None),
-            Some(Value::Object(fields)) => Ok(Some(Reader {
+            Some(Value::Object(fields)) => Ok(Some(Self {
                 fields,
                 owner,
                 path: name,
             })),
             Some(other) => Err(self.mismatch(name, other, &format!("auth.{owner}"))),
         }
+    }
+
+    fn element(&self, name: &str, item: &Value) -> Result<String, String> {
+        item.as_str()
+            .map(str::to_owned)
+            .ok_or_else(|| self.mismatch(name, item, "string"))
     }
 
     fn mismatch(&self, name: &str, value: &Value, wanted: &str) -> String {

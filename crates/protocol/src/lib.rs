@@ -4,9 +4,15 @@
 #![forbid(unsafe_code)]
 
 mod claims;
+pub mod client;
 pub mod grants;
 pub mod ids;
+pub mod join;
+pub mod query;
+pub mod signal;
 pub mod token;
+pub mod twirp;
+pub mod twirp_json;
 
 /// The LiveKit messages (package `livekit`), with proto3 JSON by serde.
 pub use livekit_protocol as proto;
