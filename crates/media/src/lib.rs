@@ -7,7 +7,12 @@
 #![forbid(unsafe_code)]
 
 pub mod api;
+mod down;
+mod frame;
 pub mod stats;
+#[cfg(test)]
+mod testing;
+mod up;
 mod worker;
 
 pub use worker::{Mesh, Worker, WorkerConfig, mesh};

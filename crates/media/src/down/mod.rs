@@ -1,0 +1,5 @@
+//! Down tracks: what subscribers get.
+
+pub(crate) mod history;
+pub(crate) mod munge;
+pub(crate) mod select;

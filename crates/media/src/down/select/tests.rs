@@ -1,0 +1,182 @@
+//! Selection of streams, spatial and temporal layers.
+
+use super::*;
+
+const DELTA: Frame = Frame {
+    start: true,
+    end: true,
+    key: false,
+    spatial: 0,
+    temporal: 0,
+    sync: false,
+    independent: false,
+    vp8: None,
+    dependency: None,
+};
+const KEY: Frame = Frame {
+    key: true,
+    independent: true,
+    ..DELTA
+};
+
+fn wish(spatial: u8, temporal: u8) -> LayerWish {
+    LayerWish {
+        spatial,
+        temporal,
+        enabled: true,
+    }
+}
+
+fn decide(select: &mut Select, stream: u8, frame: Frame) -> Verdict {
+    select.decide(stream, 0b111, &frame, &DecodeTargets::NONE)
+}
+
+#[test]
+fn nothing_flows_before_a_key_frame() {
+    let mut select = Select::new(wish(2, 3));
+    assert_eq!(decide(&mut select, 2, DELTA), Verdict::Drop);
+    assert_eq!(select.waits_for(0b111, 0, &DecodeTargets::NONE), Some(2));
+    assert_eq!(decide(&mut select, 2, KEY), Verdict::Switch);
+    assert_eq!(decide(&mut select, 2, DELTA), Verdict::Forward);
+    assert_eq!(select.waits_for(0b111, 0, &DecodeTargets::NONE), None);
+}
+
+#[test]
+fn a_lower_stream_fills_in_until_the_wanted_one_has_a_key_frame() {
+    let mut select = Select::new(wish(2, 3));
+    assert_eq!(decide(&mut select, 0, KEY), Verdict::Switch);
+    assert_eq!(select.waits_for(0b111, 0, &DecodeTargets::NONE), Some(2));
+    assert_eq!(decide(&mut select, 2, DELTA), Verdict::Drop);
+    assert_eq!(decide(&mut select, 0, DELTA), Verdict::Forward);
+    assert_eq!(decide(&mut select, 1, KEY), Verdict::Drop, "not the wanted one");
+    assert_eq!(decide(&mut select, 2, KEY), Verdict::Switch);
+    assert_eq!(decide(&mut select, 0, DELTA), Verdict::Drop);
+}
+
+#[test]
+fn the_old_stream_flows_until_the_lower_one_has_a_key_frame() {
+    let mut select = Select::new(wish(2, 3));
+    decide(&mut select, 2, KEY);
+    select.set_wish(wish(0, 3));
+    assert_eq!(decide(&mut select, 2, DELTA), Verdict::Forward);
+    assert_eq!(decide(&mut select, 2, KEY), Verdict::Forward);
+    assert_eq!(decide(&mut select, 0, KEY), Verdict::Switch);
+    assert_eq!(decide(&mut select, 2, KEY), Verdict::Drop);
+}
+
+#[test]
+fn missing_streams_fall_back_to_lower_then_higher() {
+    let select = Select::new(wish(1, 3));
+    assert_eq!(select.wanted_stream(0b111), Some(1));
+    assert_eq!(select.wanted_stream(0b101), Some(0));
+    assert_eq!(select.wanted_stream(0b100), Some(2));
+    assert_eq!(select.wanted_stream(0), None);
+}
+
+#[test]
+fn disabled_forwards_nothing_and_resumes_at_a_key_frame() {
+    let mut select = Select::new(wish(0, 3));
+    decide(&mut select, 0, KEY);
+    select.set_wish(LayerWish {
+        enabled: false,
+        ..wish(0, 3)
+    });
+    assert_eq!(decide(&mut select, 0, KEY), Verdict::Drop);
+    assert_eq!(select.waits_for(0b1, 0, &DecodeTargets::NONE), None);
+    select.set_wish(wish(0, 3));
+    assert_eq!(decide(&mut select, 0, DELTA), Verdict::Drop);
+    assert_eq!(decide(&mut select, 0, KEY), Verdict::Switch);
+}
+
+#[test]
+fn temporal_layers_go_down_at_once_and_up_at_a_layer_sync() {
+    let t = |temporal, sync| Frame {
+        temporal,
+        sync,
+        ..DELTA
+    };
+    let mut select = Select::new(wish(0, 2));
+    decide(&mut select, 0, KEY);
+    assert_eq!(decide(&mut select, 0, t(2, false)), Verdict::Forward);
+    select.set_wish(wish(0, 0));
+    assert_eq!(decide(&mut select, 0, t(1, false)), Verdict::Drop);
+    assert_eq!(decide(&mut select, 0, t(0, false)), Verdict::Forward);
+    select.set_wish(wish(0, 2));
+    assert_eq!(decide(&mut select, 0, t(1, false)), Verdict::Drop, "no sync yet");
+    assert_eq!(decide(&mut select, 0, t(1, true)), Verdict::Forward);
+    assert_eq!(decide(&mut select, 0, t(2, false)), Verdict::Drop);
+    assert_eq!(decide(&mut select, 0, t(2, true)), Verdict::Forward);
+}
+
+#[test]
+fn the_rest_of_a_dropped_frame_is_dropped_although_it_has_the_sync_bit() {
+    let mut select = Select::new(wish(0, 0));
+    decide(&mut select, 0, KEY);
+    let first = Frame {
+        temporal: 1,
+        sync: true,
+        end: false,
+        ..DELTA
+    };
+    assert_eq!(decide(&mut select, 0, first), Verdict::Drop);
+    select.set_wish(wish(0, 2));
+    let rest = Frame {
+        start: false,
+        end: true,
+        ..first
+    };
+    assert_eq!(decide(&mut select, 0, rest), Verdict::Drop);
+}
+
+#[test]
+fn spatial_layers_of_a_scalable_stream_go_up_at_an_independent_frame() {
+    let s = |spatial, independent| Frame {
+        spatial,
+        independent,
+        ..DELTA
+    };
+    let mut select = Select::new(wish(0, 3));
+    decide(&mut select, 0, KEY);
+    assert_eq!(decide(&mut select, 0, s(1, true)), Verdict::Drop);
+    select.set_wish(wish(2, 3));
+    assert_eq!(select.waits_for(0b1, 2, &DecodeTargets::NONE), Some(0));
+    assert_eq!(decide(&mut select, 0, s(1, false)), Verdict::Drop);
+    assert_eq!(decide(&mut select, 0, KEY), Verdict::Forward);
+    assert_eq!(decide(&mut select, 0, s(2, true)), Verdict::Forward);
+    select.set_wish(wish(1, 3));
+    assert_eq!(decide(&mut select, 0, s(2, false)), Verdict::Forward, "the picture stays whole");
+    assert_eq!(decide(&mut select, 0, s(0, false)), Verdict::Forward);
+    assert_eq!(decide(&mut select, 0, s(2, false)), Verdict::Drop);
+}
+
+#[test]
+fn decode_targets_choose_by_wish_and_switch_where_the_stream_allows() {
+    // L2T1: target 0 is the lower layer, target 1 both.
+    let mut targets = DecodeTargets::NONE;
+    targets.count = 2;
+    targets.layers[1] = (1, 0);
+    let f = |spatial, present, switch| Frame {
+        spatial,
+        dependency: Some(Dependency {
+            number: 0,
+            present,
+            switch,
+        }),
+        ..DELTA
+    };
+    let mut select = Select::new(wish(0, 0));
+    let key = Frame {
+        key: true,
+        ..f(0, 0b11, 0b11)
+    };
+    assert_eq!(select.decide(0, 1, &key, &targets), Verdict::Switch);
+    assert_eq!(select.target(), Some(0));
+    assert_eq!(select.decide(0, 1, &f(1, 0b10, 0), &targets), Verdict::Drop);
+    select.set_wish(wish(2, 3));
+    assert_eq!(select.decide(0, 1, &f(1, 0b10, 0), &targets), Verdict::Drop);
+    assert_eq!(select.decide(0, 1, &f(0, 0b11, 0b01), &targets), Verdict::Forward);
+    assert_eq!(select.decide(0, 1, &f(1, 0b10, 0b10), &targets), Verdict::Forward);
+    select.set_wish(wish(0, 3));
+    assert_eq!(select.decide(0, 1, &f(0, 0b11, 0), &targets), Verdict::Forward);
+    assert_eq!(select.decide(0, 1, &f(1, 0b10, 0), &targets), Verdict::Drop);
+}

@@ -1,0 +1,157 @@
+//! Speaker level of one microphone track (media.md §10, RFC 6464).
+//!
+//! Owns: one observation window and the smoothed level. Must not know: who speaks, or where the
+//! level is told.
+
+use std::time::{Duration, Instant};
+
+/// Length of the observation window in milliseconds, and the interval of the events.
+pub(crate) const WINDOW_MS: u32 = 400;
+/// A packet counts as active at this level or louder, in −dBov. Lower is deafer.
+pub(crate) const ACTIVE_LEVEL_DBOV: u8 = 35;
+/// A window counts when this much of it was active, in milliseconds (40 %): shorter noises are
+/// passed over.
+const ACTIVE_MS_MIN: u32 = WINDOW_MS * 40 / 100;
+/// Windows over which the level is smoothed: 2 / (N + 1) of every new value is taken.
+const SMOOTH_FACTOR: f32 = 2.0 / (2.0 + 1.0);
+/// Without packets for this long the level is zero: two windows.
+const STALE: Duration = Duration::from_millis(WINDOW_MS as u64 * 2);
+
+/// The level of one track.
+#[derive(Debug, Default)]
+pub(crate) struct AudioLevel {
+    /// RTP timestamp of the latest packet, to learn how long the next one lasts.
+    timestamp: Option<u32>,
+    observed_at: Option<Instant>,
+    observed_ms: u32,
+    active_ms: u32,
+    /// The loudest level of the window in −dBov, so the smallest number.
+    loudest: u8,
+    smoothed: f32,
+}
+
+impl AudioLevel {
+    /// Takes one packet. Its duration is the distance to the packet before; late packets do not count.
+    pub(crate) fn observe(&mut self, now: Instant, timestamp: u32, clock_rate: u32, level_dbov: u8) {
+        let Some(last) = self.timestamp.replace(timestamp) else {
+            self.observed_at = Some(now);
+            self.loudest = u8::MAX;
+            return;
+        };
+        let ticks = timestamp.wrapping_sub(last);
+        if ticks == 0 || ticks >= 0x8000_0000 {
+            self.timestamp = Some(last);
+            return;
+        }
+        let duration_ms = (u64::from(ticks) * 1000 / u64::from(clock_rate)).min(u64::from(WINDOW_MS)) as u32;
+        self.observed_at = Some(now);
+        self.observed_ms += duration_ms;
+        if level_dbov <= ACTIVE_LEVEL_DBOV {
+            self.active_ms += duration_ms;
+            self.loudest = self.loudest.min(level_dbov);
+        }
+        if self.observed_ms >= WINDOW_MS {
+            self.close_window();
+        }
+    }
+
+    fn close_window(&mut self) {
+        if self.active_ms >= ACTIVE_MS_MIN {
+            let weight_db = 20.0 * (self.active_ms as f32 / WINDOW_MS as f32).log10();
+            let level = linear(f32::from(self.loudest) - weight_db);
+            self.smoothed += (level - self.smoothed) * SMOOTH_FACTOR;
+        } else {
+            self.smoothed = 0.0;
+        }
+        self.observed_ms = 0;
+        self.active_ms = 0;
+        self.loudest = u8::MAX;
+    }
+
+    /// The smoothed level, 0.0..=1.0, and whether it counts as speaking.
+    pub(crate) fn level(&mut self, now: Instant) -> (f32, bool) {
+        if self
+            .observed_at
+            .is_some_and(|at| now.saturating_duration_since(at) > STALE)
+        {
+            self.observed_ms = 0;
+            self.active_ms = 0;
+            self.loudest = u8::MAX;
+            self.smoothed = 0.0;
+        }
+        let level = self.smoothed.min(1.0);
+        (level, level >= linear(f32::from(ACTIVE_LEVEL_DBOV)))
+    }
+}
+
+/// −dBov to a linear factor.
+fn linear(dbov: f32) -> f32 {
+    10f32.powf(-dbov / 20.0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Feeds `packets` of 20 ms each at one level.
+    fn feed(level: &mut AudioLevel, at: &mut (Instant, u32), packets: u32, dbov: u8) {
+        for _ in 0..packets {
+            level.observe(at.0, at.1, 48_000, dbov);
+            at.0 += Duration::from_millis(20);
+            at.1 = at.1.wrapping_add(960);
+        }
+    }
+
+    fn start() -> (AudioLevel, (Instant, u32)) {
+        let mut at = (crate::testing::epoch(), u32::MAX - 2000);
+        let mut level = AudioLevel::default();
+        feed(&mut level, &mut at, 1, 127);
+        (level, at)
+    }
+
+    #[test]
+    fn a_loud_window_makes_a_speaker() {
+        let (mut level, mut at) = start();
+        feed(&mut level, &mut at, 20, 20);
+        let (value, active) = level.level(at.0);
+        // 20 dB below full scale is 0.1; the first window counts two thirds.
+        assert!((value - 0.1 * 2.0 / 3.0).abs() < 1e-4, "{value}");
+        assert!(active);
+    }
+
+    #[test]
+    fn less_than_two_fifths_of_a_window_is_silence() {
+        let (mut level, mut at) = start();
+        feed(&mut level, &mut at, 7, 10);
+        feed(&mut level, &mut at, 13, 60);
+        assert_eq!(level.level(at.0), (0.0, false));
+    }
+
+    #[test]
+    fn a_partly_active_window_counts_by_its_share() {
+        let (mut level, mut at) = start();
+        feed(&mut level, &mut at, 10, 20);
+        feed(&mut level, &mut at, 10, 127);
+        let (value, active) = level.level(at.0);
+        // Half of the window: 6 dB less.
+        assert!((value - 0.05 * 2.0 / 3.0).abs() < 1e-4, "{value}");
+        assert!(active);
+    }
+
+    #[test]
+    fn a_track_without_packets_falls_to_zero() {
+        let (mut level, mut at) = start();
+        feed(&mut level, &mut at, 40, 5);
+        assert!(level.level(at.0).1);
+        assert_eq!(level.level(at.0 + Duration::from_millis(801)), (0.0, false));
+    }
+
+    #[test]
+    fn late_packets_do_not_count() {
+        let (mut level, at) = start();
+        for _ in 0..100 {
+            level.observe(at.0, at.1.wrapping_sub(9600), 48_000, 1);
+        }
+        assert_eq!(level.level(at.0), (0.0, false));
+    }
+}

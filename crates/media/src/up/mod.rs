@@ -1,0 +1,5 @@
+//! Up tracks: what participants send.
+
+pub(crate) mod keyframe;
+pub(crate) mod level;
+pub(crate) mod ring;
