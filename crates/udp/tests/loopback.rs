@@ -1,5 +1,5 @@
 //! Batches through the kernel, on the loopback interface.
-#![allow(missing_docs, reason = "a test")]
+#![allow(missing_docs, clippy::unwrap_used, reason = "a test")]
 
 use std::net::SocketAddr;
 use udp::{EventFd, Options, Outgoing, PollSet, RecvBatch, Sender, Socket};
