@@ -2,10 +2,23 @@
 //!
 //! Must not know: rooms' rules, SDP. Keys and addresses only.
 
+mod sockets;
+
+use crate::shell::media_thread::{self, Parts, Shared};
+use anyhow::Context;
 use media::api::{Command, Event, ThreadId, ThreadInfo};
+use media::{Worker, WorkerConfig};
 use std::net::IpAddr;
 use std::ops::RangeInclusive;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::mpsc::{SyncSender, sync_channel};
+use std::sync::{Arc, PoisonError};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant, SystemTime};
 use tokio::sync::mpsc;
+
+/// Most media threads: a `ThreadId` in a user name fragment has two digits of base 16.
+const THREADS_MAX: usize = 255;
 
 /// How media threads get their UDP ports.
 #[derive(Clone, Debug)]
@@ -76,75 +89,132 @@ pub fn default_threads() -> usize {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct SendError;
 
-/// What one media thread counted since it started.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+/// What one media thread counted since it started. The thread publishes this about ten times per
+/// second while it has something to do.
+#[derive(Clone, Debug, Default)]
 pub struct ThreadStats {
     /// Peers placed here and not closed.
     pub peers: u64,
+    /// CPU time of the thread.
+    pub cpu: Duration,
     /// Turns of the event loop.
     pub turns: u64,
-    /// CPU time of the thread in nanoseconds.
-    pub cpu_ns: u64,
-    /// Datagrams received.
-    pub datagrams_in: u64,
-    /// Bytes received.
-    pub bytes_in: u64,
-    /// Datagrams sent.
-    pub datagrams_out: u64,
-    /// Bytes sent.
-    pub bytes_out: u64,
-    /// Messages handed to the kernel (a train of datagrams counts once).
-    pub messages_out: u64,
-    /// Datagrams dropped because the kernel refused them or its buffer was full.
-    pub datagrams_dropped: u64,
     /// Commands executed.
     pub commands: u64,
     /// Commands refused because the queue was full.
     pub commands_refused: u64,
-    /// Turns in which an event had to wait because the event queue was full.
+    /// Turns that ended with the event queue full.
     pub events_delayed: u64,
     /// Panics caught.
     pub panics: u64,
+    /// Receive calls that failed.
+    pub recv_errors: u64,
+    /// Datagrams received.
+    pub recv: udp::RecvStats,
+    /// Datagrams sent.
+    pub send: udp::SendStats,
+    /// What the worker counted.
+    pub media: media::stats::Stats,
 }
 
 /// The running media threads.
 #[derive(Debug)]
 pub struct MediaPool {
-    threads: Vec<ThreadInfo>,
+    infos: Vec<ThreadInfo>,
+    shared: Arc<[Arc<Shared>]>,
+    commands: Vec<SyncSender<Command>>,
+    handles: Vec<JoinHandle<()>>,
+    fingerprint: [u8; 32],
+    peers_per_thread: u64,
+    spread: bool,
+    /// Next thread when spreading.
+    next: AtomicUsize,
 }
 
-#[allow(
-    unused_variables,
-    clippy::todo,
-    clippy::needless_pass_by_value,
-    reason = "skeleton"
-)]
 impl MediaPool {
     /// Binds the sockets and starts the threads. Events of all threads go to `events`.
     ///
     /// # Errors
     /// When an address or port cannot be bound, or a thread cannot be started.
     pub fn start(config: MediaPoolConfig, events: mpsc::Sender<Event>) -> anyhow::Result<Self> {
-        todo!()
+        anyhow::ensure!(
+            (1..=THREADS_MAX).contains(&config.threads),
+            "media threads must be 1 to {THREADS_MAX}, not {}",
+            config.threads
+        );
+        let (peer_shared, fingerprint) = make_identity()?;
+        let peer_shared = Arc::new(peer_shared);
+        let sockets = sockets::bind_all(&config)?;
+        let shared = (0..config.threads)
+            .map(|_| Shared::new().map(Arc::new))
+            .collect::<Result<Arc<[_]>, _>>()
+            .context("cannot make an eventfd")?;
+        let mut pool = Self {
+            infos: Vec::new(),
+            shared: Arc::clone(&shared),
+            commands: Vec::new(),
+            handles: Vec::new(),
+            fingerprint,
+            peers_per_thread: config.peers_per_thread as u64,
+            spread: config.spread,
+            next: AtomicUsize::new(0),
+        };
+        let mesh = media::mesh(config.threads, config.crossings_max);
+        for (index, (mesh, (sockets, advertised))) in mesh.into_iter().zip(sockets).enumerate() {
+            let thread = ThreadId(u8::try_from(index)?);
+            let worker_config = WorkerConfig {
+                thread,
+                peers_max: config.peers_per_thread.saturating_mul(2),
+                sockets: advertised.clone(),
+            };
+            let worker = Worker::new(worker_config, Arc::clone(&peer_shared), mesh);
+            let (sender, commands) = sync_channel(config.commands_max);
+            let parts = Parts {
+                worker,
+                sockets,
+                commands,
+                events: events.clone(),
+                threads: Arc::clone(&shared),
+                index,
+            };
+            pool.handles.push(spawn(parts, config.pin)?);
+            pool.commands.push(sender);
+            pool.infos.push(ThreadInfo {
+                thread,
+                sockets: advertised,
+            });
+        }
+        Ok(pool)
     }
 
     /// Picks a thread for a new peer. `home` is the thread of the room's other peers: it is kept
     /// until it is full. Without one, the thread with the fewest peers.
     #[must_use]
     pub fn place(&self, home: Option<ThreadId>) -> ThreadInfo {
-        todo!()
+        let loads: Vec<u64> = self
+            .shared
+            .iter()
+            .map(|thread| thread.peers.load(Ordering::Relaxed))
+            .collect();
+        let home = home.map(|home| usize::from(home.0));
+        let index = if self.spread {
+            self.next.fetch_add(1, Ordering::Relaxed) % self.infos.len()
+        } else {
+            choose(&loads, home, self.peers_per_thread)
+        };
+        self.infos[index].clone()
     }
 
     /// All threads, by [`ThreadId`].
     #[must_use]
     pub fn threads(&self) -> &[ThreadInfo] {
-        &self.threads
+        &self.infos
     }
 
     /// SHA-256 of this process's DTLS certificate.
     #[must_use]
-    pub fn fingerprint(&self) -> [u8; 32] {
-        todo!()
+    pub const fn fingerprint(&self) -> [u8; 32] {
+        self.fingerprint
     }
 
     /// Queues a command for a thread and wakes it. Never blocks.
@@ -152,17 +222,137 @@ impl MediaPool {
     /// # Errors
     /// When the thread's queue is full (counted) or the thread has ended.
     pub fn send(&self, thread: ThreadId, command: Command) -> Result<(), SendError> {
-        todo!()
+        let index = usize::from(thread.0);
+        let (Some(shared), Some(commands)) = (self.shared.get(index), self.commands.get(index)) else {
+            return Err(SendError);
+        };
+        let added = matches!(command, Command::AddPeer { .. });
+        let closed = matches!(command, Command::ClosePeer { .. });
+        if commands.try_send(command).is_err() {
+            shared.commands_refused.fetch_add(1, Ordering::Relaxed);
+            return Err(SendError);
+        }
+        shared.wake.ring();
+        if added {
+            shared.peers.fetch_add(1, Ordering::Relaxed);
+        } else if closed {
+            // A peer may be closed twice; the count is a load estimate, never below zero.
+            let _zero = shared
+                .peers
+                .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |peers| peers.checked_sub(1));
+        }
+        Ok(())
     }
 
     /// What each thread counted, by [`ThreadId`].
     #[must_use]
     pub fn stats(&self) -> Vec<ThreadStats> {
-        todo!()
+        self.shared.iter().map(|shared| snapshot(shared)).collect()
     }
 
-    /// Ends all threads and waits for them.
-    pub fn shutdown(self) {
-        todo!()
+    /// Ends all threads, after the commands already queued, and waits for them.
+    pub fn shutdown(mut self) {
+        self.end();
+    }
+
+    fn end(&mut self) {
+        for shared in self.shared.iter() {
+            shared.stop.store(true, Ordering::Release);
+            shared.wake.ring();
+        }
+        for handle in self.handles.drain(..) {
+            if handle.join().is_err() {
+                tracing::error!("a media thread ended with a panic");
+            }
+        }
     }
 }
+
+impl Drop for MediaPool {
+    fn drop(&mut self) {
+        self.end();
+    }
+}
+
+fn snapshot(shared: &Shared) -> ThreadStats {
+    // The thread writes the counters in one piece, and a panic cannot happen between.
+    let counters = shared
+        .counters
+        .lock()
+        .unwrap_or_else(PoisonError::into_inner)
+        .clone();
+    ThreadStats {
+        peers: shared.peers.load(Ordering::Relaxed),
+        cpu: shared
+            .clock
+            .get()
+            .and_then(udp::ThreadClock::read)
+            .unwrap_or_default(),
+        turns: counters.turns,
+        commands: counters.commands,
+        commands_refused: shared.commands_refused.load(Ordering::Relaxed),
+        events_delayed: counters.events_delayed,
+        panics: counters.panics,
+        recv_errors: counters.recv_errors,
+        recv: counters.recv,
+        send: counters.send,
+        media: counters.media,
+    }
+}
+
+fn spawn(parts: Parts, pin: bool) -> anyhow::Result<JoinHandle<()>> {
+    let index = parts.index;
+    std::thread::Builder::new()
+        .name(format!("media-{index}"))
+        .spawn(move || {
+            if pin && let Err(error) = udp::pin_current_thread(index) {
+                tracing::warn!(%error, cpu = index, "cannot pin a media thread");
+            }
+            media_thread::run(parts);
+        })
+        .context("cannot start a media thread")
+}
+
+/// The least loaded thread, but `home` as long as it has room.
+fn choose(loads: &[u64], home: Option<usize>, full: u64) -> usize {
+    if let Some(home) = home
+        && loads.get(home).is_some_and(|load| *load < full)
+    {
+        return home;
+    }
+    let least = loads.iter().enumerate().min_by_key(|(_, load)| **load);
+    least.map_or(0, |(index, _)| index)
+}
+
+/// A certificate and DTLS configuration for this process, and the certificate's fingerprint.
+fn make_identity() -> anyhow::Result<(peer::Shared, [u8; 32])> {
+    let certificate = dimpl::certificate::generate_self_signed_certificate()
+        .map_err(|error| anyhow::anyhow!("cannot make a DTLS certificate: {error}"))?;
+    let fingerprint = <[u8; 32]>::try_from(certificate.fingerprint())
+        .map_err(|_| anyhow::anyhow!("a SHA-256 has 32 bytes"))?;
+    // No cookie: ICE has proven that the remote side can be reached before DTLS begins.
+    let dtls = dimpl::Config::builder()
+        .use_server_cookie(false)
+        .build()
+        .map_err(|error| anyhow::anyhow!("cannot make a DTLS configuration: {error}"))?;
+    let shared = peer::Shared {
+        dtls: Arc::new(dtls),
+        certificate,
+        epoch: (Instant::now(), ntp_now()),
+    };
+    Ok((shared, fingerprint))
+}
+
+/// Wall-clock time as NTP's 32.32 fixed point (RFC 5905 §6).
+fn ntp_now() -> u64 {
+    /// Seconds from 1900 to 1970.
+    const UNIX_EPOCH_IN_NTP: u64 = 2_208_988_800;
+    let unix = SystemTime::now()
+        .duration_since(SystemTime::UNIX_EPOCH)
+        .unwrap_or_default();
+    let fraction = (u64::from(unix.subsec_nanos()) << 32) / 1_000_000_000;
+    ((unix.as_secs() + UNIX_EPOCH_IN_NTP) << 32) | fraction
+}
+
+#[cfg(test)]
+mod tests;

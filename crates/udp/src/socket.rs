@@ -12,7 +12,7 @@ pub struct Options {
     /// (`SO_REUSEPORT`).
     pub reuse_port: bool,
     /// Kernel receive buffer in bytes, 0 for the system's default. The kernel may grant less
-    /// (`net.core.rmem_max`).
+    /// (`net.core.rmem_max`) to a process without `CAP_NET_ADMIN`.
     pub recv_buffer_bytes: usize,
     /// Kernel send buffer in bytes, 0 for the system's default.
     pub send_buffer_bytes: usize,
@@ -49,13 +49,16 @@ impl Socket {
         if family == libc::AF_INET6 {
             set(&fd, libc::IPPROTO_IPV6, libc::IPV6_V6ONLY, 1)?;
         }
-        for (bytes, option) in [
-            (options.recv_buffer_bytes, libc::SO_RCVBUF),
-            (options.send_buffer_bytes, libc::SO_SNDBUF),
+        for (bytes, forced, option) in [
+            (options.recv_buffer_bytes, libc::SO_RCVBUFFORCE, libc::SO_RCVBUF),
+            (options.send_buffer_bytes, libc::SO_SNDBUFFORCE, libc::SO_SNDBUF),
         ] {
             if bytes > 0 {
                 let bytes = libc::c_int::try_from(bytes).unwrap_or(libc::c_int::MAX);
-                set(&fd, libc::SOL_SOCKET, option, bytes)?;
+                // The forced form goes over the system's limit, and needs a privilege.
+                if set(&fd, libc::SOL_SOCKET, forced, bytes).is_err() {
+                    set(&fd, libc::SOL_SOCKET, option, bytes)?;
+                }
             }
         }
         if options.gro {

@@ -1,1 +1,341 @@
 //! One media thread: the event loop around one `media::Worker`.
+//!
+//! Owns: the thread's sockets, buffers, command queue and clock. Every turn runs in the same order:
+//! commands → datagrams → crossings → timers → transmit → wakes → events → wait. Each step has a
+//! budget, so none can starve another; what is left over is taken up in the next turn, which then
+//! does not wait. Nothing ever waits for a batch to fill: batches grow by themselves when turns do.
+//! Must not know: what a packet means, rooms.
+//!
+//! A panic below is caught at the call into the worker that raised it, counted and logged, and the
+//! loop goes on. Lost are: the command or the datagram in question, or what the interrupted timer
+//! or transmit step had left to do, with datagrams written but not sent. The worker itself is kept,
+//! so peers touched by the interrupted call may be inconsistent until they close.
+
+use crate::shell::wake::Wake;
+use media::Worker;
+use media::api::{Command, Event};
+use peer::Outbox;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::mpsc::{Receiver, TryRecvError};
+use std::time::{Duration, Instant};
+use tokio::sync::mpsc;
+use udp::{Outgoing, PollSet, RecvBatch, RecvStats, SendStats, Sender, Socket, ThreadClock};
+
+/// Commands executed in one turn. More would let a storm of joins delay packets; fewer would let
+/// the queue fill while packets keep the thread busy.
+const COMMANDS_PER_TURN: usize = 256;
+
+/// Messages of one `recvmmsg`. The buffers of 32 joined messages fit the second-level cache as far
+/// as they are used.
+const RECV_MESSAGES: usize = 32;
+
+/// Calls of `recvmmsg` per socket and turn: bounds the age of the first packet of a turn when it
+/// leaves, while longer turns make longer trains.
+const RECV_CALLS_PER_TURN: usize = 4;
+
+/// Fills of the outbox in one turn before datagrams are looked at again.
+const TRANSMITS_PER_TURN: usize = 64;
+
+/// Events handed over in one turn.
+const EVENTS_PER_TURN: usize = 1024;
+
+/// Datagrams and bytes of the outbox: a few sends' worth, small enough to stay in the second-level
+/// cache between sealing and the kernel's copy.
+const OUTBOX_DATAGRAMS: usize = 512;
+const OUTBOX_BYTES: usize = 320 * 1024;
+
+/// Counters are published this often while they change.
+const PUBLISH_INTERVAL: Duration = Duration::from_millis(100);
+
+/// After a panic the loop waits at least this long, so that a fault that returns every turn does
+/// not eat the core.
+const WAIT_AFTER_PANIC: Duration = Duration::from_millis(1);
+
+/// How long to wait when the worker has no deadline: a bound on how late a lost wake-up is noticed.
+const WAIT_MAX: Duration = Duration::from_secs(1);
+
+/// Counters of the shell around a worker.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Counters {
+    pub(crate) turns: u64,
+    pub(crate) commands: u64,
+    pub(crate) events_delayed: u64,
+    pub(crate) panics: u64,
+    pub(crate) recv_errors: u64,
+    pub(crate) recv: RecvStats,
+    pub(crate) send: SendStats,
+    pub(crate) media: media::stats::Stats,
+}
+
+/// What a media thread shares with its pool.
+#[derive(Debug)]
+pub(crate) struct Shared {
+    pub(crate) wake: Wake,
+    pub(crate) stop: AtomicBool,
+    /// Written by the thread now and then, never waited for by it.
+    pub(crate) counters: Mutex<Counters>,
+    /// Peers added and not yet closed, as the pool's commands say.
+    pub(crate) peers: AtomicU64,
+    pub(crate) commands_refused: AtomicU64,
+    /// The thread's CPU clock, once it runs.
+    pub(crate) clock: std::sync::OnceLock<ThreadClock>,
+}
+
+impl Shared {
+    pub(crate) fn new() -> std::io::Result<Self> {
+        Ok(Self {
+            wake: Wake::new()?,
+            stop: AtomicBool::new(false),
+            counters: Mutex::default(),
+            peers: AtomicU64::new(0),
+            commands_refused: AtomicU64::new(0),
+            clock: std::sync::OnceLock::new(),
+        })
+    }
+}
+
+/// What a media thread is made of.
+pub(crate) struct Parts {
+    pub(crate) worker: Worker,
+    pub(crate) sockets: Vec<Socket>,
+    pub(crate) commands: Receiver<Command>,
+    pub(crate) events: mpsc::Sender<Event>,
+    /// All threads, by number, to ring their bells.
+    pub(crate) threads: Arc<[Arc<Shared>]>,
+    /// Which of them this is.
+    pub(crate) index: usize,
+}
+
+/// Runs until [`Shared::stop`] is set.
+pub(crate) fn run(parts: Parts) {
+    let Some(shared) = parts.threads.get(parts.index).cloned() else {
+        return;
+    };
+    if let Ok(clock) = ThreadClock::current() {
+        // Set once per thread; a second set cannot happen.
+        let _already = shared.clock.set(clock);
+    }
+    let poll = PollSet::new(shared.wake.event(), &parts.sockets);
+    let thread = MediaThread {
+        poll,
+        recv: RecvBatch::new(RECV_MESSAGES, RecvBatch::GRO_BUFFER),
+        sender: Sender::new(true),
+        outbox: Outbox::new(OUTBOX_DATAGRAMS, OUTBOX_BYTES),
+        counters: Counters::default(),
+        published: Instant::now(),
+        dirty: true,
+        shared,
+        parts,
+    };
+    thread.run();
+}
+
+struct MediaThread {
+    parts: Parts,
+    shared: Arc<Shared>,
+    poll: PollSet,
+    recv: RecvBatch,
+    sender: Sender,
+    outbox: Outbox,
+    counters: Counters,
+    published: Instant,
+    /// Something was counted since `published`.
+    dirty: bool,
+}
+
+impl MediaThread {
+    fn run(mut self) {
+        loop {
+            let stopping = self.shared.stop.load(Ordering::Acquire);
+            let panics = self.counters.panics;
+            let more = self.turn();
+            if stopping && !more {
+                break;
+            }
+            self.publish(Instant::now(), stopping);
+            if more {
+                continue;
+            }
+            let least = if self.counters.panics > panics {
+                WAIT_AFTER_PANIC
+            } else {
+                Duration::ZERO
+            };
+            self.wait(least);
+        }
+        self.publish(Instant::now(), true);
+    }
+
+    /// One turn; true when a budget ended before its work did.
+    fn turn(&mut self) -> bool {
+        self.shared.wake.begin_turn();
+        self.counters.turns += 1;
+        let mut now = Instant::now();
+        let mut more = self.take_commands(now);
+        more |= self.take_datagrams(now);
+        guard(&mut self.counters.panics, "crossings", || {
+            self.parts.worker.handle_crossings(now);
+        });
+        now = Instant::now();
+        guard(&mut self.counters.panics, "timers", || {
+            if self.parts.worker.poll_timeout().is_some_and(|at| at <= now) {
+                self.parts.worker.handle_timeout(now);
+            }
+        });
+        more |= self.transmit(now);
+        while let Some(thread) = self.parts.worker.poll_wake() {
+            if let Some(other) = self.parts.threads.get(usize::from(thread.0)) {
+                other.wake.ring();
+            }
+        }
+        more | self.hand_over_events()
+    }
+
+    fn take_commands(&mut self, now: Instant) -> bool {
+        for _ in 0..COMMANDS_PER_TURN {
+            let command = match self.parts.commands.try_recv() {
+                Ok(command) => command,
+                Err(TryRecvError::Empty | TryRecvError::Disconnected) => return false,
+            };
+            self.counters.commands += 1;
+            self.dirty = true;
+            guard(&mut self.counters.panics, "command", || {
+                self.parts.worker.handle_command(now, command);
+            });
+        }
+        true
+    }
+
+    fn take_datagrams(&mut self, now: Instant) -> bool {
+        let mut more = false;
+        for (local, socket) in self.parts.sockets.iter().enumerate() {
+            let local = u8::try_from(local).expect("a thread has at most 256 sockets");
+            for call in 1..=RECV_CALLS_PER_TURN {
+                let messages = socket.recv_batch(&mut self.recv).unwrap_or_else(|_| {
+                    self.counters.recv_errors += 1;
+                    0
+                });
+                self.dirty |= messages > 0;
+                for (from, data) in self.recv.datagrams() {
+                    guard(&mut self.counters.panics, "datagram", || {
+                        self.parts.worker.handle_datagram(now, from, local, data);
+                    });
+                }
+                if messages < self.recv.capacity() {
+                    break;
+                }
+                more |= call == RECV_CALLS_PER_TURN;
+            }
+        }
+        more
+    }
+
+    fn transmit(&mut self, now: Instant) -> bool {
+        for _ in 0..TRANSMITS_PER_TURN {
+            let mut again = false;
+            guard(&mut self.counters.panics, "transmit", || {
+                again = self.parts.worker.poll_transmit(now, &mut self.outbox);
+            });
+            if self.outbox.is_empty() {
+                return false;
+            }
+            self.dirty = true;
+            for (local, socket) in self.parts.sockets.iter().enumerate() {
+                let datagrams = self.outbox.datagrams().iter();
+                let ours = datagrams.filter(|datagram| usize::from(datagram.local) == local);
+                self.sender.send(
+                    socket,
+                    self.outbox.bytes(),
+                    ours.map(|datagram| Outgoing {
+                        to: datagram.to,
+                        start: datagram.start as usize,
+                        len: usize::from(datagram.len),
+                        trainable: datagram.trainable,
+                    }),
+                );
+            }
+            self.outbox.clear();
+            if !again {
+                return false;
+            }
+        }
+        true
+    }
+
+    /// The worker keeps what does not fit. Events that had to wait are tried again next turn; the
+    /// loop does not spin for them.
+    fn hand_over_events(&mut self) -> bool {
+        for _ in 0..EVENTS_PER_TURN {
+            let Ok(place) = self.parts.events.try_reserve() else {
+                // Full, or nobody listens any more, which only happens while the process ends.
+                self.counters.events_delayed += 1;
+                return false;
+            };
+            let mut event = None;
+            guard(&mut self.counters.panics, "events", || {
+                event = self.parts.worker.poll_event();
+            });
+            match event {
+                Some(event) => place.send(event),
+                None => return false,
+            }
+        }
+        true
+    }
+
+    fn wait(&mut self, least: Duration) {
+        if !self.shared.wake.begin_wait() {
+            return;
+        }
+        let now = Instant::now();
+        let until = |at: Instant| at.saturating_duration_since(now);
+        let mut timeout = WAIT_MAX;
+        if let Some(at) = self.parts.worker.poll_timeout() {
+            timeout = timeout.min(until(at));
+        }
+        if self.dirty {
+            timeout = timeout.min(until(self.published + PUBLISH_INTERVAL));
+        }
+        // An error here would be a closed descriptor, which cannot be: this thread owns them.
+        let _ready = self.poll.wait(Some(timeout.max(least)));
+        if self.poll.is_woken() {
+            self.shared.wake.event().drain();
+        }
+    }
+
+    fn publish(&mut self, now: Instant, last: bool) {
+        if !last && (!self.dirty || now < self.published + PUBLISH_INTERVAL) {
+            return;
+        }
+        self.counters.recv = self.recv.stats();
+        self.counters.send = self.sender.stats();
+        guard(&mut self.counters.panics, "counters", || {
+            self.counters.media = self.parts.worker.stats();
+        });
+        // A reader holds it now: next time.
+        if let Ok(mut published) = self.shared.counters.try_lock() {
+            published.clone_from(&self.counters);
+            self.published = now;
+            self.dirty = false;
+        }
+    }
+}
+
+/// Calls into the worker; a panic is counted and logged, and ends here.
+fn guard(panics: &mut u64, step: &'static str, call: impl FnOnce()) {
+    if catch_unwind(AssertUnwindSafe(call)).is_ok() {
+        return;
+    }
+    *panics += 1;
+    // The same fault may return with every packet: say it at 1, 2, 4, 8, …
+    if panics.is_power_of_two() {
+        tracing::error!(
+            step,
+            panics = *panics,
+            "a media thread caught a panic and goes on"
+        );
+    }
+}

@@ -1,3 +1,4 @@
 //! Event loops around the cores: the only code that waits.
 
 pub mod media_thread;
+pub(crate) mod wake;
