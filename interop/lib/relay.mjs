@@ -1,0 +1,104 @@
+// A UDP relay between clients and the server: loses packets by a seeded draw, and reads the RTP
+// headers that SRTP leaves in the clear to check what the server sends (sequence numbers
+// contiguous, timestamps never going back).
+import { createSocket } from 'node:dgram';
+import { once } from 'node:events';
+
+/** A small seeded generator (mulberry32): the same seed loses the same packets. */
+function random(seed) {
+  let a = seed >>> 0;
+  return () => {
+    a = (a + 0x6d2b79f5) >>> 0;
+    let t = a;
+    t = Math.imul(t ^ (t >>> 15), t | 1);
+    t ^= t + Math.imul(t ^ (t >>> 7), t | 61);
+    return ((t ^ (t >>> 14)) >>> 0) / 4294967296;
+  };
+}
+
+const isRtp = (data) => data.length >= 12 && data[0] >> 6 === 2 && !(data[1] >= 192 && data[1] <= 223);
+
+/** What one outgoing stream of the server did, by SSRC, before any loss of the relay. */
+class StreamCheck {
+  packets = 0;
+  gaps = [];
+  backwards = [];
+
+  take(data) {
+    const sequence = data.readUInt16BE(2);
+    const timestamp = data.readUInt32BE(4);
+    this.packets++;
+    if (this.sequence !== undefined) {
+      const step = (sequence - this.sequence) & 0xffff;
+      if (step !== 1) this.gaps.push([this.sequence, sequence]);
+      const forward = (timestamp - this.timestamp) >>> 0;
+      if (forward >= 0x80000000) this.backwards.push([this.timestamp, timestamp]);
+    }
+    this.sequence = sequence;
+    this.timestamp = timestamp;
+  }
+}
+
+/** Starts a relay in front of `target` (a UDP port of the loopback interface). */
+export async function startRelay(target, { loss = 0, seed = 1 } = {}) {
+  const front = createSocket({ type: 'udp4', recvBufferSize: 1 << 22 }).bind(0, '127.0.0.1');
+  await once(front, 'listening');
+  const backs = new Map();
+  const draw = random(seed);
+  const stats = { up: 0, down: 0, lostUp: 0, lostDown: 0 };
+  const streams = new Map();
+  const relay = {
+    port: front.address().port,
+    stats,
+    /** Checks of the server's outgoing streams by SSRC. */
+    streams,
+    /** Changes the loss from now on. */
+    setLoss: (value) => (loss = value),
+    async stop() {
+      for (const back of backs.values()) back.close();
+      front.close();
+      await once(front, 'close');
+    },
+  };
+  front.on('message', (data, from) => {
+    const key = `${from.address}:${from.port}`;
+    let back = backs.get(key);
+    if (!back) {
+      back = createSocket({ type: 'udp4', recvBufferSize: 1 << 22 });
+      back.on('message', (answer) => {
+        stats.down++;
+        if (isRtp(answer)) {
+          const ssrc = answer.readUInt32BE(8);
+          if (!streams.has(ssrc)) streams.set(ssrc, new StreamCheck());
+          streams.get(ssrc).take(answer);
+          if (draw() < loss) return void stats.lostDown++;
+        }
+        front.send(answer, from.port, from.address);
+      });
+      backs.set(key, back);
+    }
+    stats.up++;
+    if (isRtp(data) && draw() < loss) return void stats.lostUp++;
+    back.send(data, target, '127.0.0.1');
+  });
+  return relay;
+}
+
+/** Makes a page's peer connections reach the server through the relay: run before the page loads. */
+export function throughRelay([server, relay]) {
+  const swap = (text) => text.replaceAll(` ${server} typ `, ` ${relay} typ `);
+  const remember = (sdp) => {
+    window.repairs ??= new Set();
+    for (const [, , repair] of sdp.matchAll(/a=ssrc-group:FID (\d+) (\d+)/g)) window.repairs.add(Number(repair));
+  };
+  const set = RTCPeerConnection.prototype.setRemoteDescription;
+  RTCPeerConnection.prototype.setRemoteDescription = function (description) {
+    remember(description.sdp ?? '');
+    return set.call(this, { type: description.type, sdp: swap(description.sdp ?? '') });
+  };
+  const add = RTCPeerConnection.prototype.addIceCandidate;
+  RTCPeerConnection.prototype.addIceCandidate = function (candidate) {
+    const plain = candidate?.toJSON?.() ?? candidate;
+    return add.call(this, plain?.candidate ? { ...plain, candidate: swap(plain.candidate) } : plain);
+  };
+}

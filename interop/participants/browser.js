@@ -1,0 +1,215 @@
+// A participant on livekit-client in a page, driven through `window.commands` (see lib/clients.mjs).
+/* global LivekitClient */
+const { Room, RoomEvent, Track } = LivekitClient;
+const TONES = [440, 620, 870, 1230, 1710, 2390];
+const state = { data: [], left: [], events: [], subscribed: [] };
+const videos = new Map();
+const analysers = new Map();
+const waiters = new Set();
+let room;
+let sound;
+
+/** Asks every waiting command again. Called on events, and on each animation tick for pixels and sound. */
+function changed() {
+  for (const waiter of [...waiters]) waiter();
+}
+
+function until(test) {
+  return new Promise((resolve) => {
+    const waiter = () => {
+      const value = test();
+      if (value === undefined || value === false) return;
+      waiters.delete(waiter);
+      resolve(value);
+    };
+    waiters.add(waiter);
+    waiter();
+  });
+}
+
+function soundContext() {
+  sound ??= new AudioContext({ sampleRate: 48000 });
+  return sound;
+}
+
+function dominant(identity) {
+  const analyser = analysers.get(identity);
+  if (!analyser) return 0;
+  const samples = new Float32Array(8192);
+  analyser.getFloatTimeDomainData(samples);
+  let total = 0;
+  for (const sample of samples) total += sample * sample;
+  if (total < 1e-4) return 0;
+  let best = 0;
+  let most = 0.5;
+  for (const hz of TONES) {
+    const coefficient = 2 * Math.cos((2 * Math.PI * hz) / 48000);
+    let [before, last] = [0, 0];
+    for (const sample of samples) [before, last] = [last, sample + coefficient * last - before];
+    const part = (2 * (last * last + before * before - coefficient * last * before)) / (samples.length * total);
+    if (part > most) [best, most] = [hz, part];
+  }
+  return best;
+}
+
+const canvas = document.createElement('canvas');
+canvas.width = canvas.height = 1;
+const pen = canvas.getContext('2d', { willReadFrequently: true });
+
+function colour(identity) {
+  const video = videos.get(identity);
+  if (!video || !video.videoWidth) return undefined;
+  pen.drawImage(video, video.videoWidth / 2, video.videoHeight / 2, 1, 1, 0, 0, 1, 1);
+  return [...pen.getImageData(0, 0, 1, 1).data.slice(0, 3)];
+}
+
+async function join({ url, token, options = {}, connect = {} }) {
+  room = new Room({ adaptiveStream: false, dynacast: false, ...options });
+  window.room = room;
+  room.on(RoomEvent.TrackSubscribed, (track, _publication, from) => {
+    state.subscribed.push(`${from.identity}:${track.kind}`);
+    const element = track.attach();
+    element.muted = true;
+    document.body.append(element);
+    if (track.kind === Track.Kind.Video) videos.set(from.identity, element);
+    else {
+      const context = soundContext();
+      const analyser = context.createAnalyser();
+      analyser.fftSize = 16384;
+      context.createMediaStreamSource(new MediaStream([track.mediaStreamTrack])).connect(analyser);
+      analysers.set(from.identity, analyser);
+    }
+    changed();
+  });
+  room.on(RoomEvent.DataReceived, (payload, from, _kind, topic) => {
+    state.data.push({ from: from?.identity ?? '', topic: topic ?? '', text: new TextDecoder().decode(payload) });
+    changed();
+  });
+  room.on(RoomEvent.ParticipantDisconnected, (who) => {
+    state.left.push(who.identity);
+    changed();
+  });
+  for (const event of Object.values(RoomEvent)) {
+    room.on(event, (...args) => {
+      const first = args[0];
+      state.events.push(typeof first === 'string' || typeof first === 'number' ? `${event}:${first}` : event);
+      if (state.events.length > 2000) state.events.shift();
+      changed();
+    });
+  }
+  await room.connect(url, token, connect);
+  return { sid: room.localParticipant.sid };
+}
+
+/** A picture of one colour with something that moves, so that encoders have work. */
+function picture(rgb, width, height, fps) {
+  const surface = document.createElement('canvas');
+  [surface.width, surface.height] = [width, height];
+  const brush = surface.getContext('2d');
+  let count = 0;
+  const draw = () => {
+    brush.fillStyle = `rgb(${rgb.join(',')})`;
+    brush.fillRect(0, 0, width, height);
+    brush.fillStyle = '#fff';
+    brush.fillRect((count++ * 7) % width, 0, 12, 12);
+  };
+  draw();
+  setInterval(draw, 1000 / fps);
+  return surface.captureStream(fps).getVideoTracks()[0];
+}
+
+async function publish({ tone, colour: rgb, width = 320, height = 180, fps = 15, video = { simulcast: false }, audio = {} }) {
+  if (tone) {
+    const context = soundContext();
+    const oscillator = context.createOscillator();
+    oscillator.frequency.value = tone;
+    const volume = context.createGain();
+    volume.gain.value = 0.3;
+    const out = context.createMediaStreamDestination();
+    oscillator.connect(volume).connect(out);
+    oscillator.start();
+    await room.localParticipant.publishTrack(out.stream.getAudioTracks()[0], { source: Track.Source.Microphone, dtx: false, ...audio });
+  }
+  if (rgb) {
+    await room.localParticipant.publishTrack(picture(rgb, width, height, fps), { source: Track.Source.Camera, ...video });
+  }
+}
+
+/** Publishes the browser's fake camera with simulcast. */
+async function publishCamera({ options = {}, capture = {} } = {}) {
+  const [track] = await LivekitClient.createLocalTracks({ video: { resolution: { width: 1280, height: 720, frameRate: 30 }, ...capture } });
+  await room.localParticipant.publishTrack(track, { source: Track.Source.Camera, simulcast: true, videoCodec: 'vp8', ...options });
+}
+
+/** The first report of a type from the receiver of a participant's track. */
+async function inbound(identity, kind) {
+  for (const publication of room.remoteParticipants.get(identity)?.trackPublications.values() ?? []) {
+    if (publication.kind !== kind || !publication.track) continue;
+    for (const entry of (await publication.track.getRTCStatsReport())?.values() ?? []) {
+      if (entry.type === 'inbound-rtp') return { ...entry };
+    }
+  }
+  return null;
+}
+
+/** Times between pictures that were really shown, in ms. */
+function watchFrames(identity) {
+  const video = videos.get(identity);
+  const watch = { gaps: [], last: performance.now() };
+  state.frames = watch.gaps;
+  const next = () => {
+    const now = performance.now();
+    watch.gaps.push(now - watch.last);
+    watch.last = now;
+    video.requestVideoFrameCallback(next);
+  };
+  video.requestVideoFrameCallback(() => {
+    watch.last = performance.now();
+    video.requestVideoFrameCallback(next);
+  });
+}
+
+function publicationOf(identity, kind) {
+  return [...room.remoteParticipants.get(identity).trackPublications.values()].find((one) => one.kind === kind);
+}
+
+const near = (a, b) => a && a.every((value, i) => Math.abs(value - b[i]) < 48);
+window.state = state;
+window.until = until;
+window.videos = videos;
+window.commands = {
+  join,
+  publish,
+  heard: ({ from, tone }) => until(() => dominant(from) === tone || undefined),
+  saw: ({ from, colour: rgb }) => until(() => near(colour(from), rgb) || undefined),
+  publishCamera,
+  inbound: ({ from, kind }) => inbound(from, kind),
+  watchFrames: ({ from }) => watchFrames(from),
+  frameGaps: () => state.frames,
+  setQuality: ({ from, quality }) => publicationOf(from, 'video').setVideoQuality(LivekitClient.VideoQuality[quality]),
+  height: ({ from, height }) => until(() => videos.get(from)?.videoHeight === height || undefined),
+  decoded: ({ from, more }) =>
+    new Promise((resolve) => {
+      let first;
+      const ask = async () => {
+        const entry = await inbound(from, 'video');
+        if (entry) {
+          first ??= entry.framesDecoded;
+          if (entry.framesDecoded >= first + more) return resolve(entry);
+        }
+        setTimeout(ask, 100);
+      };
+      void ask();
+    }),
+  repairs: () => [...(window.repairs ?? [])],
+  send: ({ text, reliable, to, topic }) =>
+    room.localParticipant.publishData(new TextEncoder().encode(text), { reliable, destinationIdentities: to, topic }),
+  received: ({ text }) => until(() => state.data.find((one) => one.text === text)),
+  participants: () => [...room.remoteParticipants.keys()],
+  present: ({ identity }) => until(() => room.remoteParticipants.has(identity) || undefined),
+  gone: ({ identity }) => until(() => state.left.includes(identity) || undefined),
+  event: ({ name }) => until(() => state.events.find((one) => one === name || one.startsWith(`${name}:`))),
+  state: () => ({ ...state, colours: Object.fromEntries([...videos.keys()].map((who) => [who, colour(who)])), tones: Object.fromEntries([...analysers.keys()].map((who) => [who, dominant(who)])) }),
+  leave: () => room.disconnect(),
+};
+setInterval(changed, 50);
