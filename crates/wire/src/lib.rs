@@ -5,8 +5,10 @@
 //! Must not know: state, time, or what a packet means to anybody.
 //! Every function takes untrusted bytes: no panic, no unbounded memory.
 
+mod bits;
 mod bytes;
 pub mod codec;
+pub mod dependency_descriptor;
 pub mod ext;
 pub mod rtcp;
 pub mod rtp;
