@@ -1,7 +1,7 @@
 //! What a [`crate::Peer`] is told: plain data, no SDP text.
 
 use std::net::SocketAddr;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 use wire::ext::ExtensionIds;
 
 /// Media kind of a section.
@@ -153,6 +153,85 @@ pub struct Shared {
     /// A moment as both clocks showed it: monotonic, and NTP (RFC 5905 §6, 32.32 fixed point).
     pub epoch: (Instant, u64),
 }
+
+/// Why [`Shared::new`] failed.
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum SharedError {
+    /// No certificate could be generated.
+    Certificate(dimpl::certificate::CertificateError),
+    /// The DTLS library refused its configuration.
+    Dtls(dimpl::Error),
+}
+
+impl std::fmt::Display for SharedError {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Certificate(_) => f.write_str("generate the DTLS certificate"),
+            Self::Dtls(_) => f.write_str("configure DTLS"),
+        }
+    }
+}
+
+impl std::error::Error for SharedError {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        match self {
+            Self::Certificate(source) => Some(source),
+            Self::Dtls(source) => Some(source),
+        }
+    }
+}
+
+impl Shared {
+    /// A fresh certificate and the DTLS configuration. Draws randomness and costs a few
+    /// milliseconds: call it once per process. `epoch` as in the field.
+    ///
+    /// # Errors
+    /// When the crypto library refuses.
+    pub fn new(epoch: (Instant, u64)) -> Result<Self, SharedError> {
+        let certificate = dimpl::certificate::generate_self_signed_certificate();
+        let certificate = certificate.map_err(SharedError::Certificate)?;
+        let groups = [
+            dimpl::NamedGroup::X25519,
+            dimpl::NamedGroup::Secp384r1,
+            dimpl::NamedGroup::Secp256r1,
+        ];
+        let dtls = dimpl::Config::builder()
+            // ICE has proven the address: no HelloVerifyRequest, no second round trip.
+            .use_server_cookie(false)
+            .kx_groups(&groups)
+            .mtu(DTLS_MTU)
+            .flight_start_rto(DTLS_RTO)
+            .flight_retries(DTLS_RETRIES)
+            .handshake_timeout(DTLS_HANDSHAKE_TIMEOUT)
+            .build()
+            .map_err(SharedError::Dtls)?;
+        Ok(Self {
+            dtls: std::sync::Arc::new(dtls),
+            certificate,
+            epoch,
+        })
+    }
+
+    /// SHA-256 of our certificate, for `a=fingerprint`.
+    ///
+    /// # Panics
+    /// Never: a SHA-256 digest has 32 bytes.
+    #[must_use]
+    pub fn fingerprint(&self) -> [u8; 32] {
+        let digest = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, &self.certificate.certificate);
+        digest.as_ref().try_into().expect("SHA-256 has 32 bytes")
+    }
+}
+
+/// Largest handshake datagram: fits every path that carries WebRTC.
+const DTLS_MTU: usize = 1200;
+/// First retransmission of a flight, as LiveKit has it. Lower joins faster on lossy links and
+/// repeats flights in vain when the round trip is longer.
+const DTLS_RTO: Duration = Duration::from_millis(100);
+/// Enough doublings of [`DTLS_RTO`] to fill [`DTLS_HANDSHAKE_TIMEOUT`], plus those that duplicates use up.
+const DTLS_RETRIES: usize = 16;
+const DTLS_HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// Index of a receiving section within one peer, chosen by the caller of `add_receive`.
 pub type Tag = u64;

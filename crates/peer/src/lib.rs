@@ -9,12 +9,24 @@
 #![forbid(unsafe_code)]
 
 pub mod config;
+mod dtls;
+mod ice;
 pub mod outbox;
 mod peer;
+mod sctp;
 #[allow(dead_code, unused_imports, reason = "its users follow")]
 mod srtp;
 mod streams;
+mod transport;
 
 pub use config::*;
 pub use outbox::{Datagram, Outbox};
 pub use peer::{Peer, PeerEvent, ReceivedRtp, RtpWrite};
+pub use transport::TransportStats;
+
+/// Some instant for unit tests to count from.
+#[cfg(test)]
+#[expect(clippy::disallowed_methods, reason = "virtual time has to start somewhere")]
+pub(crate) fn test_epoch() -> std::time::Instant {
+    std::time::Instant::now()
+}

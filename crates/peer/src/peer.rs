@@ -1,9 +1,13 @@
 //! The façade: one peer connection.
 
 use crate::config::{
-    Candidate, ChannelSpec, Codec, IceCredentials, PeerInit, ReceiveSpec, Remote, SendSpec, Shared, Tag,
+    Candidate, ChannelSpec, Codec, DtlsRole, IceCredentials, PeerInit, ReceiveSpec, Remote, SendSpec, Shared,
+    Tag,
 };
+use crate::ice::earliest;
 use crate::outbox::Outbox;
+use crate::streams::Streams;
+use crate::transport::{Transport, TransportStats};
 use std::net::SocketAddr;
 use std::ops::Range;
 use std::sync::Arc;
@@ -156,17 +160,25 @@ pub struct RtpWrite<'a> {
 }
 
 /// One WebRTC connection.
+///
+/// After every call that may change something, drain [`Self::poll_event`], then
+/// [`Self::poll_transmit`], then read [`Self::poll_timeout`].
 #[derive(Debug)]
 pub struct Peer {
-    _shared: Arc<Shared>,
+    transport: Transport,
+    streams: Streams,
 }
 
-#[allow(unused_variables, clippy::todo, missing_docs, reason = "skeleton")]
 impl Peer {
     /// A peer that waits for its remote description. STUN checks with our credentials are
-    /// answered from the first moment on.
+    /// accepted from the first moment on, and answered as soon as the remote credentials are known.
+    #[must_use]
     pub fn new(shared: Arc<Shared>, init: PeerInit, now: Instant) -> Self {
-        todo!()
+        let streams = Streams::new(init.seed, shared.epoch);
+        Self {
+            transport: Transport::new(shared, &init, now),
+            streams,
+        }
     }
 
     // ---- outside world -------------------------------------------------------------------
@@ -180,65 +192,91 @@ impl Peer {
         local: u8,
         data: &mut [u8],
     ) -> Option<ReceivedRtp> {
-        todo!()
+        // RFC 7983 §7, and RFC 5761 §4 for RTP and RTCP on one port.
+        match *data {
+            [128..=191, 192..=223, ..] => self.streams.handle_rtcp(now, data),
+            [128..=191, ..] => return self.streams.handle_rtp(now, data),
+            [0..=3, ..] => self.transport.handle_stun(now, from, local, data),
+            [20..=63, ..] => self.transport.handle_dtls(now, from, local, data),
+            _ => {}
+        }
+        self.install_keys();
+        None
     }
 
     /// Advances timers; call when [`Self::poll_timeout`] is due.
     pub fn handle_timeout(&mut self, now: Instant) {
-        todo!()
+        self.transport.handle_timeout(now);
+        self.streams.handle_timeout(now);
+        self.install_keys();
     }
 
     // ---- verbs ---------------------------------------------------------------------------
 
     /// First description, or a later one (changed ICE credentials restart ICE on the remote side).
+    /// Fingerprint and DTLS role of the first description stay. When both sides restart, call
+    /// [`Self::restart_ice`] first.
     pub fn set_remote(&mut self, now: Instant, remote: Remote) {
-        todo!()
+        self.transport.set_remote(now, &remote);
     }
     /// Adds a trickled candidate. Unknown local families are passed over.
     pub fn add_remote_candidate(&mut self, candidate: Candidate) {
-        todo!()
+        self.transport.add_remote_candidate(candidate);
     }
     /// Restarts ICE with new local credentials; the old pair carries media until a new one is chosen.
+    /// The remote credentials are forgotten: [`Self::set_remote`] must follow with the new ones.
     pub fn restart_ice(&mut self, local: IceCredentials) {
-        todo!()
+        self.transport.restart_ice(&local);
     }
+    /// Adds a receiving section, or updates the one with this tag.
     pub fn add_receive(&mut self, spec: ReceiveSpec) {
-        todo!()
+        self.streams.add_receive(spec);
     }
+    /// Removes a receiving section.
     pub fn remove_receive(&mut self, tag: Tag) {
-        todo!()
+        self.streams.remove_receive(tag);
     }
+    /// Adds a send stream, or updates the one with this tag.
     pub fn add_send(&mut self, spec: SendSpec) {
-        todo!()
+        self.streams.add_send(spec);
     }
+    /// Removes a send stream.
     pub fn remove_send(&mut self, tag: Tag) {
-        todo!()
+        self.streams.remove_send(tag);
     }
-    /// Opens a channel; it is announced by [`PeerEvent::ChannelOpen`]. Returns its stream id when known.
+    /// Opens a channel, now or when SCTP is up; it is announced by [`PeerEvent::ChannelOpen`].
+    /// When a channel is announced with a label that was announced before, the later one is meant
+    /// for sending; messages still arrive on both.
     pub fn open_channel(&mut self, spec: ChannelSpec) {
-        todo!()
+        self.transport.open_channel(spec);
+    }
+    /// Closes a channel by resetting its stream; no event follows.
+    pub fn close_channel(&mut self, id: u16) {
+        self.transport.close_channel(id);
     }
     /// Queues a message. False when the channel is not open, the message too long or the send
     /// buffer over its limit (the caller counts the drop).
     pub fn send_message(&mut self, now: Instant, id: u16, binary: bool, data: &[u8]) -> bool {
-        todo!()
+        self.transport.send_message(now, id, binary, data)
     }
     /// Bytes queued on a channel and not yet acknowledged.
+    #[must_use]
     pub fn buffered_amount(&self, id: u16) -> usize {
-        todo!()
+        self.transport.buffered_amount(id)
     }
     /// Asks the remote sender of a receive stream for a key frame (PLI, or FIR when only that was negotiated).
     /// Throttling is the caller's.
     pub fn request_key_frame(&mut self, tag: Tag, layer: u8) {
-        todo!()
+        self.streams.request_key_frame(tag, layer);
     }
     /// Sends SR + SDES for a send stream: `ntp`/`rtp` are the same instant on both clocks.
     pub fn send_report(&mut self, now: Instant, tag: Tag, ntp: u64, rtp: u32) {
-        todo!()
+        self.streams.send_report(now, tag, ntp, rtp);
     }
     /// The index of a send stream, for [`Self::write_rtp`]; stable until the stream is removed.
+    #[must_use]
     pub fn send_index(&self, tag: Tag) -> Option<u32> {
-        todo!()
+        self.streams.send_index(tag)
     }
     /// Writes, encrypts and queues one packet: the hot path. No allocation.
     /// False when the outbox is full (nothing was written: flush and call again).
@@ -250,37 +288,70 @@ impl Peer {
         packet: &RtpWrite<'_>,
         outbox: &mut Outbox,
     ) -> bool {
-        todo!()
+        match self.transport.media_destination() {
+            Some((to, local)) => self.streams.write_rtp(now, index, packet, to, local, outbox),
+            None => {
+                self.transport.count_unsent();
+                true
+            }
+        }
     }
     /// Sends close notifications; the peer is dropped afterwards.
     pub fn close(&mut self) {
-        todo!()
+        self.transport.close();
     }
 
     // ---- outputs -------------------------------------------------------------------------
 
+    /// What happened, oldest first within transport and within streams.
     pub fn poll_event(&mut self) -> Option<PeerEvent> {
-        todo!()
+        self.transport.poll_event().or_else(|| self.streams.poll_event())
     }
     /// Writes pending datagrams (STUN, DTLS, SCTP, RTCP). False when the outbox was full and more waits.
     pub fn poll_transmit(&mut self, now: Instant, outbox: &mut Outbox) -> bool {
-        todo!()
+        if !self.transport.poll_transmit(now, outbox) {
+            return false;
+        }
+        match self.transport.media_destination() {
+            Some((to, local)) => self.streams.poll_transmit(now, to, local, outbox),
+            None => true,
+        }
     }
+    /// When [`Self::handle_timeout`] wants to be called.
+    #[must_use]
     pub fn poll_timeout(&self) -> Option<Instant> {
-        todo!()
+        earliest(self.transport.poll_timeout(), self.streams.poll_timeout())
     }
 
     // ---- getters -------------------------------------------------------------------------
 
+    /// DTLS is done and SRTP keys are in place.
+    #[must_use]
     pub fn is_connected(&self) -> bool {
-        todo!()
+        self.transport.is_connected()
     }
     /// Where media is sent to: remote address and local socket index of the nominated pair.
+    #[must_use]
     pub fn destination(&self) -> Option<(SocketAddr, u8)> {
-        todo!()
+        self.transport.destination()
     }
-    /// Smoothed round trip in microseconds.
+    /// Smoothed round trip in microseconds; before media tells, that of the last check.
+    #[must_use]
     pub fn rtt_us(&self) -> Option<u32> {
-        todo!()
+        self.streams.rtt_us().or_else(|| self.transport.rtt_us())
+    }
+    /// What was passed over so far.
+    #[must_use]
+    pub fn transport_stats(&self) -> TransportStats {
+        self.transport.stats()
+    }
+
+    // ---- inside --------------------------------------------------------------------------
+
+    fn install_keys(&mut self) {
+        if let Some(keys) = self.transport.take_keys() {
+            let client = keys.role == DtlsRole::Client;
+            self.streams.install_keys(keys.profile, &keys.material, client);
+        }
     }
 }

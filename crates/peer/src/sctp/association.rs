@@ -1,0 +1,288 @@
+//! The one place that knows `sctp-proto`: an association with exactly one remote side.
+
+use super::MESSAGE_LEN_MAX;
+use super::dcep::Limit;
+use crate::config::DtlsRole;
+use bytes::Bytes;
+use sctp_proto::{
+    Association, AssociationError, AssociationHandle, ClientConfig, DatagramEvent, Endpoint, EndpointConfig,
+    Event, Payload, PayloadProtocolIdentifier as Ppid, ServerConfig, StreamEvent, TransportConfig,
+};
+use std::collections::VecDeque;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Instant;
+
+/// Receive window and bound on unfinished messages. Throughput is at most this per round trip; a
+/// hostile peer can make us hold this much.
+const RECEIVE_BUFFER_MAX: u32 = 256 * 1024;
+/// Retransmission timeouts. Lower recovers lost tails sooner and retransmits in vain when the
+/// remote side delays its acknowledgements (200 ms) on a long path.
+const RTO_INITIAL_MS: u64 = 500;
+const RTO_MIN_MS: u64 = 300;
+const RTO_MAX_MS: u64 = 5_000;
+/// Stream ids above this are nobody's: browsers count up from 0, LiveKit's own are 100 to 102.
+const STREAMS_MAX: u16 = 1024;
+const COMMON_HEADER_LEN: usize = 12;
+/// `sctp-proto` wants an address, over DTLS there is none.
+const NOWHERE: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST), 5000);
+
+/// What came of packets and timers.
+#[derive(Debug)]
+pub(super) enum LinkEvent {
+    /// Established.
+    Up,
+    Message {
+        id: u16,
+        ppid: Ppid,
+        data: Vec<u8>,
+    },
+    /// A stream was reset by either side.
+    Closed {
+        id: u16,
+    },
+    /// Ended by the remote side, or by an error that is the remote side's.
+    Down,
+    /// Ended by an error of ours, or not established at all.
+    Broken,
+}
+
+/// An association, or the wait for one.
+#[derive(Debug)]
+pub(super) struct Link {
+    endpoint: Endpoint,
+    association: Option<(AssociationHandle, Association)>,
+    initiates: bool,
+    initiate_tag: Option<[u8; 4]>,
+    up: bool,
+    outgoing: VecDeque<Bytes>,
+    events: VecDeque<LinkEvent>,
+}
+
+impl Link {
+    pub(super) fn new(role: DtlsRole, send_len_max: usize) -> Self {
+        let transport = Arc::new(transport(send_len_max));
+        let mut server = ServerConfig::default();
+        server.transport = transport.clone();
+        let mut endpoint = Endpoint::new(Arc::new(EndpointConfig::new()), Some(Arc::new(server)));
+        let initiates = role == DtlsRole::Client;
+        let association = initiates.then(|| {
+            let mut client = ClientConfig::default();
+            client.transport = transport;
+            let connected = endpoint.connect(client, NOWHERE);
+            connected.expect("a fresh endpoint accepts its first association")
+        });
+        Self {
+            endpoint,
+            association,
+            initiates,
+            initiate_tag: None,
+            up: false,
+            outgoing: VecDeque::new(),
+            events: VecDeque::new(),
+        }
+    }
+
+    pub(super) fn is_up(&self) -> bool {
+        self.up
+    }
+
+    pub(super) fn handle_packet(&mut self, now: Instant, data: &[u8]) {
+        if !self.admits(data) {
+            return;
+        }
+        let data = Bytes::copy_from_slice(data);
+        match self.endpoint.handle(now, NOWHERE, None, None, data) {
+            Some((handle, DatagramEvent::NewAssociation(association))) => {
+                self.association = Some((handle, association));
+            }
+            Some((_, DatagramEvent::AssociationEvent(event))) => {
+                if let Some((_, association)) = &mut self.association {
+                    association.handle_event(event);
+                }
+            }
+            None => {}
+        }
+        self.settle();
+    }
+
+    pub(super) fn handle_timeout(&mut self, now: Instant) {
+        if let Some((_, association)) = &mut self.association {
+            association.handle_timeout(now);
+            self.settle();
+        }
+    }
+
+    /// Sets how a stream delivers, and makes it when it does not exist.
+    pub(super) fn configure(&mut self, id: u16, ordered: bool, limit: Limit) -> bool {
+        let Some((_, association)) = &mut self.association else {
+            return false;
+        };
+        if association.stream(id).is_err() && association.open_stream(id, Ppid::Binary).is_err() {
+            return false;
+        }
+        let (kind, value) = limit.sctp();
+        let stream = association.stream(id);
+        stream.is_ok_and(|mut s| s.set_reliability_params(!ordered, kind, value).is_ok())
+    }
+
+    pub(super) fn write(&mut self, id: u16, ppid: Ppid, data: &[u8]) -> bool {
+        let Some((_, association)) = &mut self.association else {
+            return false;
+        };
+        let stream = association.stream(id);
+        stream.is_ok_and(|mut s| s.write_with_ppi(data, ppid).is_ok())
+    }
+
+    pub(super) fn reset(&mut self, id: u16) {
+        if let Some((_, association)) = &mut self.association
+            && let Ok(mut stream) = association.stream(id)
+        {
+            // An error means that the association is not up: then there is nothing to reset.
+            let _ = stream.close();
+            self.settle();
+        }
+    }
+
+    pub(super) fn has_stream(&self, id: u16) -> bool {
+        let association = self.association.as_ref().map(|(_, association)| association);
+        association.is_some_and(|a| a.stream_ids().contains(&id))
+    }
+
+    pub(super) fn buffered(&mut self, id: u16) -> usize {
+        let Some((_, association)) = &mut self.association else {
+            return 0;
+        };
+        association
+            .stream(id)
+            .and_then(|stream| stream.buffered_amount())
+            .unwrap_or(0)
+    }
+
+    pub(super) fn poll_event(&mut self) -> Option<LinkEvent> {
+        self.events.pop_front()
+    }
+
+    pub(super) fn poll_packet(&mut self, now: Instant) -> Option<Bytes> {
+        if let Some((_, association)) = &mut self.association
+            && self.outgoing.is_empty()
+            && let Some(transmit) = association.poll_transmit(now)
+            && let Payload::RawEncode(packets) = transmit.payload
+        {
+            self.outgoing.extend(packets);
+        }
+        self.outgoing.pop_front()
+    }
+
+    pub(super) fn poll_timeout(&self) -> Option<Instant> {
+        let (_, association) = self.association.as_ref()?;
+        association.poll_timeout()
+    }
+
+    /// INITs are for the beginning only: a duplicate would end an established association in
+    /// `sctp-proto`, and each new tag would make it remember one more association.
+    fn admits(&mut self, data: &[u8]) -> bool {
+        const INIT: u8 = 1;
+        if data.get(COMMON_HEADER_LEN) != Some(&INIT) {
+            return streams_are_sane(data);
+        }
+        let Some(tag) = data.get(16..20) else { return false };
+        if self.up || self.initiates {
+            return false;
+        }
+        match self.initiate_tag {
+            Some(known) => known == tag,
+            None => {
+                self.initiate_tag = tag.try_into().ok();
+                true
+            }
+        }
+    }
+
+    fn settle(&mut self) {
+        let Some((handle, association)) = &mut self.association else {
+            return;
+        };
+        while let Some(event) = association.poll() {
+            match event {
+                Event::Connected => {
+                    self.up = true;
+                    self.events.push_back(LinkEvent::Up);
+                }
+                Event::Stream(StreamEvent::Readable { id } | StreamEvent::Opened { id }) => {
+                    read_all(association, id, &mut self.events);
+                }
+                Event::Stream(StreamEvent::Finished { id }) => {
+                    self.events.push_back(LinkEvent::Closed { id });
+                }
+                Event::HandshakeFailed { .. } => self.events.push_back(LinkEvent::Broken),
+                Event::AssociationLost { reason } => {
+                    let ended = matches!(
+                        reason,
+                        AssociationError::AssociationClosed
+                            | AssociationError::ApplicationClosed
+                            | AssociationError::Reset
+                            | AssociationError::LocallyClosed
+                    );
+                    let event = if ended { LinkEvent::Down } else { LinkEvent::Broken };
+                    self.events.push_back(event);
+                }
+                Event::Stream(_) | Event::DataChannelStatsFinal(_) | Event::DatagramReceived | _ => {}
+            }
+        }
+        while association.accept_stream().is_some() {}
+        while let Some(event) = association.poll_endpoint_event() {
+            if let Some(event) = self.endpoint.handle_event(*handle, event) {
+                association.handle_event(event);
+            }
+        }
+        if association.is_closed() {
+            self.up = false;
+        }
+    }
+}
+
+/// Whether no DATA chunk (RFC 9260 §3.3.1) names a stream beyond [`STREAMS_MAX`]: `sctp-proto`
+/// makes a stream for any id.
+fn streams_are_sane(data: &[u8]) -> bool {
+    const DATA: u8 = 0;
+    let mut rest = data.get(COMMON_HEADER_LEN..).unwrap_or_default();
+    while let [kind, _, high, low, value @ ..] = rest {
+        if let (DATA, [_, _, _, _, id @ ..]) = (*kind, value)
+            && let [high, low, ..] = id
+            && u16::from_be_bytes([*high, *low]) >= STREAMS_MAX
+        {
+            return false;
+        }
+        let len = usize::from(u16::from_be_bytes([*high, *low]));
+        rest = rest.get(len.max(4).next_multiple_of(4)..).unwrap_or_default();
+    }
+    true
+}
+
+fn read_all(association: &mut Association, id: u16, events: &mut VecDeque<LinkEvent>) {
+    while let Ok(mut stream) = association.stream(id)
+        && let Ok(Some(chunks)) = stream.read_sctp()
+    {
+        let mut data = vec![0; chunks.len()];
+        if chunks.read(&mut data).is_ok() {
+            let ppid = chunks.ppi;
+            events.push_back(LinkEvent::Message { id, ppid, data });
+        }
+    }
+}
+
+fn transport(send_len_max: usize) -> TransportConfig {
+    let len = |len: usize| u32::try_from(len).expect("message limits are below 4 GiB");
+    TransportConfig::default()
+        .with_max_receive_buffer_size(RECEIVE_BUFFER_MAX)
+        .with_max_send_message_size(len(send_len_max))
+        .with_max_receive_message_size(len(MESSAGE_LEN_MAX))
+        .with_max_num_inbound_streams(STREAMS_MAX)
+        .with_max_num_outbound_streams(STREAMS_MAX)
+        .with_max_init_retransmits(None)
+        .with_max_data_retransmits(None)
+        .with_rto_initial_ms(RTO_INITIAL_MS)
+        .with_rto_min_ms(RTO_MIN_MS)
+        .with_rto_max_ms(RTO_MAX_MS)
+}

@@ -1,0 +1,321 @@
+//! Data channels of one peer (RFC 8831, RFC 8832): a thin owner of an `sctp-proto` association.
+//!
+//! Owns stream ids, channel states and the bounds on what is queued. Must not know: DTLS (it
+//! speaks of plain packets), what the messages mean.
+
+mod association;
+mod dcep;
+
+use crate::config::{ChannelSpec, DtlsRole};
+use crate::peer::PeerEvent;
+use association::{Link, LinkEvent};
+use bytes::Bytes;
+use dcep::{Dcep, Limit};
+use sctp_proto::PayloadProtocolIdentifier as Ppid;
+use std::collections::{BTreeMap, VecDeque};
+use std::time::Instant;
+
+/// Longest message in either direction: what LiveKit announces (`a=max-message-size`).
+pub(crate) const MESSAGE_LEN_MAX: usize = 65_535;
+/// Bytes that may wait for acknowledgement on all channels of a peer together. More rides out
+/// longer stalls and costs memory per slow peer; below 4 messages of full size throughput suffers.
+const SEND_BUFFER_MAX: usize = 512 * 1024;
+/// Channels per peer; LiveKit's clients use 3, or 6 when both sides open their own.
+const CHANNELS_MAX: usize = 32;
+
+/// The channels of one peer, and the association once there is one.
+#[derive(Debug, Default)]
+pub(crate) struct Sctp {
+    link: Option<Link>,
+    role: Option<DtlsRole>,
+    message_len_max: usize,
+    channels: BTreeMap<u16, Channel>,
+    waiting: VecDeque<ChannelSpec>,
+    events: VecDeque<PeerEvent>,
+    dropped: u64,
+}
+
+#[derive(Debug)]
+struct Channel {
+    label: String,
+    state: State,
+    /// Bytes queued and not acknowledged, as of the last look.
+    buffered: usize,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum State {
+    /// DATA_CHANNEL_OPEN is on its way.
+    Opening,
+    Open,
+    /// We reset it.
+    Closing,
+}
+
+impl Sctp {
+    /// Begins the association. The DTLS client initiates; browsers initiate from both sides, and
+    /// the two INITs meet well (RFC 9260 §5.2.1).
+    pub(crate) fn start(&mut self, role: DtlsRole, remote_message_len_max: u32) {
+        if self.link.is_some() {
+            return;
+        }
+        self.role = Some(role);
+        self.message_len_max = match usize::try_from(remote_message_len_max) {
+            Ok(0) | Err(_) => MESSAGE_LEN_MAX,
+            Ok(limit) => limit.min(MESSAGE_LEN_MAX),
+        };
+        self.link = Some(Link::new(role, self.message_len_max));
+    }
+
+    /// Takes one decrypted packet.
+    pub(crate) fn handle_packet(&mut self, now: Instant, data: &[u8]) {
+        if let Some(link) = &mut self.link {
+            link.handle_packet(now, data);
+            self.settle();
+        }
+    }
+
+    pub(crate) fn handle_timeout(&mut self, now: Instant) {
+        if let Some(link) = &mut self.link
+            && link.poll_timeout().is_some_and(|due| due <= now)
+        {
+            link.handle_timeout(now);
+            self.settle();
+        }
+    }
+
+    /// The transport is gone: every channel closes.
+    pub(crate) fn lose_transport(&mut self) {
+        self.link = None;
+        self.close_all();
+    }
+
+    // ---- verbs ---------------------------------------------------------------------------
+
+    /// Opens a channel now, or when the association is up.
+    pub(crate) fn open(&mut self, spec: ChannelSpec) {
+        if self.channels.len() + self.waiting.len() >= CHANNELS_MAX {
+            self.dropped += 1;
+            return;
+        }
+        self.waiting.push_back(spec);
+        self.open_waiting();
+    }
+
+    /// Queues a message; false when it cannot be.
+    pub(crate) fn send(&mut self, id: u16, binary: bool, data: &[u8]) -> bool {
+        let queued: usize = self.channels.values().map(|c| c.buffered).sum();
+        let (Some(link), Some(channel)) = (&mut self.link, self.channels.get_mut(&id)) else {
+            return false;
+        };
+        let fits = data.len() <= self.message_len_max && queued + data.len() <= SEND_BUFFER_MAX;
+        if channel.state != State::Open || !fits {
+            return false;
+        }
+        // RFC 8831 §6.6: an empty message is one zero byte under its own identifier.
+        let sent = match (binary, data.is_empty()) {
+            (true, false) => link.write(id, Ppid::Binary, data),
+            (false, false) => link.write(id, Ppid::String, data),
+            (true, true) => link.write(id, Ppid::BinaryEmpty, &[0]),
+            (false, true) => link.write(id, Ppid::StringEmpty, &[0]),
+        };
+        channel.buffered = link.buffered(id);
+        sent
+    }
+
+    /// Resets a channel's stream (RFC 8831 §6.7).
+    pub(crate) fn close(&mut self, id: u16) {
+        if let (Some(link), Some(channel)) = (&mut self.link, self.channels.get_mut(&id)) {
+            channel.state = State::Closing;
+            link.reset(id);
+            self.settle();
+        }
+    }
+
+    // ---- outputs -------------------------------------------------------------------------
+
+    /// The next packet to encrypt and send.
+    pub(crate) fn poll_packet(&mut self, now: Instant) -> Option<Bytes> {
+        self.link.as_mut()?.poll_packet(now)
+    }
+
+    pub(crate) fn poll_event(&mut self) -> Option<PeerEvent> {
+        self.events.pop_front()
+    }
+
+    pub(crate) fn poll_timeout(&self) -> Option<Instant> {
+        self.link.as_ref()?.poll_timeout()
+    }
+
+    // ---- getters -------------------------------------------------------------------------
+
+    pub(crate) fn buffered(&self, id: u16) -> usize {
+        self.channels.get(&id).map_or(0, |channel| channel.buffered)
+    }
+
+    /// Messages and channels refused, unknown or malformed.
+    pub(crate) fn dropped(&self) -> u64 {
+        self.dropped
+    }
+
+    // ---- inside --------------------------------------------------------------------------
+
+    fn settle(&mut self) {
+        while let Some(link) = &mut self.link
+            && let Some(event) = link.poll_event()
+        {
+            match event {
+                LinkEvent::Up => self.open_waiting(),
+                LinkEvent::Message { id, ppid, data } => self.handle_message(id, ppid, data),
+                LinkEvent::Closed { id } => self.forget(id),
+                LinkEvent::Down => self.close_all(),
+                LinkEvent::Broken => {
+                    self.close_all();
+                    self.events.push_back(PeerEvent::Failed);
+                }
+            }
+        }
+        if let Some(link) = &mut self.link {
+            for (id, channel) in &mut self.channels {
+                channel.buffered = link.buffered(*id);
+            }
+        }
+    }
+
+    fn handle_message(&mut self, id: u16, ppid: Ppid, mut data: Vec<u8>) {
+        let binary = match ppid {
+            Ppid::Dcep => return self.handle_dcep(id, &data),
+            Ppid::Binary => true,
+            Ppid::String => false,
+            Ppid::BinaryEmpty | Ppid::StringEmpty => {
+                data.clear();
+                ppid == Ppid::BinaryEmpty
+            }
+            Ppid::Unknown => {
+                self.dropped += 1;
+                return;
+            }
+        };
+        match self.channels.get(&id).map(|channel| channel.state) {
+            Some(State::Open) => {}
+            // Data may overtake the acknowledgement, and says the same (RFC 8832 §6).
+            Some(State::Opening) => self.announce(id),
+            Some(State::Closing) => {
+                self.dropped += 1;
+                return;
+            }
+            None => return self.refuse(id),
+        }
+        self.events.push_back(PeerEvent::Message { id, binary, data });
+    }
+
+    fn handle_dcep(&mut self, id: u16, data: &[u8]) {
+        match dcep::parse(data) {
+            Some(Dcep::Ack) => {
+                if self.channels.get(&id).is_some_and(|c| c.state == State::Opening) {
+                    self.announce(id);
+                }
+            }
+            Some(Dcep::Open(open)) => {
+                let known = self.channels.contains_key(&id);
+                if !known && self.channels.len() >= CHANNELS_MAX {
+                    return self.refuse(id);
+                }
+                let Some(link) = &mut self.link else { return };
+                link.configure(id, open.ordered, open.limit);
+                link.write(id, Ppid::Dcep, &dcep::ack());
+                self.channels.insert(
+                    id,
+                    Channel {
+                        label: open.label,
+                        state: State::Opening,
+                        buffered: 0,
+                    },
+                );
+                self.announce(id);
+            }
+            None => self.refuse(id),
+        }
+    }
+
+    fn open_waiting(&mut self) {
+        while self.link.as_ref().is_some_and(Link::is_up)
+            && let Some(spec) = self.waiting.pop_front()
+        {
+            self.open_now(spec);
+        }
+    }
+
+    fn open_now(&mut self, spec: ChannelSpec) {
+        let (Some(id), Some(link)) = (spec.negotiated.or_else(|| self.free_id()), &mut self.link) else {
+            self.dropped += 1;
+            return;
+        };
+        if self.channels.contains_key(&id) || !link.configure(id, spec.ordered, Limit::of(&spec)) {
+            self.dropped += 1;
+            return;
+        }
+        if spec.negotiated.is_none() {
+            link.write(
+                id,
+                Ppid::Dcep,
+                &dcep::open(&spec.label, spec.ordered, Limit::of(&spec)),
+            );
+        }
+        self.channels.insert(
+            id,
+            Channel {
+                label: spec.label,
+                state: State::Opening,
+                buffered: 0,
+            },
+        );
+        if spec.negotiated.is_some() {
+            self.announce(id);
+        }
+    }
+
+    /// RFC 8832 §6: the DTLS client uses even ids, the server odd ones.
+    fn free_id(&self) -> Option<u16> {
+        let first = match self.role? {
+            DtlsRole::Client => 0,
+            DtlsRole::Server => 1,
+        };
+        let link = self.link.as_ref()?;
+        let free = |id: &u16| !self.channels.contains_key(id) && !link.has_stream(*id);
+        (first..u16::MAX).step_by(2).take(2 * CHANNELS_MAX).find(free)
+    }
+
+    fn announce(&mut self, id: u16) {
+        if let Some(channel) = self.channels.get_mut(&id) {
+            channel.state = State::Open;
+            let label = channel.label.clone();
+            self.events.push_back(PeerEvent::ChannelOpen { id, label });
+        }
+    }
+
+    fn refuse(&mut self, id: u16) {
+        self.dropped += 1;
+        if let Some(link) = &mut self.link {
+            link.reset(id);
+        }
+    }
+
+    fn forget(&mut self, id: u16) {
+        if let Some(channel) = self.channels.remove(&id)
+            && channel.state != State::Closing
+        {
+            let label = channel.label;
+            self.events.push_back(PeerEvent::ChannelClosed { id, label });
+        }
+    }
+
+    fn close_all(&mut self) {
+        while let Some((id, channel)) = self.channels.pop_first() {
+            if channel.state == State::Open {
+                let label = channel.label;
+                self.events.push_back(PeerEvent::ChannelClosed { id, label });
+            }
+        }
+    }
+}

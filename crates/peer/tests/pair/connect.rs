@@ -1,0 +1,260 @@
+//! ICE and DTLS between two peers.
+
+use crate::net::{CLIENT, Pair, SERVER, Setup, Side, credentials};
+use peer::{DtlsRole, PeerEvent};
+use std::time::Duration;
+
+const LITE: Setup = Setup { lite: true, ..SERVER };
+
+#[test]
+fn full_agents_connect_with_the_offerer_as_dtls_client() {
+    let mut pair = Pair::new(CLIENT, SERVER);
+    pair.connect();
+    assert!(pair.a.has(&PeerEvent::IceConnected) && pair.b.has(&PeerEvent::IceConnected));
+    assert!(pair.a.has(&PeerEvent::Connected) && pair.b.has(&PeerEvent::Connected));
+    assert_eq!(pair.b.peer.destination(), Some((pair.a.address, 0)));
+    // Checks and handshake: 6 one-way trips of 20 ms, and the pace of checks.
+    assert!(
+        pair.elapsed() < Duration::from_millis(250),
+        "{:?}",
+        pair.elapsed()
+    );
+}
+
+#[test]
+fn full_agents_connect_with_the_offerer_as_dtls_server() {
+    let offerer = Setup {
+        controlling: true,
+        ..SERVER
+    };
+    let answerer = Setup {
+        controlling: false,
+        ..CLIENT
+    };
+    let mut pair = Pair::new(offerer, answerer);
+    pair.connect();
+}
+
+#[test]
+fn a_lite_agent_connects_without_waiting_for_its_timer() {
+    let mut pair = Pair::new(CLIENT, LITE);
+    pair.connect();
+    assert!(
+        pair.elapsed() < Duration::from_millis(250),
+        "{:?}",
+        pair.elapsed()
+    );
+}
+
+#[test]
+fn a_lite_agent_connects_as_dtls_client_too() {
+    let lite = Setup {
+        dtls: DtlsRole::Client,
+        ..LITE
+    };
+    let client = Setup {
+        dtls: DtlsRole::Server,
+        ..CLIENT
+    };
+    let mut pair = Pair::new(client, lite);
+    pair.connect();
+}
+
+#[test]
+fn two_controlling_agents_settle_the_conflict() {
+    let server = Setup {
+        controlling: true,
+        ..SERVER
+    };
+    let mut pair = Pair::new(CLIENT, server);
+    pair.connect();
+}
+
+#[test]
+fn a_wrong_fingerprint_fails_both_dtls_roles() {
+    for side in [Side::A, Side::B] {
+        let mut pair = Pair::strangers(CLIENT, SERVER);
+        pair.end(side.other()).fingerprint[0] ^= 1;
+        pair.describe(Side::A);
+        pair.describe(Side::B);
+        pair.trickle(Side::A);
+        pair.trickle(Side::B);
+        let failed = move |p: &Pair| match side {
+            Side::A => p.a.has(&PeerEvent::Failed),
+            Side::B => p.b.has(&PeerEvent::Failed),
+        };
+        assert!(pair.run_until(Duration::from_secs(10), failed));
+        assert!(!pair.end(side).has(&PeerEvent::Connected));
+        assert!(!pair.end(side).peer.is_connected());
+        let once = pair
+            .end(side)
+            .events
+            .iter()
+            .filter(|(_, e)| *e == PeerEvent::Failed);
+        assert_eq!(once.count(), 1);
+    }
+}
+
+#[test]
+fn candidates_that_are_trickled_later_connect() {
+    let mut pair = Pair::strangers(CLIENT, SERVER);
+    pair.describe(Side::A);
+    pair.describe(Side::B);
+    pair.run_for(Duration::from_secs(2));
+    assert!(!pair.a.has(&PeerEvent::IceConnected));
+    // One way is enough: the other side learns the address from the check.
+    pair.trickle(Side::A);
+    pair.connect();
+}
+
+#[test]
+fn checks_before_the_answer_arrives_are_answered_when_it_does() {
+    let mut pair = Pair::strangers(CLIENT, SERVER);
+    pair.describe(Side::A);
+    pair.trickle(Side::A);
+    pair.run_for(Duration::from_millis(500));
+    assert!(!pair.a.has(&PeerEvent::IceConnected));
+    pair.describe(Side::B);
+    let described = pair.elapsed();
+    let connected = |p: &Pair| p.a.has(&PeerEvent::IceConnected);
+    assert!(pair.run_until(Duration::from_secs(1), connected));
+    assert!(
+        pair.elapsed() - described < Duration::from_millis(100),
+        "{:?}",
+        pair.elapsed()
+    );
+    pair.connect();
+}
+
+#[test]
+fn a_handshake_survives_a_quarter_of_the_datagrams_lost() {
+    for seed in 1..6 {
+        let mut pair = Pair::strangers(CLIENT, SERVER);
+        for _ in 0..seed {
+            pair.random();
+        }
+        pair.loss = 25;
+        pair.describe(Side::A);
+        pair.describe(Side::B);
+        pair.trickle(Side::A);
+        pair.trickle(Side::B);
+        pair.connect();
+    }
+}
+
+#[test]
+fn silence_disconnects_after_10_s_and_fails_after_15_s() {
+    for server in [SERVER, LITE] {
+        let mut pair = Pair::new(CLIENT, server);
+        pair.connect();
+        pair.run_for(Duration::from_secs(30));
+        assert!(!pair.b.has(&PeerEvent::IceDisconnected), "an idle path stays up");
+        pair.cut = true;
+        let cut = pair.elapsed();
+        pair.run_for(Duration::from_secs(40));
+        for end in [&pair.a, &pair.b] {
+            let disconnected = end.at(&PeerEvent::IceDisconnected).unwrap() - cut;
+            let failed = end.at(&PeerEvent::IceFailed).unwrap() - cut;
+            // The last check was heard up to a keepalive interval before the cut.
+            assert!(
+                (7.5..=10.1).contains(&disconnected.as_secs_f64()),
+                "{disconnected:?}"
+            );
+            assert_eq!((failed - disconnected).as_millis(), 5000);
+        }
+    }
+}
+
+#[test]
+fn a_path_that_comes_back_in_time_goes_on() {
+    for server in [SERVER, LITE] {
+        let mut pair = Pair::new(CLIENT, server);
+        pair.connect();
+        pair.cut = true;
+        let gone = |p: &Pair| p.a.has(&PeerEvent::IceDisconnected) && p.b.has(&PeerEvent::IceDisconnected);
+        assert!(pair.run_until(Duration::from_secs(15), gone));
+        pair.cut = false;
+        let back = pair.elapsed();
+        let again = move |p: &Pair| {
+            let connected = [p.a.at(&PeerEvent::IceConnected), p.b.at(&PeerEvent::IceConnected)];
+            connected.into_iter().all(|at| at.is_some_and(|at| at >= back))
+        };
+        assert!(
+            pair.run_until(Duration::from_secs(4), again),
+            "{:?} {:?}",
+            pair.a.events,
+            pair.b.events
+        );
+    }
+}
+
+#[test]
+fn an_ice_restart_keeps_the_connection() {
+    for (server, first) in [(SERVER, Side::A), (SERVER, Side::B), (LITE, Side::A)] {
+        let mut pair = Pair::new(CLIENT, server);
+        pair.connect();
+        let before = pair.elapsed();
+        for (side, ufrag) in [(first, "new1"), (first.other(), "new2")] {
+            pair.end(side).ice = credentials(ufrag);
+            pair.end(side).peer.restart_ice(credentials(ufrag));
+            assert!(pair.end(side).peer.destination().is_some(), "media goes on");
+            pair.drain();
+            if side == first {
+                pair.run_for(Duration::from_millis(100));
+            }
+        }
+        pair.describe(first.other());
+        pair.run_for(Duration::from_millis(50));
+        pair.describe(first);
+        pair.trickle(Side::A);
+        pair.trickle(Side::B);
+        let again = move |p: &Pair| {
+            let connected = [p.a.at(&PeerEvent::IceConnected), p.b.at(&PeerEvent::IceConnected)];
+            connected.into_iter().all(|at| at.is_some_and(|at| at > before))
+        };
+        assert!(
+            pair.run_until(Duration::from_secs(2), again),
+            "{:?} {:?}",
+            pair.a.events,
+            pair.b.events
+        );
+        pair.run_for(Duration::from_secs(20));
+        assert!(pair.a.peer.is_connected() && pair.b.peer.is_connected());
+        assert!(!pair.a.has(&PeerEvent::IceDisconnected) && !pair.b.has(&PeerEvent::IceDisconnected));
+    }
+}
+
+#[test]
+fn no_answer_to_the_first_checks_fails_after_15_s() {
+    let mut pair = Pair::strangers(CLIENT, SERVER);
+    pair.cut = true;
+    pair.describe(Side::A);
+    pair.trickle(Side::A);
+    pair.run_for(Duration::from_secs(20));
+    assert_eq!(pair.a.at(&PeerEvent::IceFailed), Some(Duration::from_secs(15)));
+}
+
+#[test]
+fn an_idle_pair_costs_a_few_datagrams_in_10_s() {
+    let mut pair = Pair::new(CLIENT, SERVER);
+    pair.connect();
+    pair.run_for(Duration::from_secs(5));
+    let before = pair.sent;
+    pair.run_for(Duration::from_secs(10));
+    // Both sides check every 2 s, and each check is answered.
+    assert!(
+        (16..=24).contains(&(pair.sent - before)),
+        "{}",
+        pair.sent - before
+    );
+}
+
+#[test]
+fn closing_tells_the_remote_side_and_does_not_end_ice() {
+    let mut pair = Pair::new(CLIENT, SERVER);
+    pair.connect();
+    pair.a.peer.close();
+    pair.run_for(Duration::from_secs(1));
+    assert!(!pair.b.has(&PeerEvent::Failed));
+    assert!(pair.b.peer.is_connected());
+}
