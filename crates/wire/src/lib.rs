@@ -8,9 +8,12 @@
 mod bits;
 mod bytes;
 pub mod codec;
+pub mod dcep;
+pub mod demux;
 pub mod dependency_descriptor;
 pub mod ext;
 pub mod rtcp;
 pub mod rtp;
 pub mod sdp;
 pub mod seq;
+pub mod stun;
