@@ -1,2 +1,43 @@
-//! Placeholder.
-fn main() {}
+//! Benchmarks. Every figure stands beside the floor of the same machine in the same run: what
+//! encrypting and handing the same datagrams to the kernel costs alone.
+//!
+//! Must not know: anything of the server but its media pool's façade and the wire.
+#![allow(
+    clippy::print_stdout,
+    clippy::print_stderr,
+    reason = "the report is the product"
+)]
+
+mod alloc;
+mod client;
+mod fanout;
+mod floor;
+mod table;
+mod traffic;
+
+use clap::{Parser, Subcommand};
+
+#[derive(Debug, Parser)]
+#[command(
+    name = "bench",
+    about = "Benchmarks of Plenum beside the floor of this machine"
+)]
+struct Arguments {
+    #[command(subcommand)]
+    scenario: Scenario,
+}
+
+#[derive(Debug, Subcommand)]
+enum Scenario {
+    /// One room: audio from 10 speakers to N listeners, video from 1 publisher to N viewers.
+    Fanout(fanout::Options),
+    /// Only the floor, at the sizes of audio and video packets.
+    Floor,
+}
+
+fn main() -> anyhow::Result<()> {
+    match Arguments::parse().scenario {
+        Scenario::Fanout(options) => fanout::run(&options),
+        Scenario::Floor => floor::run(),
+    }
+}

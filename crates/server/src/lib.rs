@@ -1,6 +1,7 @@
 //! The server's parts, as a library so that the binary, tests and benches share them.
 //!
 //! Owns: sockets, threads, tasks, clocks and randomness. It decides almost nothing; cores do.
+#![forbid(unsafe_code)]
 
 pub mod media_pool;
 pub mod shell;

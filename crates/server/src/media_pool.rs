@@ -324,8 +324,11 @@ fn choose(loads: &[u64], home: Option<usize>, full: u64) -> usize {
     least.map_or(0, |(index, _)| index)
 }
 
-/// A certificate and DTLS configuration for this process, and the certificate's fingerprint.
-fn make_identity() -> anyhow::Result<(peer::Shared, [u8; 32])> {
+/// A certificate and DTLS configuration for a process, and the certificate's fingerprint.
+///
+/// # Errors
+/// When the crypto library refuses.
+pub fn make_identity() -> anyhow::Result<(peer::Shared, [u8; 32])> {
     let certificate = dimpl::certificate::generate_self_signed_certificate()
         .map_err(|error| anyhow::anyhow!("cannot make a DTLS certificate: {error}"))?;
     let fingerprint = <[u8; 32]>::try_from(certificate.fingerprint())

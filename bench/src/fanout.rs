@@ -1,0 +1,342 @@
+//! One room: publishers on one side, many subscribers on the other. Each round sends a fixed list
+//! of packets at its own pace and counts what arrives; the score is delivered packets per second of
+//! the media thread's CPU time, and stands beside the floor of the same minute.
+
+mod local;
+
+use crate::client::Load;
+use crate::floor::{self, Shape, Sinks};
+use crate::table::{self, Spread};
+use crate::traffic::{Media, Source};
+use anyhow::{Context, ensure};
+use std::time::{Duration, Instant};
+
+/// Where the server's thread and the floor's sender run.
+pub(crate) const SERVER_CPU: usize = 0;
+/// Where the load runs.
+pub(crate) const LOAD_CPU: usize = 1;
+
+/// More loss than this below saturation means that the figure is worth nothing.
+const LOSS_MAX: f64 = 0.001;
+/// How long after the last arrival a round is over.
+const QUIET: Duration = Duration::from_millis(300);
+
+/// `bench fanout`
+#[derive(Debug, clap::Args)]
+pub(crate) struct Options {
+    /// Only audio.
+    #[arg(long, conflicts_with = "video")]
+    audio: bool,
+    /// Only video.
+    #[arg(long)]
+    video: bool,
+    /// Subscribers, instead of the usual sizes.
+    #[arg(long, value_delimiter = ',')]
+    subscribers: Vec<usize>,
+    /// Rounds per size, each beside a round of the floor.
+    #[arg(long)]
+    rounds: Option<usize>,
+    /// Length of a round in milliseconds.
+    #[arg(long)]
+    round_ms: Option<u64>,
+    /// Few and short rounds.
+    #[arg(long)]
+    quick: bool,
+}
+
+/// What is expected of a size, as multiples of F1.
+#[derive(Clone, Copy, Debug)]
+struct Size {
+    media: Media,
+    subscribers: usize,
+    goal: Option<f64>,
+}
+
+/// One round of a size.
+#[derive(Clone, Copy, Debug)]
+struct Round {
+    f1: f64,
+    f8: f64,
+    /// Packets per second of CPU time.
+    score: f64,
+    offered_pps: f64,
+    loss: f64,
+    out_of_order: u64,
+    allocations: u64,
+    delivered: u64,
+    datagrams_per_message: f64,
+    packet_bytes: usize,
+    authentic: u64,
+}
+
+pub(crate) fn run(options: &Options) -> anyhow::Result<()> {
+    crate::alloc::this_thread_is_load();
+    udp::pin_current_thread(LOAD_CPU).context("the load needs a CPU of its own")?;
+    let rounds = options.rounds.unwrap_or(if options.quick { 3 } else { 7 });
+    let length = Duration::from_millis(
+        options
+            .round_ms
+            .unwrap_or(if options.quick { 1000 } else { 2000 }),
+    );
+    println!(
+        "fan-out: {rounds} rounds of {} ms per size; server on CPU {SERVER_CPU}, load on CPU {LOAD_CPU}.",
+        length.as_millis()
+    );
+    println!("F1 = seal + sendmmsg(32), one datagram per packet; F8 = seal + UDP_SEGMENT trains of 8.");
+    println!("k/core-s = thousand packets delivered per second of CPU time; median [lowest–highest].\n");
+    let mut rows = vec![header()];
+    let mut heap = Vec::new();
+    let mut missed = Vec::new();
+    for size in sizes(options) {
+        let result = measure(size, rounds, length)
+            .with_context(|| format!("{:?} to {} subscribers", size.media, size.subscribers))?;
+        rows.push(result.row());
+        heap.extend(result.heap_per_peer.map(|bytes| (size, bytes)));
+        missed.extend(result.missed());
+        eprint!(".");
+    }
+    eprintln!();
+    table::print(&rows);
+    println!();
+    for (size, bytes) in heap {
+        println!(
+            "heap per peer, {:?} to {}: {:.1} KiB (all of the media thread's memory for {} peers, fixed buffers taken off)",
+            size.media,
+            size.subscribers,
+            bytes / 1024.0,
+            size.subscribers + Source::publishers_of(size.media),
+        );
+    }
+    for goal in &missed {
+        println!("MISSED: {goal}");
+    }
+    if missed.is_empty() {
+        println!("All goals met.");
+    }
+    Ok(())
+}
+
+fn sizes(options: &Options) -> Vec<Size> {
+    let goal = |media, subscribers| match (media, subscribers) {
+        (Media::Audio, 100) => Some(0.75),
+        (Media::Video, 60 | 150) => Some(1.35),
+        _ => None,
+    };
+    let mut sizes = Vec::new();
+    for media in [Media::Audio, Media::Video] {
+        if (media == Media::Audio && options.video) || (media == Media::Video && options.audio) {
+            continue;
+        }
+        let usual: &[usize] = match (media, options.quick) {
+            (Media::Audio, false) => &[10, 50, 100, 300],
+            (Media::Audio, true) => &[100],
+            (Media::Video, _) => &[60, 150],
+        };
+        let chosen = if options.subscribers.is_empty() {
+            usual
+        } else {
+            &options.subscribers[..]
+        };
+        sizes.extend(chosen.iter().map(|&subscribers| Size {
+            media,
+            subscribers,
+            goal: goal(media, subscribers),
+        }));
+    }
+    sizes
+}
+
+fn measure(size: Size, rounds: usize, length: Duration) -> anyhow::Result<Outcome> {
+    let empty = local::heap_of_an_empty_server()?;
+    let mut server = local::Server::start(size.media, size.subscribers)?;
+    let mut load = server.load()?;
+    let mut source = Source::new(size.media);
+    warm_up(size, &mut server, &mut load, &mut source)?;
+    let mut sinks = Sinks::new(size.subscribers)?;
+    let mut done = Vec::new();
+    for _ in 0..rounds {
+        let mut round = play(size, &mut server, &mut load, &mut source, length)?;
+        // Enough for a stable figure, little enough for many rounds.
+        round.f1 = floor::measure(&mut sinks, Shape::F1, round.packet_bytes, 40_000)?;
+        round.f8 = floor::measure(&mut sinks, Shape::F8, round.packet_bytes, 100_000)?;
+        done.push(round);
+        // Answers consent checks that arrived during the floor.
+        load.sweep(Instant::now());
+    }
+    let before = crate::alloc::live_bytes();
+    server.shutdown();
+    let freed = before - crate::alloc::live_bytes();
+    let peers = size.subscribers + Source::publishers_of(size.media);
+    Ok(Outcome {
+        size,
+        rounds: done,
+        heap_per_peer: Some((freed - empty) as f64 / peers as f64),
+    })
+}
+
+/// Plays until every subscriber receives every stream and all memory has found its place.
+fn warm_up(
+    size: Size,
+    server: &mut local::Server,
+    load: &mut Load,
+    source: &mut Source,
+) -> anyhow::Result<()> {
+    let wanted = size.subscribers * Source::publishers_of(size.media);
+    for _ in 0..10 {
+        play(size, server, load, source, Duration::from_millis(500))?;
+        if load.streams() == wanted {
+            // Rings and tables reach their final size once everybody has been sent to for a while.
+            play(size, server, load, source, Duration::from_secs(2))?;
+            return Ok(());
+        }
+    }
+    anyhow::bail!("subscribers receive {} of {wanted} streams", load.streams())
+}
+
+/// Publishes for `length`, waits for the last arrival, and counts.
+fn play(
+    size: Size,
+    server: &mut local::Server,
+    load: &mut Load,
+    source: &mut Source,
+    length: Duration,
+) -> anyhow::Result<Round> {
+    let bursts = source.round(length, true);
+    let published: usize = bursts.iter().map(|burst| burst.packets.len()).sum();
+    let expected = (published * size.subscribers) as u64;
+    let before = load.tally();
+    let allocations = crate::alloc::server_allocations();
+    let cpu = server.cpu();
+    let sent = server.sent();
+    let start = Instant::now();
+    let mut next = 0;
+    let mut last_arrival = start;
+    let mut arrived = before.packets;
+    loop {
+        let now = Instant::now();
+        while let Some(burst) = bursts.get(next).filter(|burst| burst.due <= now - start) {
+            let (tag, codec) = server.stream(burst.publisher);
+            load.publish(burst.publisher, tag, codec, &burst.packets)?;
+            last_arrival = now;
+            next += 1;
+        }
+        load.sweep(now);
+        if load.tally().packets != arrived {
+            arrived = load.tally().packets;
+            last_arrival = now;
+        }
+        let complete = arrived - before.packets >= expected;
+        if next == bursts.len() && (complete || now - last_arrival > QUIET) {
+            break;
+        }
+    }
+    let cpu = server.cpu() - cpu;
+    let allocations = crate::alloc::server_allocations() - allocations;
+    let after = load.tally();
+    let delivered = after.packets - before.packets;
+    ensure!(
+        after.forged == 0,
+        "{} sampled packets were not authentic",
+        after.forged
+    );
+    let sent = server.sent().since(sent);
+    Ok(Round {
+        f1: 0.0,
+        f8: 0.0,
+        score: delivered as f64 / cpu.as_secs_f64(),
+        offered_pps: expected as f64 / length.as_secs_f64(),
+        loss: 1.0 - delivered as f64 / expected as f64,
+        out_of_order: after.out_of_order - before.out_of_order,
+        allocations,
+        delivered,
+        datagrams_per_message: sent.datagrams as f64 / sent.messages.max(1) as f64,
+        packet_bytes: ((after.bytes - before.bytes) / delivered.max(1)) as usize,
+        authentic: after.authentic - before.authentic,
+    })
+}
+
+/// All rounds of a size.
+struct Outcome {
+    size: Size,
+    rounds: Vec<Round>,
+    heap_per_peer: Option<f64>,
+}
+
+fn header() -> Vec<String> {
+    [
+        "scenario",
+        "offered pps",
+        "bytes",
+        "loss",
+        "disorder",
+        "k/core-s",
+        "F1",
+        "F8",
+        "÷ F1",
+        "÷ F8",
+        "goal",
+        "datagrams/message",
+        "allocations/packet",
+        "authenticated",
+    ]
+    .map(String::from)
+    .to_vec()
+}
+
+impl Outcome {
+    fn spread(&self, of: impl Fn(&Round) -> f64) -> Spread {
+        Spread::of(self.rounds.iter().map(of))
+    }
+
+    fn allocations_per_packet(&self) -> f64 {
+        let allocations: u64 = self.rounds.iter().map(|round| round.allocations).sum();
+        let delivered: u64 = self.rounds.iter().map(|round| round.delivered).sum();
+        allocations as f64 / delivered.max(1) as f64
+    }
+
+    fn row(&self) -> Vec<String> {
+        let Size {
+            media, subscribers, ..
+        } = self.size;
+        let authentic: u64 = self.rounds.iter().map(|round| round.authentic).sum();
+        let disorder: u64 = self.rounds.iter().map(|round| round.out_of_order).sum();
+        vec![
+            format!("{media:?} {} → {subscribers}", Source::publishers_of(media)),
+            format!("{:.0}", self.spread(|round| round.offered_pps).median),
+            format!("{:.0}", self.spread(|round| round.packet_bytes as f64).median),
+            format!("{:.3} %", self.spread(|round| round.loss).high * 100.0),
+            disorder.to_string(),
+            self.spread(|round| round.score).thousands(),
+            self.spread(|round| round.f1).thousands(),
+            self.spread(|round| round.f8).thousands(),
+            self.spread(|round| round.score / round.f1).ratio(),
+            self.spread(|round| round.score / round.f8).ratio(),
+            self.size.goal.map_or("-".into(), |goal| format!("≥ {goal} F1")),
+            format!("{:.1}", self.spread(|round| round.datagrams_per_message).median),
+            format!("{}", self.allocations_per_packet()),
+            authentic.to_string(),
+        ]
+    }
+
+    fn missed(&self) -> Vec<String> {
+        let name = format!("{:?} to {}", self.size.media, self.size.subscribers);
+        let mut missed = Vec::new();
+        let ratio = self.spread(|round| round.score / round.f1).median;
+        if let Some(goal) = self.size.goal.filter(|goal| ratio < *goal) {
+            missed.push(format!("{name}: {ratio:.2} of F1, wanted {goal}"));
+        }
+        let loss = self.spread(|round| round.loss).high;
+        if loss > LOSS_MAX {
+            missed.push(format!("{name}: {:.2} % lost in a round", loss * 100.0));
+        }
+        let allocations = self.allocations_per_packet();
+        if allocations > 0.0 {
+            missed.push(format!("{name}: {allocations} allocations per packet, wanted 0"));
+        }
+        let heap = self.heap_per_peer.unwrap_or(0.0) / 1024.0;
+        if self.size.media == Media::Audio && heap > 64.0 {
+            missed.push(format!("{name}: {heap:.1} KiB heap per peer, wanted at most 64"));
+        }
+        missed
+    }
+}
