@@ -13,15 +13,19 @@ mod dtls;
 mod ice;
 pub mod outbox;
 mod peer;
+mod receive;
 mod sctp;
-#[allow(dead_code, unused_imports, reason = "its users follow")]
+mod send;
 mod srtp;
+#[allow(dead_code, reason = "a getter waits for its caller")]
 mod streams;
 mod transport;
+mod window;
 
 pub use config::*;
 pub use outbox::{Datagram, Outbox};
 pub use peer::{Peer, PeerEvent, ReceivedRtp, RtpWrite};
+pub use streams::StreamStats;
 pub use transport::TransportStats;
 
 /// Some instant for unit tests to count from.

@@ -1,62 +1,230 @@
 //! Everything of a peer that is RTP and RTCP: keys, receive streams, send streams, feedback.
 //!
-//! Owns the SRTP contexts, the SSRC tables and the RTCP schedule. Must not know: ICE, DTLS, SCTP,
-//! where datagrams go (the caller says), other peers.
-#![allow(
-    dead_code,
-    unused_variables,
-    clippy::needless_pass_by_ref_mut,
-    clippy::unused_self,
-    reason = "grows into the façade"
-)]
+//! The orchestrator of [`crate::receive`], [`crate::send`] and [`crate::srtp`]: it decrypts, hands
+//! on, and collects what goes back. Must not know: ICE, DTLS, SCTP, where datagrams go (the caller
+//! says), other peers.
+
+pub(crate) mod clock;
+mod stats;
+#[cfg(test)]
+mod tests;
 
 use crate::config::{ReceiveSpec, SendSpec, Tag};
 use crate::outbox::Outbox;
 use crate::peer::{PeerEvent, ReceivedRtp, RtpWrite};
+use crate::receive::Receiving;
+use crate::send::Sending;
+use crate::srtp::{RTCP_OVERHEAD_MAX, Srtp};
+use clock::{Clock, RoundTrip};
+pub use stats::StreamStats;
 use std::collections::VecDeque;
 use std::net::SocketAddr;
 use std::time::Instant;
+use wire::rtcp::{self, Packet, ReportBlock, Writer, XrBlock};
+use wire::rtp::Header;
 
-/// RTP and RTCP of one peer. `epoch` is a moment on both clocks (monotonic, NTP 32.32).
+/// Plain RTCP per datagram: what fits the smallest path that WebRTC assumes, with protection.
+pub(crate) const RTCP_LEN_MAX: usize = 1200 - RTCP_OVERHEAD_MAX;
+/// Events that wait to be taken. The caller drains after every input, and one RTCP datagram
+/// cannot make more than 6,000 of them.
+const EVENTS_MAX: usize = 8192;
+
+/// RTP and RTCP of one peer.
 #[derive(Debug)]
 pub(crate) struct Streams {
-    events: VecDeque<PeerEvent>,
+    clock: Clock,
+    srtp: Option<Srtp>,
+    receiving: Receiving,
+    sending: Sending,
+    round_trip: RoundTrip,
+    events: Events,
+    stats: StreamStats,
+    /// Who we are in RTCP that is about no stream of ours.
+    ssrc: u32,
+    random: u64,
+}
+
+/// Events that wait to be taken.
+#[derive(Debug, Default)]
+pub(crate) struct Events {
+    queue: VecDeque<PeerEvent>,
+    dropped: u64,
+}
+
+impl Events {
+    pub(crate) fn push(&mut self, event: PeerEvent) {
+        if self.queue.len() < EVENTS_MAX {
+            self.queue.push_back(event);
+        } else {
+            self.dropped += 1;
+        }
+    }
 }
 
 impl Streams {
+    /// `epoch` is a moment on both clocks: monotonic, and NTP 32.32.
     pub(crate) fn new(seed: u64, epoch: (Instant, u64)) -> Self {
+        let mut random = seed;
+        let ssrc = next_random(&mut random) as u32;
         Self {
-            events: VecDeque::new(),
+            clock: Clock::new(epoch),
+            srtp: None,
+            receiving: Receiving::default(),
+            sending: Sending::default(),
+            round_trip: RoundTrip::default(),
+            events: Events::default(),
+            stats: StreamStats::default(),
+            ssrc,
+            random,
         }
     }
 
     /// Puts keys in place. `material` is laid out as in RFC 5764 §4.2; `client` tells whether we
     /// were the DTLS client.
-    pub(crate) fn install_keys(&mut self, profile: dimpl::SrtpProfile, material: &[u8], client: bool) {}
+    pub(crate) fn install_keys(&mut self, profile: dimpl::SrtpProfile, material: &[u8], client: bool) {
+        self.srtp = Srtp::new(profile, material, client);
+    }
+
+    // ---- streams -------------------------------------------------------------------------
 
     /// Adds a receiving section, or updates the one with this tag.
-    pub(crate) fn add_receive(&mut self, spec: ReceiveSpec) {}
+    pub(crate) fn add_receive(&mut self, spec: ReceiveSpec) {
+        if !self.receiving.add(spec) {
+            self.stats.streams_refused += 1;
+        }
+    }
 
-    pub(crate) fn remove_receive(&mut self, tag: Tag) {}
+    pub(crate) fn remove_receive(&mut self, tag: Tag) {
+        self.receiving.remove(tag);
+    }
 
     /// Adds a send stream, or updates the one with this tag.
-    pub(crate) fn add_send(&mut self, spec: SendSpec) {}
+    pub(crate) fn add_send(&mut self, spec: SendSpec) {
+        let random = next_random(&mut self.random) as u16;
+        if !self.sending.add(spec, random) {
+            self.stats.streams_refused += 1;
+        }
+    }
 
-    pub(crate) fn remove_send(&mut self, tag: Tag) {}
+    pub(crate) fn remove_send(&mut self, tag: Tag) {
+        self.sending.remove(tag);
+    }
 
     /// Index for [`Self::write_rtp`]; stable until the stream is removed.
     pub(crate) fn send_index(&self, tag: Tag) -> Option<u32> {
-        None
+        self.sending.index(tag)
     }
 
-    /// Decrypts one RTP packet in place. `None`: it was not for media (dropped, duplicate, probe).
+    // ---- outside world -------------------------------------------------------------------
+
+    /// Decrypts one RTP packet in place. `None`: it brings nothing new (broken, duplicate, probe).
+    #[inline]
     pub(crate) fn handle_rtp(&mut self, now: Instant, data: &mut [u8]) -> Option<ReceivedRtp> {
-        None
+        let Some((header, estimate, plain_len)) = self.open_rtp(data) else {
+            self.stats.rtp_refused += 1;
+            return None;
+        };
+        let plain = data.get(..plain_len)?;
+        self.stats.rtp_received += 1;
+        self.stats.rtp_received_bytes += plain_len as u64;
+        self.receiving.packet(
+            now,
+            self.clock,
+            estimate,
+            &header,
+            plain,
+            (&mut self.stats, &mut self.events),
+        )
     }
 
-    pub(crate) fn handle_rtcp(&mut self, now: Instant, data: &mut [u8]) {}
+    #[inline]
+    fn open_rtp(&self, data: &mut [u8]) -> Option<(Header, crate::receive::Estimate, usize)> {
+        let srtp = self.srtp.as_ref()?;
+        let header = Header::parse(data)?;
+        let estimate = self.receiving.estimate(&header)?;
+        let plain_len = srtp.open_rtp(&header, estimate.index, data)?;
+        Some((header, estimate, plain_len))
+    }
 
-    /// Writes, encrypts and queues one packet. False: outbox full, nothing was written.
+    /// Decrypts one RTCP packet in place and acts on it.
+    pub(crate) fn handle_rtcp(&mut self, now: Instant, data: &mut [u8]) {
+        let plain_len = self.srtp.as_ref().and_then(|srtp| srtp.open_rtcp(data));
+        let Some(plain) = plain_len.and_then(|len| data.get(..len)) else {
+            self.stats.rtcp_refused += 1;
+            return;
+        };
+        self.stats.rtcp_received += 1;
+        for packet in rtcp::parse(plain) {
+            self.rtcp_packet(now, packet);
+        }
+    }
+
+    fn rtcp_packet(&mut self, now: Instant, packet: Packet<'_>) {
+        let events = &mut self.events;
+        match packet {
+            Packet::SenderReport {
+                ssrc,
+                ntp,
+                rtp,
+                reports,
+                ..
+            } => {
+                self.receiving.sender_report(now, ssrc, ntp, rtp, events);
+                self.report_blocks(now, reports);
+            }
+            Packet::ReceiverReport { reports, .. } => self.report_blocks(now, reports),
+            Packet::Nack { media, lost, .. } => {
+                let moment = (now, self.clock, self.round_trip);
+                self.sending.nack(moment, media, lost, &mut self.stats, events);
+            }
+            Packet::Pli { media, .. } => self.sending.pli(media, events),
+            Packet::Fir { entries, .. } => {
+                for (media, sequence) in entries {
+                    self.sending.fir(media, sequence, events);
+                }
+            }
+            Packet::Remb { bitrate_bps, .. } => events.push(PeerEvent::Remb { bitrate_bps }),
+            Packet::TransportCc { .. } => self.stats.transport_cc_ignored += 1,
+            Packet::ExtendedReport { ssrc, blocks } => self.extended_report(now, ssrc, blocks),
+            Packet::Sdes(_) | Packet::Bye { .. } | Packet::Unknown { .. } => {}
+        }
+    }
+
+    fn report_blocks(&mut self, now: Instant, blocks: impl Iterator<Item = ReportBlock>) {
+        for block in blocks {
+            if let Some(rtt_us) = self.sending.report_block(now, &block, &mut self.events) {
+                self.round_trip.sample(rtt_us);
+            }
+        }
+    }
+
+    fn extended_report<'a>(&mut self, now: Instant, ssrc: u32, blocks: impl Iterator<Item = XrBlock<'a>>) {
+        for block in blocks {
+            match block {
+                XrBlock::ReferenceTime { ntp } => self.sending.reference_time(now, ssrc, ntp),
+                XrBlock::Dlrr(reports) => {
+                    for report in reports.filter(|report| report.ssrc == self.ssrc) {
+                        let answer = self.receiving.reference_answer(now, report.last_rr, report.delay);
+                        if let Some(rtt_us) = answer {
+                            self.round_trip.sample(rtt_us);
+                        }
+                    }
+                }
+                XrBlock::Unknown { .. } => {}
+            }
+        }
+    }
+
+    /// Advances timers; call when [`Self::poll_timeout`] is due.
+    pub(crate) fn handle_timeout(&mut self, now: Instant) {
+        self.receiving.handle_timeout(now);
+    }
+
+    // ---- verbs ---------------------------------------------------------------------------
+
+    /// Writes, encrypts and queues one packet. False: outbox full, nothing was written. Before the
+    /// keys are there packets are dropped and counted.
+    #[inline]
     pub(crate) fn write_rtp(
         &mut self,
         now: Instant,
@@ -66,14 +234,31 @@ impl Streams {
         local: u8,
         outbox: &mut Outbox,
     ) -> bool {
-        true
+        let Some(srtp) = &self.srtp else {
+            self.stats.rtp_unsent += 1;
+            return true;
+        };
+        self.sending.write(
+            (now, self.clock),
+            srtp,
+            (index, packet),
+            (to, local, outbox),
+            &mut self.stats,
+        )
     }
 
-    pub(crate) fn request_key_frame(&mut self, tag: Tag, layer: u8) {}
+    /// Asks the sender of a layer for a key frame with a PLI. Nothing happens while the layer's
+    /// stream is not known.
+    pub(crate) fn request_key_frame(&mut self, tag: Tag, layer: u8) {
+        self.receiving.request_key_frame(tag, layer);
+    }
 
-    pub(crate) fn send_report(&mut self, now: Instant, tag: Tag, ntp: u64, rtp: u32) {}
+    /// Sends SR and SDES: `ntp` and `rtp` are the same instant.
+    pub(crate) fn send_report(&mut self, _now: Instant, tag: Tag, ntp: u64, rtp: u32) {
+        self.sending.report(tag, ntp, rtp);
+    }
 
-    pub(crate) fn handle_timeout(&mut self, now: Instant) {}
+    // ---- outputs -------------------------------------------------------------------------
 
     /// Writes pending RTCP. False: outbox full and more waits.
     pub(crate) fn poll_transmit(
@@ -83,19 +268,66 @@ impl Streams {
         local: u8,
         outbox: &mut Outbox,
     ) -> bool {
+        self.receiving.handle_timeout(now);
+        let Some(srtp) = &mut self.srtp else { return true };
+        while self.sending.is_due() || self.receiving.is_due() {
+            let Some(slot) = outbox.slot() else {
+                return false;
+            };
+            let Some(plain) = slot.get_mut(..RTCP_LEN_MAX) else {
+                return false;
+            };
+            let mut writer = Writer::new(plain);
+            let all = self.sending.write_reports(now, self.ssrc, &mut writer)
+                && self.receiving.write(
+                    (now, self.clock, self.round_trip),
+                    self.ssrc,
+                    &mut writer,
+                    &mut self.stats,
+                );
+            let plain_len = writer.len();
+            if plain_len == 0 {
+                debug_assert!(all, "an empty datagram has room for any packet");
+                break;
+            }
+            let Some(len) = srtp.seal_rtcp(slot, plain_len) else {
+                break;
+            };
+            outbox.commit(to, local, len, false);
+            self.stats.rtcp_sent += 1;
+        }
         true
     }
 
     pub(crate) fn poll_event(&mut self) -> Option<PeerEvent> {
-        self.events.pop_front()
+        self.events.queue.pop_front()
     }
 
-    pub(crate) fn poll_timeout(&self) -> Option<Instant> {
-        None
+    /// When [`Self::handle_timeout`] is to be called.
+    pub(crate) const fn poll_timeout(&self) -> Option<Instant> {
+        self.receiving.poll_timeout()
     }
+
+    // ---- getters -------------------------------------------------------------------------
 
     /// Smoothed round trip in microseconds.
-    pub(crate) fn rtt_us(&self) -> Option<u32> {
-        None
+    pub(crate) const fn rtt_us(&self) -> Option<u32> {
+        self.round_trip.us()
     }
+
+    pub(crate) const fn stats(&self) -> StreamStats {
+        StreamStats {
+            events_dropped: self.events.dropped,
+            ..self.stats
+        }
+    }
+}
+
+/// SplitMix64: enough for SSRCs and first sequence numbers.
+const fn next_random(state: &mut u64) -> u64 {
+    *state = state.wrapping_add(0x9E37_79B9_7F4A_7C15);
+    let mut z = *state;
+    z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
+    z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
+    z ^ (z >> 31)
 }

@@ -165,7 +165,11 @@ impl Munger {
             let gap = source.sequence - latest.sequence - 1;
             // The hole is the dropped frame's tail when this packet starts the next frame.
             let close = !latest.forwarded && frame.start && !latest.end;
-            let first = if close { source.sequence } else { source.sequence - gap };
+            let first = if close {
+                source.sequence
+            } else {
+                source.sequence - gap
+            };
             let fresh = Run {
                 first,
                 last: source.sequence,
@@ -256,7 +260,9 @@ impl Munger {
 
     /// The offset that maps the running layer's timestamps to outgoing ones, and that layer.
     pub(crate) fn running(&mut self) -> Option<(u8, u32)> {
-        self.history.current().map(|run| (run.layer, run.timestamp_offset))
+        self.history
+            .current()
+            .map(|run| (run.layer, run.timestamp_offset))
     }
 }
 
@@ -273,13 +279,18 @@ fn timestamp_offset(
     let by_arrival = sent.timestamp.wrapping_add(ticks);
     let exact = match (before, reports) {
         // The same clock goes on.
-        (Some(run), _) if run.layer == source.layer => Some(source.timestamp.wrapping_add(run.timestamp_offset)),
+        (Some(run), _) if run.layer == source.layer => {
+            Some(source.timestamp.wrapping_add(run.timestamp_offset))
+        }
         (Some(run), (Some(old), Some(new))) => {
             // When was this packet captured on the old layer's clock?
             let apart = new.ntp.wrapping_sub(old.ntp) as i64;
             let apart_ticks = (i128::from(apart) * i128::from(source.clock_rate)) >> 32;
             let since_report = source.timestamp.wrapping_sub(new.rtp);
-            let on_old_clock = old.rtp.wrapping_add(apart_ticks as u32).wrapping_add(since_report);
+            let on_old_clock = old
+                .rtp
+                .wrapping_add(apart_ticks as u32)
+                .wrapping_add(since_report);
             Some(on_old_clock.wrapping_add(run.timestamp_offset))
         }
         _ => None,

@@ -141,7 +141,13 @@ impl Select {
     }
 
     /// Decides about the next packet in order of stream `stream`.
-    pub(crate) fn decide(&mut self, stream: u8, alive: u8, frame: &Frame, targets: &DecodeTargets) -> Verdict {
+    pub(crate) fn decide(
+        &mut self,
+        stream: u8,
+        alive: u8,
+        frame: &Frame,
+        targets: &DecodeTargets,
+    ) -> Verdict {
         if !self.wish.enabled {
             return Verdict::Drop;
         }
@@ -211,7 +217,10 @@ impl Select {
         if frame.start && best != self.target {
             let down = match (best, self.target) {
                 (Some(best), Some(old)) => {
-                    let (best, old) = (targets.layers[usize::from(best)], targets.layers[usize::from(old)]);
+                    let (best, old) = (
+                        targets.layers[usize::from(best)],
+                        targets.layers[usize::from(old)],
+                    );
                     best.0 <= old.0 && best.1 <= old.1
                 }
                 _ => false,

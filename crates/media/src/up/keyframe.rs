@@ -91,6 +91,10 @@ mod tests {
         requests.satisfied();
         assert_eq!(requests.due(), None);
         requests.want(now + ms(1100), 2);
-        assert_eq!(requests.due(), Some(now + ms(2000)), "still throttled by the last request");
+        assert_eq!(
+            requests.due(),
+            Some(now + ms(2000)),
+            "still throttled by the last request"
+        );
     }
 }

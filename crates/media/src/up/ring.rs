@@ -210,7 +210,11 @@ impl PacketRing {
             let capacity = self.bytes.len() as u64;
             let at = self.written % capacity;
             let wraps = at + len as u64 > capacity;
-            let start = if wraps { self.written + (capacity - at) } else { self.written };
+            let start = if wraps {
+                self.written + (capacity - at)
+            } else {
+                self.written
+            };
             let end = start + len as u64;
             let overruns = len as u64 > capacity || self.turn_start.is_some_and(|turn| end - turn > capacity);
             let early = wraps
@@ -297,10 +301,17 @@ mod tests {
         let now = crate::testing::epoch();
         let mut ring = PacketRing::new(SMALL);
         assert!(ring.get(7).is_none());
-        assert_eq!(ring.insert(info(7, now), b"payload", b"dd", b"captured"), Inserted::New);
+        assert_eq!(
+            ring.insert(info(7, now), b"payload", b"dd", b"captured"),
+            Inserted::New
+        );
         let packet = ring.get(7).expect("just stored");
         assert_eq!(
-            (packet.payload, packet.dependency_descriptor, packet.abs_capture_time),
+            (
+                packet.payload,
+                packet.dependency_descriptor,
+                packet.abs_capture_time
+            ),
             (&b"payload"[..], &b"dd"[..], &b"captured"[..])
         );
         assert_eq!(ring.insert(info(7, now), b"again", b"", b""), Inserted::Duplicate);
@@ -356,7 +367,10 @@ mod tests {
             assert_eq!(ring.get(sequence).expect("there").payload, payload(sequence, 300));
         }
         ring.end_turn();
-        assert_eq!(ring.insert(info(16, now), &payload(16, 300), b"", b""), Inserted::New);
+        assert_eq!(
+            ring.insert(info(16, now), &payload(16, 300), b"", b""),
+            Inserted::New
+        );
     }
 
     #[test]

@@ -4,15 +4,16 @@
 //! [`OutgoingSsrcs::take`], which never hands out the same SSRC twice at a time and remembers how
 //! far a returned one had come.
 
+use crate::window::{Mark, Window};
 use std::collections::BTreeMap;
 use wire::seq::extend_16;
 
 /// How many returned SSRCs are remembered. Each costs some 30 bytes. When it is reached no further
 /// SSRC is taken: forgetting one could repeat a nonce.
 const RETURNED_MAX: usize = 1 << 16;
-/// Late packets up to this many behind the newest can still be sent for the first time.
-const WINDOW: u64 = 512;
-const WORDS: usize = (WINDOW / 64) as usize;
+/// Late packets up to this many behind the newest can still be sent for the first time; also the
+/// history that a retransmission is found in. 512 is half a second of heavy video.
+type Sent = Window<8>;
 
 /// All SSRCs that we ever sent on with the keys of this peer.
 #[derive(Debug, Default)]
@@ -34,17 +35,16 @@ impl OutgoingSsrcs {
             ssrc,
             floor,
             offset: None,
-            next: floor,
-            sent: [0; WORDS],
+            sent: Sent::new(floor),
         })
     }
 
     /// Takes the counter back when its stream ends.
     pub(crate) fn put_back(&mut self, index: OutgoingIndex) {
-        if index.next == 0 {
+        if index.sent.next() == 0 {
             self.next.remove(&index.ssrc);
         } else {
-            self.next.insert(index.ssrc, Some(index.next));
+            self.next.insert(index.ssrc, Some(index.sent.next()));
         }
     }
 }
@@ -68,10 +68,7 @@ pub(crate) struct OutgoingIndex {
     floor: u64,
     /// Added (wrapping) to the caller's extended sequence number; known from the first packet on.
     offset: Option<u64>,
-    /// One above the highest index used.
-    next: u64,
-    /// Bit `index % WINDOW` of the last [`WINDOW`] indices: used.
-    sent: [u64; WORDS],
+    sent: Sent,
 }
 
 impl OutgoingIndex {
@@ -98,51 +95,30 @@ impl OutgoingIndex {
         if index < self.floor || index >> 48 != 0 {
             return Use::Never;
         }
-        if index >= self.next {
-            self.advance(index);
-        } else if self.next - index > WINDOW {
-            return Use::Never;
-        } else if *self.word(index) & bit(index) != 0 {
-            return Use::Again(index);
+        match self.sent.mark(index) {
+            Mark::Newest(_) | Mark::Late => Use::First(index),
+            Mark::Repeated => Use::Again(index),
+            Mark::Old => Use::Never,
         }
-        *self.word(index) |= bit(index);
-        Use::First(index)
+    }
+
+    /// The 16-bit number that a caller's sequence number has on the wire, once anything was sent.
+    #[inline]
+    pub(crate) fn on_wire(&self, sequence: u64) -> Option<u16> {
+        Some(sequence.wrapping_add(self.offset?) as u16)
     }
 
     /// Whether a 16-bit sequence number, as the remote side saw it, was sent among the last
     /// `history` ones; if so the index, and the caller's sequence number.
-    pub(crate) fn find(&mut self, sequence: u16, history: u64) -> Option<(u64, u64)> {
-        let newest = self.next.checked_sub(1)?;
+    pub(crate) fn find(&self, sequence: u16, history: u64) -> Option<(u64, u64)> {
+        let newest = self.sent.next().checked_sub(1)?;
         let behind = u64::from((newest as u16).wrapping_sub(sequence));
         let index = newest.checked_sub(behind)?;
-        if behind >= history.min(WINDOW) || *self.word(index) & bit(index) == 0 {
+        if behind >= history || !self.sent.contains(index) {
             return None;
         }
         Some((index, index.wrapping_sub(self.offset?)))
     }
-
-    /// Makes `index` the newest; what lies between was not sent yet.
-    #[inline]
-    fn advance(&mut self, index: u64) {
-        if index - self.next >= WINDOW {
-            self.sent = [0; WORDS];
-        } else {
-            for skipped in self.next..=index {
-                *self.word(skipped) &= !bit(skipped);
-            }
-        }
-        self.next = index + 1;
-    }
-
-    #[inline]
-    fn word(&mut self, index: u64) -> &mut u64 {
-        &mut self.sent[(index / 64) as usize % WORDS]
-    }
-}
-
-#[inline]
-const fn bit(index: u64) -> u64 {
-    1 << (index % 64)
 }
 
 /// The estimated index of incoming packets of one SSRC.

@@ -69,7 +69,11 @@ fn dropped_packets_leave_no_hole_and_lost_ones_do() {
     feed.munger.drop_packet(1002, &whole(3));
     let (out, run) = feed.forward(0, 1003, 3, &whole(4));
     assert_eq!(out, 0xFFF2);
-    assert_eq!(run.picture_offset, 0u16.wrapping_sub(1), "the dropped picture leaves no hole");
+    assert_eq!(
+        run.picture_offset,
+        0u16.wrapping_sub(1),
+        "the dropped picture leaves no hole"
+    );
     // 1004 and 1005 are lost on the way in: their places stay.
     assert_eq!(feed.forward(0, 1006, 4, &whole(7)).0, 0xFFF5);
     assert!(feed.munger.is_late(1004));
@@ -111,7 +115,11 @@ fn a_switch_goes_on_with_all_numbers() {
     let other = frame(true, true, 20_000);
     let (out, run) = feed.switch(2, 7, 5, &other);
     assert_eq!(out, 0xFFF1);
-    assert_eq!(5u32.wrapping_add(run.timestamp_offset), 99_000, "100 ms by arrival");
+    assert_eq!(
+        5u32.wrapping_add(run.timestamp_offset),
+        99_000,
+        "100 ms by arrival"
+    );
     assert_eq!(20_000u16.wrapping_add(run.picture_offset), 101);
     assert_eq!((20_000u16 as u8).wrapping_add(run.tl0_offset), 101);
     assert_eq!(3u8.wrapping_add(run.keyidx_offset), 4);

@@ -144,7 +144,11 @@ fn spatial_layers_of_a_scalable_stream_go_up_at_an_independent_frame() {
     assert_eq!(decide(&mut select, 0, KEY), Verdict::Forward);
     assert_eq!(decide(&mut select, 0, s(2, true)), Verdict::Forward);
     select.set_wish(wish(1, 3));
-    assert_eq!(decide(&mut select, 0, s(2, false)), Verdict::Forward, "the picture stays whole");
+    assert_eq!(
+        decide(&mut select, 0, s(2, false)),
+        Verdict::Forward,
+        "the picture stays whole"
+    );
     assert_eq!(decide(&mut select, 0, s(0, false)), Verdict::Forward);
     assert_eq!(decide(&mut select, 0, s(2, false)), Verdict::Drop);
 }

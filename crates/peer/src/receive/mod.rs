@@ -1,0 +1,551 @@
+//! What the remote side sends: streams found by SSRC, MID, RID or payload type, retransmissions put
+//! back in their place, duplicates dropped, and the feedback that goes back.
+//!
+//! Owns the SSRC table, rollover counters, NACK, transport-wide feedback, receiver reports and key
+//! frame requests. Must not know: keys, what is done with packets.
+//! RFC 3550, RFC 4585, RFC 4588, RFC 8843 §9.2, RFC 8852.
+
+mod nack;
+mod report;
+mod section;
+mod stream;
+mod transport_cc;
+
+use crate::config::{ReceiveSpec, Tag};
+use crate::peer::{PeerEvent, ReceivedRtp};
+use crate::srtp::IncomingIndex;
+use crate::streams::clock::{Clock, Echoes, RoundTrip, middle};
+use crate::streams::{Events, RTCP_LEN_MAX, StreamStats};
+use section::{Part, Place, Section};
+use std::collections::VecDeque;
+use std::time::{Duration, Instant};
+use stream::{Primary, Role, Stream};
+use transport_cc::Arrivals;
+use wire::ext::Extensions;
+use wire::rtcp::{ReportBlock, Writer};
+use wire::rtp::{self, Header};
+
+/// Sections of one peer.
+const SECTIONS_MAX: usize = 512;
+/// Streams of one peer: SSRCs that belong to a section. Three layers with RTX of forty tracks.
+const STREAMS_MAX: usize = 256;
+/// SSRCs without a section whose rollover counter is remembered; the oldest is forgotten.
+const STRANGERS_MAX: usize = 64;
+/// Key frame requests that wait to be written.
+const KEY_FRAMES_MAX: usize = 64;
+/// Receiver reports leave at this interval while packets arrive.
+const REPORT_INTERVAL: Duration = Duration::from_secs(1);
+/// The most blocks in one report: 5 bits count them.
+const BLOCKS_MAX: usize = 31;
+const BLOCK_LEN: usize = 24;
+/// The longest NACK that one stream can ask with.
+const NACK_LEN_MAX: usize = 12 + nack::due_buffer().len() * 4;
+
+/// The receiving half of a peer.
+#[derive(Debug, Default)]
+pub(crate) struct Receiving {
+    sections: Vec<Option<Section>>,
+    streams: Vec<Option<Stream>>,
+    /// SSRC → place in `streams`, sorted.
+    by_ssrc: Vec<(u32, u16)>,
+    strangers: VecDeque<(u32, IncomingIndex)>,
+    arrivals: Arrivals,
+    key_frames: Vec<u32>,
+    report_at: Option<Instant>,
+    reference_times: Echoes,
+    deadline: Option<Instant>,
+    /// Something may have to be written.
+    due: bool,
+}
+
+/// Where a packet belongs, and the index to decrypt it with.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Estimate {
+    stream: Option<u16>,
+    pub(crate) index: u64,
+}
+
+impl Receiving {
+    /// Adds a section or updates the one with this tag. False: refused, there are too many.
+    pub(crate) fn add(&mut self, spec: ReceiveSpec) -> bool {
+        let known = self.sections.iter().position(|section| {
+            section
+                .as_ref()
+                .is_some_and(|section| section.spec.tag == spec.tag)
+        });
+        if let Some(at) = known {
+            let section = Section::new(spec);
+            let old = self.sections[at].take().expect("found above");
+            if section.layers.len() == old.layers.len() && section.spec.mid == old.spec.mid {
+                let layers = old.layers;
+                self.sections[at] = Some(Section { layers, ..section });
+            } else {
+                self.forget_section(at);
+                self.sections[at] = Some(section);
+            }
+            return true;
+        }
+        let section = Some(Section::new(spec));
+        if let Some(free) = self.sections.iter_mut().find(|section| section.is_none()) {
+            *free = section;
+        } else if self.sections.len() < SECTIONS_MAX {
+            self.sections.push(section);
+        } else {
+            return false;
+        }
+        true
+    }
+
+    pub(crate) fn remove(&mut self, tag: Tag) {
+        let Some(at) = self.section_at(tag) else { return };
+        self.sections[at] = None;
+        self.forget_section(at);
+    }
+
+    /// Where a packet belongs, before it is known to be authentic. `None`: it cannot be decrypted.
+    #[inline]
+    pub(crate) fn estimate(&self, header: &Header) -> Option<Estimate> {
+        let stream = self.find(header.ssrc);
+        let index = match stream.and_then(|place| self.stream(place)) {
+            Some(stream) => stream.index.estimate(header.sequence)?,
+            None => self.stranger(header.ssrc).estimate(header.sequence)?,
+        };
+        Some(Estimate { stream, index })
+    }
+
+    /// Takes a decrypted, authentic packet.
+    #[inline]
+    pub(crate) fn packet(
+        &mut self,
+        now: Instant,
+        clock: Clock,
+        estimate: Estimate,
+        header: &Header,
+        plain: &[u8],
+        (stats, events): (&mut StreamStats, &mut Events),
+    ) -> Option<ReceivedRtp> {
+        let place = match estimate.stream {
+            Some(place) => place,
+            None => match self.recognise(header, plain, stats, events) {
+                Some(place) => place,
+                None => {
+                    stats.rtp_unknown += 1;
+                    self.note_stranger(header.ssrc, estimate.index);
+                    return None;
+                }
+            },
+        };
+        self.accept((now, clock), (place, estimate.index), header, plain, stats)
+    }
+
+    #[inline]
+    fn accept(
+        &mut self,
+        (now, clock): (Instant, Clock),
+        (place, index): (u16, u64),
+        header: &Header,
+        plain: &[u8],
+        stats: &mut StreamStats,
+    ) -> Option<ReceivedRtp> {
+        let stream = self.streams.get_mut(usize::from(place))?.as_mut()?;
+        stream.index.update(index);
+        let (layer, is_rtx) = (stream.layer, matches!(stream.role, Role::Rtx));
+        let section = self.sections.get(usize::from(stream.section))?.as_ref()?;
+
+        let extensions = Extensions::parse(
+            header.extension_profile,
+            header.extension_bytes(plain),
+            &section.spec.extensions,
+        );
+        let since_epoch = clock.since_epoch(now);
+        if self.report_at.is_none() {
+            self.report_at = Some(now + REPORT_INTERVAL);
+            arm(&mut self.deadline, self.report_at);
+        }
+        if section.spec.transport_cc
+            && let Some(number) = extensions.transport_cc
+        {
+            let kept = self
+                .arrivals
+                .packet(now, since_epoch, header.ssrc, number, header.marker);
+            stats.arrivals_dropped += u64::from(!kept);
+            arm(&mut self.deadline, self.arrivals.due_at());
+        }
+
+        let Some((format, mut payload)) = section
+            .format(header.payload_type, is_rtx)
+            .zip(rtp::payload(header, plain))
+        else {
+            stats.rtp_unknown += 1;
+            return None;
+        };
+        let primary_place = if is_rtx { section.primary(layer)? } else { place };
+        let primary = self
+            .streams
+            .get_mut(usize::from(primary_place))?
+            .as_mut()?
+            .primary_mut()?;
+        let sequence = if is_rtx {
+            let Some(original) = plain.get(payload.clone()).and_then(<[u8]>::first_chunk) else {
+                stats.rtx_useless += 1;
+                return None;
+            };
+            payload.start += original.len();
+            primary.extend(u16::from_be_bytes(*original))
+        } else {
+            stream::extended(index)
+        };
+        if !primary.accept(now, sequence, format.nack, is_rtx, stats) {
+            return None;
+        }
+        if !is_rtx {
+            primary
+                .reception
+                .packet(sequence, header.timestamp, since_epoch, format.codec.clock_rate());
+        }
+        arm(&mut self.deadline, primary.missing.next_at());
+        Some(ReceivedRtp {
+            tag: section.spec.tag,
+            layer,
+            codec: format.codec,
+            sequence,
+            timestamp: header.timestamp,
+            marker: header.marker,
+            audio_level: extensions.audio_level,
+            payload,
+            dependency_descriptor: range_within(plain, extensions.dependency_descriptor),
+            abs_capture_time: range_within(plain, extensions.abs_capture_time),
+            retransmitted: is_rtx,
+        })
+    }
+
+    /// A sender report about one of our streams.
+    pub(crate) fn sender_report(&mut self, now: Instant, ssrc: u32, ntp: u64, rtp: u32, events: &mut Events) {
+        let Some(place) = self.find(ssrc) else { return };
+        let Some(Some(stream)) = self.streams.get_mut(usize::from(place)) else {
+            return;
+        };
+        let layer = stream.layer;
+        let section = stream.section;
+        let Some(primary) = stream.primary_mut() else {
+            return;
+        };
+        primary.reception.sender_report(now, ntp);
+        if let Some(Some(section)) = self.sections.get(usize::from(section)) {
+            let tag = section.spec.tag;
+            events.push(PeerEvent::SenderReport {
+                tag,
+                layer,
+                ntp,
+                rtp,
+                at: now,
+            });
+        }
+    }
+
+    /// Round trip in microseconds from the answer to our reference time (RFC 3611 §4.5).
+    pub(crate) fn reference_answer(&self, now: Instant, last_rr: u32, delay: u32) -> Option<u32> {
+        self.reference_times.round_trip_us(now, last_rr, delay)
+    }
+
+    /// Asks for a key frame, once the stream of that layer is known.
+    pub(crate) fn request_key_frame(&mut self, tag: Tag, layer: u8) {
+        let ssrc = self
+            .section_at(tag)
+            .and_then(|at| self.sections.get(at)?.as_ref()?.primary(layer))
+            .and_then(|place| self.stream(place))
+            .map(|stream| stream.ssrc);
+        if let Some(ssrc) = ssrc
+            && self.key_frames.len() < KEY_FRAMES_MAX
+            && !self.key_frames.contains(&ssrc)
+        {
+            self.key_frames.push(ssrc);
+            self.due = true;
+        }
+    }
+
+    pub(crate) fn handle_timeout(&mut self, now: Instant) {
+        if self.deadline.is_some_and(|at| at <= now) {
+            self.deadline = None;
+            self.due = true;
+        }
+    }
+
+    pub(crate) const fn poll_timeout(&self) -> Option<Instant> {
+        self.deadline
+    }
+
+    pub(crate) const fn is_due(&self) -> bool {
+        self.due
+    }
+
+    /// Writes what is due. False: no room, more waits.
+    pub(crate) fn write(
+        &mut self,
+        (now, clock, round_trip): (Instant, Clock, RoundTrip),
+        sender: u32,
+        writer: &mut Writer<'_>,
+        stats: &mut StreamStats,
+    ) -> bool {
+        if !self.due {
+            return true;
+        }
+        let all = self.write_reports(now, clock, sender, writer)
+            && self.write_key_frames(sender, writer)
+            && self.write_nacks(now, round_trip, sender, writer, stats)
+            && self.arrivals.write(now, sender, writer);
+        if all {
+            self.due = false;
+            self.deadline = None;
+            arm(&mut self.deadline, self.report_at);
+            arm(&mut self.deadline, self.arrivals.due_at());
+            for primary in self.streams.iter().flatten().filter_map(Stream::primary) {
+                arm(&mut self.deadline, primary.missing.next_at());
+            }
+        }
+        all
+    }
+
+    /// Receiver reports of all streams that got packets, then our reference time. While nothing
+    /// arrives, nothing is reported.
+    fn write_reports(&mut self, now: Instant, clock: Clock, sender: u32, writer: &mut Writer<'_>) -> bool {
+        if self.report_at.is_none_or(|at| at > now) {
+            return true;
+        }
+        let mut fresh = self
+            .streams
+            .iter_mut()
+            .flatten()
+            .filter_map(|stream| {
+                let ssrc = stream.ssrc;
+                Some((ssrc, stream.primary_mut()?))
+            })
+            .filter(|(_, primary)| primary.reception.is_fresh())
+            .peekable();
+        let mut any = false;
+        while fresh.peek().is_some() {
+            let room = RTCP_LEN_MAX.saturating_sub(writer.len() + 8) / BLOCK_LEN;
+            if room == 0 {
+                return false;
+            }
+            let mut blocks = [ReportBlock::default(); BLOCKS_MAX];
+            let mut count = 0;
+            for (slot, (ssrc, primary)) in blocks.iter_mut().take(room).zip(&mut fresh) {
+                *slot = primary.reception.block(now, ssrc);
+                count += 1;
+            }
+            any |= writer.rr(sender, &blocks[..count]);
+        }
+        self.report_at = None;
+        if any {
+            // RFC 3611 §4.4. Lost when there is no room; the next report brings another.
+            let ntp = clock.ntp(now);
+            if writer.xr_rrtr(sender, ntp) {
+                self.reference_times.sent(middle(ntp), now);
+            }
+        }
+        true
+    }
+
+    fn write_key_frames(&mut self, sender: u32, writer: &mut Writer<'_>) -> bool {
+        while let Some(&ssrc) = self.key_frames.last() {
+            if !writer.pli(sender, ssrc) {
+                return false;
+            }
+            self.key_frames.pop();
+        }
+        true
+    }
+
+    fn write_nacks(
+        &mut self,
+        now: Instant,
+        round_trip: RoundTrip,
+        sender: u32,
+        writer: &mut Writer<'_>,
+        stats: &mut StreamStats,
+    ) -> bool {
+        for stream in self.streams.iter_mut().flatten() {
+            let ssrc = stream.ssrc;
+            let Some(primary) = stream.primary_mut() else {
+                continue;
+            };
+            if primary.missing.next_at().is_none_or(|at| at > now) {
+                continue;
+            }
+            if writer.len() + NACK_LEN_MAX > RTCP_LEN_MAX {
+                return false;
+            }
+            let mut due = nack::due_buffer();
+            let count = primary.missing.take_due(now, round_trip.duration(), &mut due);
+            if writer.nack(sender, ssrc, &due[..count]) {
+                stats.nacks_sent += count as u64;
+            }
+        }
+        true
+    }
+
+    // ---- tables --------------------------------------------------------------------------
+
+    #[inline]
+    fn find(&self, ssrc: u32) -> Option<u16> {
+        let at = self
+            .by_ssrc
+            .binary_search_by_key(&ssrc, |&(known, _)| known)
+            .ok()?;
+        self.by_ssrc.get(at).map(|&(_, place)| place)
+    }
+
+    #[inline]
+    fn stream(&self, place: u16) -> Option<&Stream> {
+        self.streams.get(usize::from(place))?.as_ref()
+    }
+
+    fn section_at(&self, tag: Tag) -> Option<usize> {
+        self.sections
+            .iter()
+            .position(|section| section.as_ref().is_some_and(|section| section.spec.tag == tag))
+    }
+
+    /// Makes a stream of an SSRC that was not seen before.
+    fn recognise(
+        &mut self,
+        header: &Header,
+        plain: &[u8],
+        stats: &mut StreamStats,
+        events: &mut Events,
+    ) -> Option<u16> {
+        let found = section::find(&self.sections, header, plain)?;
+        let Place { section, layer, part } = found;
+        let (old, rtx) = {
+            let slot = self
+                .sections
+                .get(section)?
+                .as_ref()?
+                .layers
+                .get(usize::from(layer))?;
+            match part {
+                Part::Primary => (slot.primary, slot.rtx),
+                Part::Rtx => (slot.rtx, slot.rtx),
+            }
+        };
+        if let Some(old) = old {
+            // The sender started over with another SSRC.
+            self.forget(old);
+        }
+        if self.by_ssrc.len() >= STREAMS_MAX {
+            stats.streams_refused += 1;
+            return None;
+        }
+        let index = self.take_stranger(header.ssrc);
+        let first = index.estimate(header.sequence)?;
+        let role = match part {
+            Part::Primary => Role::Primary(Box::new(Primary::new(first))),
+            Part::Rtx => Role::Rtx,
+        };
+        let stream = Stream {
+            ssrc: header.ssrc,
+            section: u16::try_from(section).ok()?,
+            layer,
+            index,
+            role,
+        };
+        let place = self.insert(stream)?;
+        let rtx_ssrc = rtx.and_then(|rtx| self.stream(rtx)).map(|stream| stream.ssrc);
+        let section = self.sections.get_mut(section)?.as_mut()?;
+        let announced = section.announced_rtx(header.ssrc);
+        let slot = section.layers.get_mut(usize::from(layer))?;
+        match part {
+            Part::Rtx => slot.rtx = Some(place),
+            Part::Primary => {
+                slot.primary = Some(place);
+                if let Some(format) = section.format(header.payload_type, false) {
+                    events.push(PeerEvent::StreamStarted {
+                        tag: section.spec.tag,
+                        layer,
+                        ssrc: header.ssrc,
+                        rtx_ssrc: announced.or(rtx_ssrc),
+                        codec: format.codec,
+                    });
+                }
+            }
+        }
+        Some(place)
+    }
+
+    fn insert(&mut self, stream: Stream) -> Option<u16> {
+        let at = self.by_ssrc.partition_point(|&(known, _)| known < stream.ssrc);
+        let free = self.streams.iter().position(Option::is_none);
+        let place = u16::try_from(free.unwrap_or(self.streams.len())).ok()?;
+        self.by_ssrc.insert(at, (stream.ssrc, place));
+        match free {
+            Some(free) => self.streams[free] = Some(stream),
+            None => self.streams.push(Some(stream)),
+        }
+        Some(place)
+    }
+
+    /// Forgets a stream, but not its rollover counter: the sender may go on with it.
+    fn forget(&mut self, place: u16) {
+        let Some(stream) = self.streams.get_mut(usize::from(place)).and_then(Option::take) else {
+            return;
+        };
+        self.by_ssrc.retain(|&(ssrc, _)| ssrc != stream.ssrc);
+        self.remember(stream.ssrc, stream.index);
+    }
+
+    fn forget_section(&mut self, section: usize) {
+        for place in 0..self.streams.len() {
+            let of_section = self.streams[place]
+                .as_ref()
+                .is_some_and(|stream| usize::from(stream.section) == section);
+            if of_section && let Ok(place) = u16::try_from(place) {
+                self.forget(place);
+            }
+        }
+    }
+
+    // ---- rollover counters of SSRCs without a section --------------------------------------
+
+    fn stranger(&self, ssrc: u32) -> IncomingIndex {
+        let known = self.strangers.iter().find(|(stranger, _)| *stranger == ssrc);
+        known.map_or_else(IncomingIndex::default, |&(_, index)| index)
+    }
+
+    fn take_stranger(&mut self, ssrc: u32) -> IncomingIndex {
+        let index = self.stranger(ssrc);
+        self.strangers.retain(|(stranger, _)| *stranger != ssrc);
+        index
+    }
+
+    fn note_stranger(&mut self, ssrc: u32, index: u64) {
+        let mut known = self.take_stranger(ssrc);
+        known.update(index);
+        self.remember(ssrc, known);
+    }
+
+    fn remember(&mut self, ssrc: u32, index: IncomingIndex) {
+        if self.strangers.len() == STRANGERS_MAX {
+            self.strangers.pop_front();
+        }
+        self.strangers.push_back((ssrc, index));
+    }
+}
+
+#[inline]
+fn arm(deadline: &mut Option<Instant>, at: Option<Instant>) {
+    if let Some(at) = at
+        && deadline.is_none_or(|deadline| at < deadline)
+    {
+        *deadline = Some(at);
+    }
+}
+
+/// The place of a part of `whole` within it; empty for `None`.
+#[inline]
+fn range_within(whole: &[u8], part: Option<&[u8]>) -> core::ops::Range<usize> {
+    let Some(part) = part else { return 0..0 };
+    let start = (part.as_ptr() as usize).wrapping_sub(whole.as_ptr() as usize);
+    debug_assert!(start + part.len() <= whole.len(), "a part of the whole");
+    start..start + part.len()
+}

@@ -1,0 +1,138 @@
+//! What a stream remembers of packets it sent: how often each was asked for, and, where there is no
+//! RTX, what is needed to send the very same bytes again. Payloads are the caller's to keep.
+
+use std::time::Duration;
+
+/// A packet is sent again at most this often; after that the network is not what is missing.
+const RESENDS_MAX: u8 = 3;
+/// A packet is not sent again within two round trips, or within this when that is shorter.
+const RESEND_INTERVAL_MAX: Duration = Duration::from_millis(100);
+
+/// How often packets were asked for, by packet index. Allocated by the first request.
+#[derive(Debug, Default)]
+pub(super) struct Resends(Box<[Resend]>);
+
+#[derive(Clone, Copy, Debug, Default)]
+struct Resend {
+    /// Time of the last one in milliseconds since the epoch; wraps after 49 days.
+    last_ms: u32,
+    /// Low bits of the index, to tell a packet from the one that had this place before.
+    index: u16,
+    count: u8,
+}
+
+impl Resends {
+    /// Whether a packet may be sent again now; if so it is counted. `len` is a power of two.
+    pub(super) fn allow(
+        &mut self,
+        now: Duration,
+        round_trip: Option<Duration>,
+        index: u64,
+        len: usize,
+    ) -> bool {
+        if self.0.is_empty() {
+            self.0 = vec![Resend::default(); len].into_boxed_slice();
+        }
+        let place = index as usize & (self.0.len() - 1);
+        let resend = &mut self.0[place];
+        let now_ms = now.as_millis() as u32;
+        if resend.count == 0 || resend.index != index as u16 {
+            *resend = Resend {
+                last_ms: now_ms,
+                index: index as u16,
+                count: 1,
+            };
+            return true;
+        }
+        let interval = round_trip.map_or(RESEND_INTERVAL_MAX, |round_trip| {
+            (round_trip * 2).min(RESEND_INTERVAL_MAX)
+        });
+        let passed = now_ms.wrapping_sub(resend.last_ms);
+        if resend.count >= RESENDS_MAX || u128::from(passed) < interval.as_millis() {
+            return false;
+        }
+        resend.count += 1;
+        resend.last_ms = now_ms;
+        true
+    }
+}
+
+/// What makes a sent packet repeatable to the byte, besides what the caller gives again.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Sent {
+    /// The first bytes of the authentication tag. Equal tags mean equal packets: the tag covers
+    /// header and payload.
+    pub(super) tag: [u8; 8],
+    pub(super) abs_send_time: [u8; 3],
+    pub(super) with_mid: bool,
+    pub(super) transport_cc: u16,
+    /// Low bits of the index; set by [`History::put`].
+    pub(super) index: u16,
+}
+
+const _: () = assert!(size_of::<Sent>() == 16, "an audio stream keeps 256 of these");
+
+/// [`Sent`] by packet index. Allocated by the first packet of a stream without RTX.
+#[derive(Debug, Default)]
+pub(super) struct History(Box<[Sent]>);
+
+impl History {
+    /// `len` is a power of two.
+    #[inline]
+    pub(super) fn put(&mut self, index: u64, sent: Sent, len: usize) {
+        if self.0.is_empty() {
+            self.0 = vec![Sent::default(); len].into_boxed_slice();
+        }
+        let place = index as usize & (self.0.len() - 1);
+        self.0[place] = Sent {
+            index: index as u16,
+            ..sent
+        };
+    }
+
+    pub(super) fn get(&self, index: u64) -> Option<Sent> {
+        let place = index as usize & self.0.len().checked_sub(1)?;
+        self.0
+            .get(place)
+            .filter(|sent| sent.index == index as u16)
+            .copied()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn ms(count: u64) -> Duration {
+        Duration::from_millis(count)
+    }
+
+    #[test]
+    fn a_packet_is_sent_again_three_times_and_not_too_soon() {
+        let mut resends = Resends::default();
+        let times = [0, 99, 100, 199, 200, 300, 900];
+        let allowed = times.map(|at| resends.allow(ms(at), None, 70_000, 256));
+        assert_eq!(allowed, [true, false, true, false, true, false, false]);
+        // Another packet, also one in the same place, starts anew.
+        assert!(resends.allow(ms(900), None, 70_001, 256));
+        assert!(resends.allow(ms(900), None, 70_256, 256));
+        // A short round trip shortens the wait.
+        assert!(!resends.allow(ms(939), Some(ms(20)), 70_001, 256));
+        assert!(resends.allow(ms(940), Some(ms(20)), 70_001, 256));
+    }
+
+    #[test]
+    fn history_forgets_what_was_overwritten() {
+        let mut history = History::default();
+        assert_eq!(history.get(5), None);
+        let sent = Sent {
+            tag: [7; 8],
+            ..Sent::default()
+        };
+        history.put(5, sent, 256);
+        assert_eq!(history.get(5).map(|sent| sent.tag), Some([7; 8]));
+        assert_eq!(history.get(261), None);
+        history.put(261, sent, 256);
+        assert_eq!(history.get(5), None);
+    }
+}
