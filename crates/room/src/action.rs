@@ -14,6 +14,10 @@ pub struct ReplyId(pub u64);
 
 /// One way into a room.
 #[derive(Debug)]
+#[allow(
+    clippy::large_enum_variant,
+    reason = "actions are moved once, from mailbox to room"
+)]
 pub enum Action {
     /// A signal connection wants to join or resume. The first effect for its connection is the
     /// first signal response (join, reconnect or leave) or [`crate::Effect::RefuseJoin`].

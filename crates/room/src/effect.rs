@@ -57,7 +57,7 @@ pub enum Effect {
         /// The room as ListRooms shows it.
         room: Box<proto::Room>,
     },
-    /// The room is over: drop it. No effect follows.
+    /// The room is over: drop it. Nothing follows but refusals of what arrives late.
     Closed,
 }
 

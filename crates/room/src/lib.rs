@@ -6,14 +6,48 @@
 //! Drain order: after every [`Room::apply`] drain [`Room::poll_effect`] until `None`, then read
 //! [`Room::poll_timeout`].
 #![forbid(unsafe_code)]
+#![allow(
+    deprecated,
+    reason = "what the protocol calls deprecated is what older clients still read"
+)]
 
 pub mod action;
+mod add_track;
+mod api;
+mod client;
 pub mod config;
+mod data;
+mod demand;
 pub mod effect;
+mod exchange;
+mod join;
+mod leave;
+mod metadata;
 pub mod negotiation;
+mod participant;
+mod permission;
+mod publication;
+mod random;
+mod resume;
 mod room;
+mod speaker;
+mod subscription;
+mod timers;
+mod update;
+mod wish;
 
 pub use action::{Action, ApiCall, ConnectionId, Join, ReplyId};
 pub use config::{Limits, Now, RoomConfig};
 pub use effect::{ApiError, ApiErrorCode, ApiReply, Effect};
-pub use room::Room;
+pub use room::{Room, RoomStats};
+
+#[cfg(test)]
+mod tests_support {
+    use std::time::Instant;
+
+    /// Some instant: virtual time begins here.
+    #[expect(clippy::disallowed_methods, reason = "an Instant has no other origin")]
+    pub(crate) fn origin() -> Instant {
+        Instant::now()
+    }
+}

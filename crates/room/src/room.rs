@@ -1,32 +1,158 @@
 //! The room's state and its dispatch: [`Room::apply`] is the only way in, effects the only way out.
 
-use crate::action::Action;
+use crate::action::{Action, ConnectionId};
 use crate::config::{Now, RoomConfig};
 use crate::effect::Effect;
-use std::collections::VecDeque;
+use crate::participant::{Participant, ParticipantId, State};
+use crate::random::Random;
+use crate::speaker::Speakers;
+use crate::timers::{Timer, Timers};
+use crate::update::QueuedUpdate;
+use media::api::{Command, DownKey, EventKind, PeerKey, ThreadId, TrackKey};
+use protocol::proto;
+use protocol::proto::signal_request::Message as Request;
+use protocol::proto::signal_response::Message as Response;
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Instant;
 
-/// One room.
+/// One room: participants, what they publish, who receives it, and who is told what.
 #[derive(Debug)]
 pub struct Room {
     pub(crate) config: RoomConfig,
+    /// Clocks of the action being applied.
+    pub(crate) now: Now,
+    pub(crate) random: Random,
+    pub(crate) sid: String,
+    pub(crate) created: Now,
+    pub(crate) turn_password: String,
+    /// Marks frames that the server injects into encrypted tracks.
+    pub(crate) sif_trailer: Vec<u8>,
+    pub(crate) metadata: String,
+    /// As last told: they lag by up to 5 s.
+    pub(crate) counts: Counts,
+    pub(crate) participants: BTreeMap<ParticipantId, Participant>,
+    pub(crate) identities: BTreeMap<String, ParticipantId>,
+    pub(crate) connections: BTreeMap<ConnectionId, ParticipantId>,
+    pub(crate) peers: BTreeMap<PeerKey, ParticipantId>,
+    pub(crate) tracks: BTreeMap<TrackKey, ParticipantId>,
+    pub(crate) track_sids: BTreeMap<String, TrackKey>,
+    pub(crate) downs: BTreeMap<DownKey, Down>,
+    pub(crate) serial: u32,
+    pub(crate) timers: Timers,
+    pub(crate) updates: BTreeMap<String, QueuedUpdate>,
+    pub(crate) speakers: Speakers,
+    /// Of the last data packets that carried one.
+    pub(crate) nonces: VecDeque<Vec<u8>>,
+    /// Who left lately, for clients that resume.
+    pub(crate) departed: VecDeque<(Now, QueuedUpdate)>,
+    pub(crate) last_left: Option<Instant>,
+    pub(crate) threads: BTreeSet<ThreadId>,
+    pub(crate) closed: bool,
+    pub(crate) stats: RoomStats,
     pub(crate) effects: VecDeque<Effect>,
 }
 
+/// Whose copy of which track a down track is.
+#[derive(Clone, Debug)]
+pub(crate) struct Down {
+    pub(crate) subscriber: ParticipantId,
+    pub(crate) track_sid: String,
+}
+
+/// What a room's listing counts.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Counts {
+    pub(crate) participants: u32,
+    pub(crate) publishers: u32,
+    pub(crate) recording: bool,
+}
+
+/// What was dropped or refused, since the room began.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct RoomStats {
+    /// Data packets forwarded.
+    pub data_forwarded: u64,
+    /// Data packets that could not be decoded.
+    pub data_undecodable: u64,
+    /// Data packets dropped for want of permission, as duplicates or as too large.
+    pub data_dropped: u64,
+    /// Messages that a peer's channel could not take.
+    pub data_undelivered: u64,
+    /// Requests past a limit of what a participant may keep here.
+    pub over_limit: u64,
+}
+
 impl Room {
-    /// A room that was just created. `seed` feeds its SIDs, keys and SSRCs.
+    /// A room that was just created. `seed` feeds its SIDs, keys and SSRCs. Drain
+    /// [`Self::poll_effect`] afterwards: the room is listed at once.
     #[must_use]
     pub fn new(config: RoomConfig, now: Now, seed: u64) -> Self {
-        let _ = (now, seed);
-        Self {
+        let mut random = Random::new(seed);
+        let mut room = Self {
+            sid: random.sid("RM_"),
+            turn_password: random.text(43),
+            sif_trailer: random.text(43).into_bytes(),
+            metadata: config.metadata.clone(),
             config,
+            now,
+            random,
+            created: now,
+            counts: Counts::default(),
+            participants: BTreeMap::new(),
+            identities: BTreeMap::new(),
+            connections: BTreeMap::new(),
+            peers: BTreeMap::new(),
+            tracks: BTreeMap::new(),
+            track_sids: BTreeMap::new(),
+            downs: BTreeMap::new(),
+            serial: 0,
+            timers: Timers::default(),
+            updates: BTreeMap::new(),
+            speakers: Speakers::default(),
+            nonces: VecDeque::new(),
+            departed: VecDeque::new(),
+            last_left: None,
+            threads: BTreeSet::new(),
+            closed: false,
+            stats: RoomStats::default(),
             effects: VecDeque::new(),
-        }
+        };
+        room.watch_idle();
+        room.list();
+        room
+    }
+
+    /// Room SID.
+    #[must_use]
+    pub fn sid(&self) -> &str {
+        &self.sid
+    }
+
+    /// Counters.
+    #[must_use]
+    pub fn stats(&self) -> RoomStats {
+        self.stats
     }
 
     /// Takes one action. Drain [`Self::poll_effect`] afterwards.
     pub fn apply(&mut self, now: Now, action: Action) {
-        let _ = (now, action, &self.config);
+        self.now = now;
+        if self.closed {
+            self.apply_closed(action);
+            return;
+        }
+        match action {
+            Action::Join(join) => self.join(*join),
+            Action::Signal { connection, request } => self.signal(connection, request),
+            Action::SignalClosed { connection } => self.signal_closed(connection),
+            Action::Media(event) => self.media_event(event.kind),
+            Action::Api { reply, call } => self.api(reply, call),
+            Action::Timeout => {}
+            Action::Shutdown => self.shutdown(),
+        }
+        while let Some(timer) = self.timers.pop(now.monotonic) {
+            self.timer(timer);
+        }
     }
 
     /// The next thing for the shell to do.
@@ -37,6 +163,129 @@ impl Room {
     /// When [`Action::Timeout`] is due.
     #[must_use]
     pub fn poll_timeout(&self) -> Option<Instant> {
-        None
+        if self.closed { None } else { self.timers.next() }
+    }
+
+    fn signal(&mut self, connection: ConnectionId, request: proto::SignalRequest) {
+        let Some(&id) = self.connections.get(&connection) else {
+            return;
+        };
+        if let Some(participant) = self.participants.get_mut(&id) {
+            participant.last_seen = self.now;
+        }
+        let Some(message) = request.message else {
+            return;
+        };
+        match message {
+            Request::Offer(offer) => self.handle_offer(id, &offer),
+            Request::Answer(answer) => self.handle_answer(id, &answer),
+            Request::Trickle(trickle) => self.handle_trickle(id, trickle),
+            Request::AddTrack(request) => self.add_track(id, request),
+            Request::Mute(request) => self.mute_own(id, request),
+            Request::Subscription(update) => self.update_subscription(id, &update),
+            Request::TrackSetting(settings) => self.update_track_settings(id, &settings),
+            Request::Leave(leave) => self.client_leave(id, &leave),
+            Request::SubscriptionPermission(rule) => self.set_rule(id, &rule),
+            Request::SyncState(state) => self.sync_state(id, &state),
+            Request::UpdateMetadata(update) => self.update_own_metadata(id, update),
+            Request::UpdateAudioTrack(update) => self.update_audio_track(id, update),
+            Request::UpdateVideoTrack(update) => self.update_video_track(id, update),
+            // Answered at the edge, deprecated, or not offered by this server yet.
+            Request::UpdateLayers(_)
+            | Request::Simulate(_)
+            | Request::Ping(_)
+            | Request::PingReq(_)
+            | Request::PublishDataTrackRequest(_)
+            | Request::UnpublishDataTrackRequest(_)
+            | Request::UpdateDataSubscription(_)
+            | Request::StoreDataBlobRequest(_)
+            | Request::GetDataBlobRequest(_) => {}
+        }
+    }
+
+    fn media_event(&mut self, event: EventKind) {
+        match event {
+            EventKind::IceConnected { peer } => self.ice_connected(peer),
+            EventKind::PeerConnected { peer } => self.peer_connected(peer),
+            EventKind::PeerFailed { peer } => self.peer_failed(peer),
+            EventKind::LayerStarted {
+                track,
+                layer,
+                ssrc,
+                rtx_ssrc,
+                codec,
+            } => self.layer_started(track, layer, ssrc, rtx_ssrc, codec),
+            EventKind::Message { peer, label, data } => self.data_message(peer, label, &data),
+            EventKind::MessageDropped { .. } => self.stats.data_undelivered += 1,
+            EventKind::AudioLevels { levels } => self.audio_levels(&levels),
+            // ICE that comes back, layers that pause and channels that open change nothing here.
+            EventKind::IceDisconnected { .. }
+            | EventKind::LayerStopped { .. }
+            | EventKind::DownStarted { .. }
+            | EventKind::ChannelOpen { .. }
+            | EventKind::ChannelClosed { .. } => {}
+            #[allow(unreachable_patterns, reason = "the enum is open towards the future")]
+            _ => {}
+        }
+    }
+
+    fn timer(&mut self, timer: Timer) {
+        match timer {
+            Timer::Updates => self.flush_updates(),
+            Timer::RoomUpdate => self.update_counts(),
+            Timer::Idle => self.idle(),
+            Timer::Join(id) => self.join_timed_out(id),
+            Timer::Refresh(id) => self.refresh_token(id),
+            Timer::Negotiate(id) => self.negotiate(id),
+            Timer::Answer(id) => self.answer_timed_out(id),
+            Timer::Resume(id) => self.resume_timed_out(id),
+            Timer::Wish(down) => self.apply_wish(down),
+            Timer::Demand(track) => self.demand_due(track),
+            Timer::DemandRepeat(id) => self.demand_repeat(id),
+        }
+    }
+
+    /// A key's serial number, unique in the room.
+    pub(crate) fn next_serial(&mut self) -> u32 {
+        self.serial = self.serial.wrapping_add(1);
+        self.serial
+    }
+
+    /// Sends a response to a participant that has a signal connection and has got its join
+    /// response. Others miss it.
+    pub(crate) fn send(&mut self, id: ParticipantId, message: Response) {
+        let Some(participant) = self.participants.get(&id) else {
+            return;
+        };
+        if let Some(connection) = participant.connection
+            && participant.state != State::Joining
+        {
+            self.send_on(connection, message);
+        }
+    }
+
+    pub(crate) fn send_on(&mut self, connection: ConnectionId, message: Response) {
+        self.effects.push_back(Effect::Signal {
+            connection,
+            response: Box::new(proto::SignalResponse {
+                message: Some(message),
+            }),
+        });
+    }
+
+    /// To the media thread of a participant.
+    pub(crate) fn command(&mut self, thread: ThreadId, command: Command) {
+        self.threads.insert(thread);
+        self.effects.push_back(Effect::Media { thread, command });
+    }
+
+    pub(crate) fn commands(&mut self, id: ParticipantId, commands: Vec<Command>) {
+        let Some(participant) = self.participants.get(&id) else {
+            return;
+        };
+        let thread = participant.placement.thread;
+        for command in commands {
+            self.command(thread, command);
+        }
     }
 }

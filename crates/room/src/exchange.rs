@@ -1,0 +1,219 @@
+//! When to negotiate: offers, answers and candidates between a client and its transports
+//! (`signal.md` §7, §11; `media.md` §1). What the descriptions say is the negotiation's business.
+
+use crate::negotiation::OfferOutcome;
+use crate::participant::{Link, ParticipantId};
+use crate::room::Room;
+use crate::timers::Timer;
+use proto::request_response::{Reason, Request};
+use protocol::proto;
+use protocol::proto::signal_response::Message as Response;
+use std::time::Duration;
+
+/// Changes are gathered this long before an offer: briefly after a pause, longer in a burst.
+const DEBOUNCE_FIRST: Duration = Duration::from_millis(10);
+const DEBOUNCE_BURST: Duration = Duration::from_millis(150);
+
+/// A client that has not answered by then is out of step.
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(15);
+
+impl Room {
+    /// A client's offer, for its publisher or only peer connection.
+    pub(crate) fn handle_offer(&mut self, id: ParticipantId, offer: &proto::SessionDescription) {
+        let announced = self.announced(id);
+        let Some(participant) = self.participants.get_mut(&id) else {
+            return;
+        };
+        let Ok(outcome) = participant.publisher.transport.handle_offer(offer, &announced) else {
+            self.full_reconnect(id);
+            return;
+        };
+        let OfferOutcome {
+            answer,
+            published,
+            ended,
+            bound,
+            commands,
+        } = outcome;
+        self.sections_published(id, &published);
+        self.commands(id, commands);
+        self.send(id, Response::Answer(answer));
+        self.trickle(id, proto::SignalTarget::Publisher);
+        self.copies_bound(&bound);
+        for track in ended {
+            self.unpublish(id, track);
+        }
+        self.plan_demand_repeat(id);
+        self.ask_for_sections(id);
+    }
+
+    /// A client's answer to the server's offer. With a single peer connection there is none.
+    pub(crate) fn handle_answer(&mut self, id: ParticipantId, answer: &proto::SessionDescription) {
+        let Some(participant) = self.participants.get_mut(&id) else {
+            return;
+        };
+        if participant.single {
+            return;
+        }
+        let Some(link) = &mut participant.subscriber else {
+            return;
+        };
+        let Ok(outcome) = link.transport.handle_answer(answer) else {
+            self.full_reconnect(id);
+            return;
+        };
+        let retry = std::mem::replace(&mut link.retry, false);
+        self.timers.cancel(Timer::Answer(id));
+        self.commands(id, outcome.commands);
+        self.copies_bound(&outcome.bound);
+        self.copies_refused(&outcome.refused);
+        if retry {
+            self.negotiate(id);
+        }
+    }
+
+    /// A client's candidate.
+    pub(crate) fn handle_trickle(&mut self, id: ParticipantId, trickle: proto::TrickleRequest) {
+        let Some(participant) = self.participants.get_mut(&id) else {
+            return;
+        };
+        let link = if trickle.target() == proto::SignalTarget::Subscriber && !participant.single {
+            participant.subscriber.as_mut()
+        } else {
+            Some(&mut participant.publisher)
+        };
+        let Some(link) = link else {
+            return;
+        };
+        match link.transport.handle_trickle(&trickle.candidate_init) {
+            Ok(command) => self.commands(id, command.into_iter().collect()),
+            Err(text) => {
+                self.request_failed(id, Reason::UnclassifiedError, &text, Request::Trickle(trickle));
+            }
+        }
+    }
+
+    /// Our candidates, once per transport, the last one marked.
+    fn trickle(&mut self, id: ParticipantId, target: proto::SignalTarget) {
+        let Some(participant) = self.participants.get_mut(&id) else {
+            return;
+        };
+        let link = match target {
+            proto::SignalTarget::Publisher => Some(&mut participant.publisher),
+            proto::SignalTarget::Subscriber => participant.subscriber.as_mut(),
+        };
+        let Some(link) = link.filter(|link| !link.trickled) else {
+            return;
+        };
+        link.trickled = true;
+        let candidates = link.transport.trickle_candidates();
+        let last = candidates.len();
+        for (position, candidate_init) in candidates.into_iter().enumerate() {
+            self.send(
+                id,
+                Response::Trickle(proto::TrickleRequest {
+                    candidate_init,
+                    target: target.into(),
+                    r#final: position + 1 == last,
+                }),
+            );
+        }
+    }
+
+    /// Something changed that the client's receiving peer connection must learn.
+    pub(crate) fn request_negotiation(&mut self, id: ParticipantId) {
+        let now = self.now.monotonic;
+        let Some(participant) = self.participants.get_mut(&id) else {
+            return;
+        };
+        let Some(link) = participant.receiving() else {
+            return;
+        };
+        let burst = link
+            .last_negotiation
+            .is_some_and(|last| now.saturating_duration_since(last) <= DEBOUNCE_BURST);
+        let delay = if burst { DEBOUNCE_BURST } else { DEBOUNCE_FIRST };
+        self.timers.set_if_none(Timer::Negotiate(id), now + delay);
+    }
+
+    /// Gathered changes are due: an offer in dual mode, a request for one in single mode.
+    pub(crate) fn negotiate(&mut self, id: ParticipantId) {
+        let now = self.now.monotonic;
+        let Some(participant) = self.participants.get_mut(&id) else {
+            return;
+        };
+        if participant.single {
+            let Some((audios, videos)) = participant.publisher.transport.requirement() else {
+                return;
+            };
+            participant.publisher.last_negotiation = Some(now);
+            self.send_requirement(id, audios, videos);
+            return;
+        }
+        let Some(link) = &mut participant.subscriber else {
+            return;
+        };
+        if link.transport.awaits_answer() {
+            link.retry = true;
+        } else if link.transport.needs_offer() {
+            self.make_offer(id);
+        }
+    }
+
+    /// Offers what there is to offer.
+    pub(crate) fn make_offer(&mut self, id: ParticipantId) {
+        let now = self.now.monotonic;
+        let Some(link) = self
+            .participants
+            .get_mut(&id)
+            .and_then(|participant| participant.subscriber.as_mut())
+        else {
+            return;
+        };
+        link.last_negotiation = Some(now);
+        let offer = link.transport.make_offer();
+        self.timers.set(Timer::Answer(id), now + ANSWER_TIMEOUT);
+        self.send(id, Response::Offer(offer));
+        self.trickle(id, proto::SignalTarget::Subscriber);
+    }
+
+    /// After an answer sections may still be lacking.
+    fn ask_for_sections(&mut self, id: ParticipantId) {
+        let Some(participant) = self.participants.get(&id) else {
+            return;
+        };
+        if !participant.single {
+            return;
+        }
+        // A mere re-offer is not asked for here: the client has just offered.
+        if let Some((audios, videos)) = participant.publisher.transport.requirement()
+            && (audios, videos) != (0, 0)
+        {
+            self.send_requirement(id, audios, videos);
+        }
+    }
+
+    fn send_requirement(&mut self, id: ParticipantId, num_audios: u32, num_videos: u32) {
+        self.send(
+            id,
+            Response::MediaSectionsRequirement(proto::MediaSectionsRequirement {
+                num_audios,
+                num_videos,
+            }),
+        );
+    }
+
+    /// No answer. A client whose signal connection is gone may still resume.
+    pub(crate) fn answer_timed_out(&mut self, id: ParticipantId) {
+        let connected = self.participants.get(&id).is_some_and(|participant| {
+            participant.connection.is_some() && participant.subscriber.as_ref().is_some_and(is_connected)
+        });
+        if connected {
+            self.full_reconnect(id);
+        }
+    }
+}
+
+fn is_connected(link: &Link) -> bool {
+    link.connected
+}

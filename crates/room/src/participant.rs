@@ -1,0 +1,215 @@
+//! One participant's state. Fields only and what follows from them alone; what happens to it is in
+//! the files of `impl Room`.
+
+use crate::action::{ConnectionId, Settings};
+use crate::client::ClientRules;
+use crate::config::Now;
+use crate::negotiation::Transport;
+use crate::permission::SubscriptionRule;
+use crate::publication::Publication;
+use crate::subscription::Subscription;
+use media::api::{PeerKey, ThreadInfo, TrackKey};
+use protocol::grants::Claims;
+use protocol::proto;
+use std::collections::BTreeMap;
+use std::time::Instant;
+
+pub(crate) use proto::participant_info::State;
+
+/// A participant within its room, never reused. A SID is its public name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(crate) struct ParticipantId(pub(crate) u32);
+
+/// One peer connection of a participant and when to negotiate it.
+#[derive(Debug)]
+pub(crate) struct Link {
+    pub(crate) transport: Transport,
+    /// Our candidates have been trickled.
+    pub(crate) trickled: bool,
+    /// Media and data can flow.
+    pub(crate) connected: bool,
+    /// When the last offer (or request for one) went out.
+    pub(crate) last_negotiation: Option<Instant>,
+    /// Something changed while an offer was unanswered.
+    pub(crate) retry: bool,
+}
+
+impl Link {
+    pub(crate) fn new(transport: Transport) -> Self {
+        Self {
+            transport,
+            trickled: false,
+            connected: false,
+            last_negotiation: None,
+            retry: false,
+        }
+    }
+}
+
+/// One participant.
+#[derive(Debug)]
+pub(crate) struct Participant {
+    pub(crate) id: ParticipantId,
+    pub(crate) sid: String,
+    /// Kept current: refreshed tokens are made of them.
+    pub(crate) claims: Claims,
+    pub(crate) permission: proto::ParticipantPermission,
+    pub(crate) kind: proto::participant_info::Kind,
+    pub(crate) client: proto::ClientInfo,
+    pub(crate) rules: ClientRules,
+    pub(crate) settings: Settings,
+    pub(crate) single: bool,
+    pub(crate) subscriber_primary: bool,
+    pub(crate) state: State,
+    pub(crate) disconnect_reason: proto::DisconnectReason,
+    pub(crate) joined: Now,
+    /// When the client's own token ends.
+    pub(crate) token_end: Instant,
+    pub(crate) version: u32,
+    /// The next snapshot gets a new version.
+    pub(crate) dirty: bool,
+    pub(crate) is_publisher: bool,
+    pub(crate) connection: Option<ConnectionId>,
+    pub(crate) placement: ThreadInfo,
+    /// The client's publisher peer connection, or the only one.
+    pub(crate) publisher: Link,
+    /// The server's peer connection of dual mode, made when first needed.
+    pub(crate) subscriber: Option<Link>,
+    /// ICE once had a pair on any peer connection: the session outlives its signal connection.
+    pub(crate) ice_once: bool,
+    pub(crate) publications: BTreeMap<TrackKey, Publication>,
+    /// AddTrack requests that wait for an earlier track of the same cid to end.
+    pub(crate) queued: Vec<proto::AddTrackRequest>,
+    pub(crate) subscriptions: BTreeMap<String, Subscription>,
+    pub(crate) rule: SubscriptionRule,
+    /// Highest sequence of a reliable packet received.
+    pub(crate) last_sequence: u32,
+    pub(crate) last_seen: Now,
+}
+
+impl Participant {
+    pub(crate) fn identity(&self) -> &str {
+        &self.claims.identity
+    }
+
+    pub(crate) fn protocol(&self) -> i32 {
+        self.client.protocol
+    }
+
+    /// Neither counted nor limited, and does not keep a room open.
+    pub(crate) fn is_dependent(&self) -> bool {
+        use proto::participant_info::Kind;
+        matches!(self.kind, Kind::Agent | Kind::Egress) || self.permission.recorder
+    }
+
+    /// Sees every track whatever its publisher permits.
+    pub(crate) fn bypasses_rules(&self) -> bool {
+        self.kind == proto::participant_info::Kind::Egress || self.permission.recorder
+    }
+
+    /// The link on which ACTIVE and data depend.
+    pub(crate) fn primary(&self) -> &Link {
+        match &self.subscriber {
+            Some(link) if self.subscriber_primary => link,
+            _ => &self.publisher,
+        }
+    }
+
+    /// The link on which this participant receives media.
+    pub(crate) fn receiving(&mut self) -> Option<&mut Link> {
+        if self.single {
+            Some(&mut self.publisher)
+        } else {
+            self.subscriber.as_mut()
+        }
+    }
+
+    pub(crate) fn link_mut(&mut self, peer: PeerKey) -> Option<&mut Link> {
+        if self.publisher.transport.peer() == peer {
+            return Some(&mut self.publisher);
+        }
+        self.subscriber
+            .as_mut()
+            .filter(|link| link.transport.peer() == peer)
+    }
+
+    /// Whether this client is told of request outcomes (old Rust SDKs cannot parse them).
+    pub(crate) fn understands_request_response(&self) -> bool {
+        self.client.sdk != i32::from(proto::client_info::Sdk::Rust) || self.protocol() >= 10
+    }
+
+    /// May publish a track of this source.
+    pub(crate) fn may_publish(&self, source: i32) -> bool {
+        self.permission.can_publish
+            && (self.permission.can_publish_sources.is_empty()
+                || self.permission.can_publish_sources.contains(&source))
+    }
+
+    /// The participant as others see it. Takes the next version when something changed since the
+    /// last time.
+    pub(crate) fn info(&mut self) -> proto::ParticipantInfo {
+        if self.dirty {
+            self.version += 1;
+            self.dirty = false;
+        }
+        self.peek()
+    }
+
+    /// As [`Self::info`], but takes no version.
+    pub(crate) fn peek(&self) -> proto::ParticipantInfo {
+        proto::ParticipantInfo {
+            sid: self.sid.clone(),
+            identity: self.claims.identity.clone(),
+            state: self.state.into(),
+            tracks: self
+                .publications
+                .values()
+                .filter(|publication| publication.published)
+                .map(|publication| publication.info.clone())
+                .collect(),
+            metadata: self.claims.metadata.clone(),
+            joined_at: self.joined.unix_s(),
+            joined_at_ms: self.joined.unix_ms(),
+            name: self.claims.name.clone(),
+            version: self.version,
+            permission: Some(self.permission.clone()),
+            region: String::new(),
+            is_publisher: self.is_publisher,
+            kind: self.kind.into(),
+            attributes: self
+                .claims
+                .attributes
+                .iter()
+                .map(|(key, value)| (key.clone(), value.clone()))
+                .collect(),
+            disconnect_reason: self.disconnect_reason.into(),
+            kind_details: kind_details(&self.claims.kind_details),
+            data_tracks: Vec::new(),
+            client_protocol: self.client.client_protocol,
+            capabilities: self.client.capabilities.clone(),
+        }
+    }
+}
+
+/// The `kind` claim.
+pub(crate) fn kind(text: &str) -> proto::participant_info::Kind {
+    use proto::participant_info::Kind;
+    match text {
+        "ingress" => Kind::Ingress,
+        "egress" => Kind::Egress,
+        "sip" => Kind::Sip,
+        "agent" => Kind::Agent,
+        "connector" => Kind::Connector,
+        "bridge" => Kind::Bridge,
+        _ => Kind::Standard,
+    }
+}
+
+fn kind_details(texts: &[String]) -> Vec<i32> {
+    use proto::participant_info::KindDetail;
+    texts
+        .iter()
+        .filter_map(|text| KindDetail::from_str_name(&text.to_uppercase()))
+        .map(i32::from)
+        .collect()
+}

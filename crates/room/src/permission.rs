@@ -1,0 +1,195 @@
+//! Who may do and receive what: a publisher's own rule about subscribers, and changes of a
+//! participant's permissions mid-session (`media.md` §13).
+
+use crate::participant::{Participant, ParticipantId};
+use crate::room::Room;
+use protocol::proto;
+use protocol::proto::signal_response::Message as Response;
+use std::collections::{BTreeMap, BTreeSet};
+
+/// Most participants that one rule may name, and most tracks per participant.
+const RULE_ENTRIES_MAX: usize = 10_000;
+
+/// Which participants may subscribe to a publisher's tracks.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum SubscriptionRule {
+    /// Everybody, everything.
+    All,
+    /// Only these identities.
+    Only(BTreeMap<String, Grant>),
+}
+
+/// What one identity may subscribe to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Grant {
+    All,
+    Tracks(BTreeSet<String>),
+}
+
+impl SubscriptionRule {
+    /// Whether a subscriber may have a track.
+    pub(crate) fn permits(&self, subscriber: &Participant, track_sid: &str) -> bool {
+        match self {
+            Self::All => true,
+            Self::Only(_) if subscriber.bypasses_rules() => true,
+            Self::Only(grants) => match grants.get(subscriber.identity()) {
+                Some(Grant::All) => true,
+                Some(Grant::Tracks(tracks)) => tracks.contains(track_sid),
+                None => false,
+            },
+        }
+    }
+}
+
+impl Room {
+    /// A publisher replaces its rule. Nonsense keeps the previous one.
+    pub(crate) fn set_rule(&mut self, id: ParticipantId, message: &proto::SubscriptionPermission) {
+        let Some(rule) = self.read_rule(message) else {
+            return;
+        };
+        let Some(participant) = self.participants.get_mut(&id) else {
+            return;
+        };
+        participant.rule = rule;
+        let tracks: Vec<_> = participant
+            .publications
+            .values()
+            .filter(|publication| publication.published)
+            .map(|publication| publication.info.sid.clone())
+            .collect();
+        let subscribers: Vec<_> = self
+            .participants
+            .keys()
+            .copied()
+            .filter(|&other| other != id)
+            .collect();
+        for subscriber in subscribers {
+            for track in &tracks {
+                self.reconcile(subscriber, track);
+            }
+        }
+    }
+
+    fn read_rule(&mut self, message: &proto::SubscriptionPermission) -> Option<SubscriptionRule> {
+        if message.all_participants {
+            return Some(SubscriptionRule::All);
+        }
+        if message.track_permissions.len() > RULE_ENTRIES_MAX {
+            self.stats.over_limit += 1;
+            return None;
+        }
+        let mut grants = BTreeMap::new();
+        for permission in &message.track_permissions {
+            let identity = if permission.participant_identity.is_empty() {
+                self.participants
+                    .values()
+                    .find(|participant| participant.sid == permission.participant_sid)?
+                    .identity()
+                    .to_owned()
+            } else {
+                permission.participant_identity.clone()
+            };
+            let grant = if permission.all_tracks {
+                Grant::All
+            } else {
+                Grant::Tracks(
+                    permission
+                        .track_sids
+                        .iter()
+                        .take(RULE_ENTRIES_MAX)
+                        .cloned()
+                        .collect(),
+                )
+            };
+            grants.insert(identity, grant);
+        }
+        Some(SubscriptionRule::Only(grants))
+    }
+
+    /// Replaces a participant's permissions. False when nothing changed.
+    pub(crate) fn set_permission(
+        &mut self,
+        id: ParticipantId,
+        permission: &proto::ParticipantPermission,
+    ) -> bool {
+        let Some(participant) = self.participants.get_mut(&id) else {
+            return false;
+        };
+        if participant.permission == *permission {
+            return false;
+        }
+        participant.permission = permission.clone();
+        participant.dirty = true;
+        write_grant(&mut participant.claims, permission);
+        let revoked: Vec<_> = participant
+            .publications
+            .values()
+            .filter(|publication| !participant.may_publish(publication.info.source))
+            .map(|publication| publication.key)
+            .collect();
+        let told: Vec<_> = revoked
+            .iter()
+            .filter_map(|track| self.withdraw_track(id, *track))
+            .collect();
+        self.broadcast(id, true);
+        for sid in &told {
+            self.send_unpublished(id, sid);
+        }
+        if let Some(participant) = self.participants.get_mut(&id)
+            && !permission.can_publish
+            && participant.is_publisher
+        {
+            participant.is_publisher = false;
+            participant.dirty = true;
+        }
+        if !told.is_empty() {
+            self.broadcast(id, true);
+        }
+        self.refresh_token(id);
+        self.reconcile_all(id);
+        self.counts_changed();
+        true
+    }
+
+    fn send_unpublished(&mut self, id: ParticipantId, sid: &str) {
+        let Some(participant) = self.participants.get(&id) else {
+            return;
+        };
+        let message = if participant.protocol() >= 7 {
+            Response::TrackUnpublished(proto::TrackUnpublishedResponse {
+                track_sid: sid.to_owned(),
+            })
+        } else {
+            Response::Mute(proto::MuteTrackRequest {
+                sid: sid.to_owned(),
+                muted: true,
+            })
+        };
+        self.send(id, message);
+    }
+}
+
+/// Writes permissions back into the claims from which tokens are refreshed.
+fn write_grant(claims: &mut protocol::grants::Claims, permission: &proto::ParticipantPermission) {
+    let grant = claims.video.get_or_insert_with(Default::default);
+    grant.can_publish = Some(permission.can_publish);
+    grant.can_subscribe = Some(permission.can_subscribe);
+    grant.can_publish_data = Some(permission.can_publish_data);
+    grant.can_update_own_metadata = Some(permission.can_update_metadata);
+    grant.can_subscribe_metrics = Some(permission.can_subscribe_metrics);
+    grant.hidden = permission.hidden;
+    grant.recorder = permission.recorder;
+    grant.agent = permission.agent;
+    grant.can_publish_sources = permission
+        .can_publish_sources
+        .iter()
+        .filter_map(|source| match proto::TrackSource::try_from(*source) {
+            Ok(proto::TrackSource::Camera) => Some("camera"),
+            Ok(proto::TrackSource::Microphone) => Some("microphone"),
+            Ok(proto::TrackSource::ScreenShare) => Some("screen_share"),
+            Ok(proto::TrackSource::ScreenShareAudio) => Some("screen_share_audio"),
+            Ok(proto::TrackSource::Unknown) | Err(_) => None,
+        })
+        .map(str::to_owned)
+        .collect();
+}

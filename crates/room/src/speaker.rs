@@ -1,0 +1,132 @@
+//! Active speakers (`media.md` §10): levels of tracks become levels of participants, and only
+//! differences are told, to those who receive the speaker and to the speaker itself.
+
+use crate::participant::ParticipantId;
+use crate::room::Room;
+use media::api::TrackKey;
+use protocol::proto;
+use protocol::proto::signal_response::Message as Response;
+use std::collections::BTreeMap;
+
+/// Levels are told in steps of this: finer ones would only make more messages.
+const STEPS: f32 = 8.0;
+
+/// Who speaks.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Speakers {
+    /// Last level of each track that is active, from the window of its thread.
+    tracks: BTreeMap<TrackKey, f32>,
+    /// Participants by SID, as last told.
+    told: BTreeMap<String, f32>,
+}
+
+impl Room {
+    /// A window of one media thread.
+    pub(crate) fn audio_levels(&mut self, levels: &[(TrackKey, f32, bool)]) {
+        match levels.first() {
+            // One thread's window says all about its tracks and nothing about others'.
+            Some((first, _, _)) => {
+                let thread = first.thread();
+                self.speakers.tracks.retain(|track, _| track.thread() != thread);
+            }
+            None => self.speakers.tracks.clear(),
+        }
+        for &(track, level, active) in levels {
+            if active {
+                self.speakers.tracks.insert(track, level);
+            }
+        }
+        self.tell_speakers();
+    }
+
+    /// A participant is gone; others learn that from its disconnect.
+    pub(crate) fn forget_speaker(&mut self, sid: &str) {
+        self.speakers.told.remove(sid);
+        let tracks = &self.tracks;
+        self.speakers.tracks.retain(|track, _| tracks.contains_key(track));
+    }
+
+    fn tell_speakers(&mut self) {
+        let mut current: BTreeMap<String, (ParticipantId, f32)> = BTreeMap::new();
+        for (track, level) in &self.speakers.tracks {
+            let Some(id) = self.tracks.get(track) else {
+                continue;
+            };
+            let Some(participant) = self.participants.get(id) else {
+                continue;
+            };
+            let level = quantise(*level);
+            let entry = current.entry(participant.sid.clone()).or_insert((*id, level));
+            entry.1 = entry.1.max(level);
+        }
+        let mut changes: Vec<proto::SpeakerInfo> = current
+            .iter()
+            .filter(|(sid, (_, level))| self.speakers.told.get(*sid) != Some(level))
+            .map(|(sid, (_, level))| proto::SpeakerInfo {
+                sid: sid.clone(),
+                level: *level,
+                active: true,
+            })
+            .collect();
+        changes.sort_by(|a, b| b.level.total_cmp(&a.level));
+        let gone = self
+            .speakers
+            .told
+            .keys()
+            .filter(|sid| !current.contains_key(*sid));
+        changes.extend(gone.map(|sid| proto::SpeakerInfo {
+            sid: sid.clone(),
+            level: 0.0,
+            active: false,
+        }));
+        self.speakers.told = current
+            .into_iter()
+            .map(|(sid, (_, level))| (sid, level))
+            .collect();
+        if changes.is_empty() {
+            return;
+        }
+        for id in self.participants.keys().copied().collect::<Vec<_>>() {
+            let speakers: Vec<_> = changes
+                .iter()
+                .filter(|change| self.hears(id, &change.sid))
+                .cloned()
+                .collect();
+            if !speakers.is_empty() {
+                self.send(id, Response::SpeakersChanged(proto::SpeakersChanged { speakers }));
+            }
+        }
+    }
+
+    /// Whether a participant is the speaker or receives anything of it.
+    fn hears(&self, id: ParticipantId, speaker_sid: &str) -> bool {
+        let Some(participant) = self.participants.get(&id) else {
+            return false;
+        };
+        participant.sid == speaker_sid
+            || participant.subscriptions.iter().any(|(sid, subscription)| {
+                subscription.down.is_some()
+                    && self
+                        .find_published(sid)
+                        .and_then(|(publisher, _)| self.participants.get(&publisher))
+                        .is_some_and(|publisher| publisher.sid == speaker_sid)
+            })
+    }
+}
+
+/// Up to the next step.
+fn quantise(level: f32) -> f32 {
+    (level * STEPS).ceil() / STEPS
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn levels_are_told_in_eighths_rounded_up() {
+        assert!((quantise(0.2) - 0.25).abs() < f32::EPSILON);
+        assert!((quantise(0.25) - 0.25).abs() < f32::EPSILON);
+        assert!((quantise(1.0) - 1.0).abs() < f32::EPSILON);
+    }
+}

@@ -1,0 +1,389 @@
+//! Who receives what: desired by the subscriber ∩ permitted by publisher and grants ∩ published
+//! (`media.md` §6).
+
+use crate::negotiation::{CodecUnsupported, DownRequest};
+use crate::participant::ParticipantId;
+use crate::room::{Down, Room};
+use crate::timers::Timer;
+use media::api::{DownKey, Kind, TrackKey};
+use protocol::proto;
+use protocol::proto::signal_response::Message as Response;
+
+/// Most tracks about which one participant may have a wish.
+const SUBSCRIPTIONS_MAX: usize = 8_192;
+
+/// One participant's wish about one track.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Subscription {
+    pub(crate) desired: bool,
+    /// As last set by the client, possibly before it subscribed.
+    pub(crate) settings: Option<proto::UpdateTrackSettings>,
+    /// What the client was last told about being permitted.
+    pub(crate) permitted: Option<bool>,
+    /// The copy, once negotiation knows of it.
+    pub(crate) down: Option<DownKey>,
+    /// Negotiated: media flows.
+    pub(crate) bound: bool,
+}
+
+impl Room {
+    /// The client, or the API for it, subscribes or unsubscribes.
+    pub(crate) fn update_subscription(&mut self, id: ParticipantId, update: &proto::UpdateSubscription) {
+        self.subscribe_to(
+            id,
+            &update.track_sids,
+            &update.participant_tracks,
+            update.subscribe,
+        );
+    }
+
+    pub(crate) fn subscribe_to(
+        &mut self,
+        id: ParticipantId,
+        sids: &[String],
+        participant_tracks: &[proto::ParticipantTracks],
+        subscribe: bool,
+    ) {
+        let sids = sids
+            .iter()
+            .chain(participant_tracks.iter().flat_map(|tracks| &tracks.track_sids));
+        for sid in sids {
+            if subscribe {
+                self.want(id, sid);
+            } else {
+                self.unwant(id, sid);
+            }
+        }
+    }
+
+    /// Every published track is wanted by a participant that subscribes automatically.
+    pub(crate) fn auto_subscribe(&mut self, id: ParticipantId) {
+        if self
+            .participants
+            .get(&id)
+            .is_some_and(|participant| participant.settings.auto_subscribe)
+        {
+            for sid in self.published_sids(id) {
+                self.want(id, &sid);
+            }
+        }
+    }
+
+    /// Looks again at everything a participant wants.
+    pub(crate) fn reconcile_all(&mut self, id: ParticipantId) {
+        let Some(participant) = self.participants.get(&id) else {
+            return;
+        };
+        let sids: Vec<_> = participant.subscriptions.keys().cloned().collect();
+        for sid in sids {
+            self.reconcile(id, &sid);
+        }
+    }
+
+    fn published_sids(&self, except: ParticipantId) -> Vec<String> {
+        self.participants
+            .values()
+            .filter(|participant| participant.id != except)
+            .flat_map(|participant| participant.publications.values())
+            .filter(|publication| publication.published)
+            .map(|publication| publication.info.sid.clone())
+            .collect()
+    }
+
+    pub(crate) fn want(&mut self, id: ParticipantId, sid: &str) {
+        if let Some(subscription) = self.subscription(id, sid) {
+            subscription.desired = true;
+            self.reconcile(id, sid);
+        }
+    }
+
+    fn unwant(&mut self, id: ParticipantId, sid: &str) {
+        if let Some(subscription) = self
+            .participants
+            .get_mut(&id)
+            .and_then(|participant| participant.subscriptions.get_mut(sid))
+        {
+            subscription.desired = false;
+            // A later wish resolves, and tells, the permission anew.
+            subscription.permitted = None;
+            self.reconcile(id, sid);
+        }
+    }
+
+    /// The wish, made if new. `None` past the limit.
+    pub(crate) fn subscription(&mut self, id: ParticipantId, sid: &str) -> Option<&mut Subscription> {
+        let participant = self.participants.get_mut(&id)?;
+        if participant.subscriptions.len() >= SUBSCRIPTIONS_MAX
+            && !participant.subscriptions.contains_key(sid)
+        {
+            self.stats.over_limit += 1;
+            return None;
+        }
+        Some(participant.subscriptions.entry(sid.to_owned()).or_default())
+    }
+
+    /// Brings one subscription to what is desired, permitted and published.
+    pub(crate) fn reconcile(&mut self, id: ParticipantId, sid: &str) {
+        let Some((desired, down)) = self.participants.get(&id).and_then(|participant| {
+            let subscription = participant.subscriptions.get(sid)?;
+            Some((subscription.desired, subscription.down))
+        }) else {
+            return;
+        };
+        let permitted = desired && self.resolve_permission(id, sid);
+        match (permitted, down) {
+            (true, None) => self.start_copy(id, sid),
+            (false, Some(down)) => self.stop_copy(id, sid, down),
+            (true, Some(_)) | (false, None) => {}
+        }
+    }
+
+    /// Whether a wanted track may be had now; tells the client when the publisher's answer is new.
+    fn resolve_permission(&mut self, id: ParticipantId, sid: &str) -> bool {
+        let Some((publisher, _)) = self.find_published(sid) else {
+            return false;
+        };
+        let (Some(publisher), Some(subscriber)) =
+            (self.participants.get(&publisher), self.participants.get(&id))
+        else {
+            return false;
+        };
+        if publisher.id == id || !subscriber.permission.can_subscribe {
+            return false;
+        }
+        let permitted = publisher.rule.permits(subscriber, sid);
+        let publisher_sid = publisher.sid.clone();
+        let Some(subscription) = self.subscription(id, sid) else {
+            return false;
+        };
+        if subscription.permitted != Some(permitted) {
+            subscription.permitted = Some(permitted);
+            self.send(
+                id,
+                Response::SubscriptionPermissionUpdate(proto::SubscriptionPermissionUpdate {
+                    participant_sid: publisher_sid,
+                    track_sid: sid.to_owned(),
+                    allowed: permitted,
+                }),
+            );
+        }
+        permitted
+    }
+
+    pub(crate) fn find_published(&self, sid: &str) -> Option<(ParticipantId, TrackKey)> {
+        let key = *self.track_sids.get(sid)?;
+        let publisher = *self.tracks.get(&key)?;
+        let publication = self.participants.get(&publisher)?.publications.get(&key)?;
+        publication.published.then_some((publisher, key))
+    }
+
+    fn start_copy(&mut self, id: ParticipantId, sid: &str) {
+        if self.is_over_subscribed(id, sid) {
+            return;
+        }
+        self.open_subscriber(id);
+        let serial = self.next_serial();
+        let Some(request) = self.down_request(id, sid, serial) else {
+            return;
+        };
+        let down = request.down;
+        let Some(participant) = self.participants.get_mut(&id) else {
+            return;
+        };
+        let Some(link) = participant.receiving() else {
+            return;
+        };
+        match link.transport.subscribe(request) {
+            Ok(()) => {
+                if let Some(subscription) = participant.subscriptions.get_mut(sid) {
+                    subscription.down = Some(down);
+                    subscription.bound = false;
+                }
+                self.downs.insert(
+                    down,
+                    Down {
+                        subscriber: id,
+                        track_sid: sid.to_owned(),
+                    },
+                );
+                self.request_negotiation(id);
+                self.demand_changed(sid);
+            }
+            Err(CodecUnsupported) => self.subscription_failed(id, sid),
+        }
+    }
+
+    fn down_request(&self, id: ParticipantId, sid: &str, serial: u32) -> Option<DownRequest> {
+        let (publisher, key) = self.find_published(sid)?;
+        let publisher = self.participants.get(&publisher)?;
+        let publication = publisher.publications.get(&key)?;
+        let subscriber = self.participants.get(&id)?;
+        let stream_id = if subscriber.protocol() == 0 {
+            publisher.sid.clone()
+        } else {
+            format!("{}|{sid}", publisher.sid)
+        };
+        Some(DownRequest {
+            down: DownKey::new(subscriber.placement.thread, self.config.key, serial),
+            track: key,
+            kind: publication.kind,
+            codecs: publication.codecs(),
+            stream_id,
+            track_sid: sid.to_owned(),
+            stereo: publication
+                .info
+                .audio_features
+                .contains(&proto::AudioTrackFeature::TfStereo.into()),
+            wish: self.wish(id, sid),
+        })
+    }
+
+    fn is_over_subscribed(&self, id: ParticipantId, sid: &str) -> bool {
+        let Some(kind) = self.kind_of(sid) else {
+            return true;
+        };
+        let max = match kind {
+            Kind::Audio => self.config.limits.subscription_audio_max,
+            Kind::Video => self.config.limits.subscription_video_max,
+        };
+        let Some(participant) = self.participants.get(&id) else {
+            return true;
+        };
+        max > 0
+            && participant
+                .subscriptions
+                .iter()
+                .filter(|(other, subscription)| {
+                    subscription.down.is_some() && self.kind_of(other) == Some(kind)
+                })
+                .count()
+                >= max
+    }
+
+    fn kind_of(&self, sid: &str) -> Option<Kind> {
+        let (publisher, key) = self.find_published(sid)?;
+        Some(self.participants.get(&publisher)?.publications.get(&key)?.kind)
+    }
+
+    fn stop_copy(&mut self, id: ParticipantId, sid: &str, down: DownKey) {
+        self.downs.remove(&down);
+        self.timers.cancel(Timer::Wish(down));
+        let Some(participant) = self.participants.get_mut(&id) else {
+            return;
+        };
+        if let Some(subscription) = participant.subscriptions.get_mut(sid) {
+            subscription.down = None;
+            subscription.bound = false;
+        }
+        let commands = participant
+            .receiving()
+            .map(|link| link.transport.unsubscribe(down))
+            .unwrap_or_default();
+        self.commands(id, commands);
+        self.request_negotiation(id);
+        self.demand_changed(sid);
+        if self.config.limits.subscription_video_max > 0 || self.config.limits.subscription_audio_max > 0 {
+            self.reconcile_all(id);
+        }
+    }
+
+    /// The track is over: the wish about it too.
+    pub(crate) fn drop_subscription(&mut self, id: ParticipantId, sid: &str) {
+        let Some(participant) = self.participants.get_mut(&id) else {
+            return;
+        };
+        if let Some(down) = participant
+            .subscriptions
+            .get(sid)
+            .and_then(|subscription| subscription.down)
+        {
+            self.stop_copy(id, sid, down);
+        }
+        if let Some(participant) = self.participants.get_mut(&id) {
+            participant.subscriptions.remove(sid);
+        }
+    }
+
+    /// The subscriber is over: its copies end with its peers.
+    pub(crate) fn drop_subscriptions(&mut self, id: ParticipantId) {
+        let Some(participant) = self.participants.get_mut(&id) else {
+            return;
+        };
+        let subscriptions = std::mem::take(&mut participant.subscriptions);
+        for (sid, subscription) in subscriptions {
+            if let Some(down) = subscription.down {
+                self.downs.remove(&down);
+                self.timers.cancel(Timer::Wish(down));
+                self.demand_changed(&sid);
+            }
+        }
+    }
+
+    /// Copies that have a section now; the publisher hears of its first subscriber.
+    pub(crate) fn copies_bound(&mut self, bound: &[DownKey]) {
+        for down in bound {
+            let Some(Down {
+                subscriber,
+                track_sid,
+            }) = self.downs.get(down).cloned()
+            else {
+                continue;
+            };
+            let Some(participant) = self.participants.get_mut(&subscriber) else {
+                continue;
+            };
+            let hidden = participant.permission.hidden;
+            if let Some(subscription) = participant.subscriptions.get_mut(&track_sid) {
+                subscription.bound = true;
+            }
+            if !hidden {
+                self.tell_subscribed(&track_sid);
+            }
+        }
+    }
+
+    fn tell_subscribed(&mut self, sid: &str) {
+        let Some((publisher, key)) = self.find_published(sid) else {
+            return;
+        };
+        let Some(participant) = self.participants.get_mut(&publisher) else {
+            return;
+        };
+        let understands = participant.understands_request_response();
+        let Some(publication) = participant.publications.get_mut(&key) else {
+            return;
+        };
+        if !std::mem::replace(&mut publication.subscribed_told, true) && understands {
+            self.send(
+                publisher,
+                Response::TrackSubscribed(proto::TrackSubscribed {
+                    track_sid: sid.to_owned(),
+                }),
+            );
+        }
+    }
+
+    /// Copies whose section was rejected, or whose codecs the client does not know.
+    pub(crate) fn copies_refused(&mut self, refused: &[DownKey]) {
+        for down in refused {
+            if let Some(Down {
+                subscriber,
+                track_sid,
+            }) = self.downs.get(down).cloned()
+            {
+                self.subscription_failed(subscriber, &track_sid);
+            }
+        }
+    }
+
+    fn subscription_failed(&mut self, id: ParticipantId, sid: &str) {
+        self.unwant(id, sid);
+        self.send(
+            id,
+            Response::SubscriptionResponse(proto::SubscriptionResponse {
+                track_sid: sid.to_owned(),
+                err: proto::SubscriptionError::SeCodecUnsupported.into(),
+            }),
+        );
+    }
+}

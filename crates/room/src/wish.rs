@@ -1,0 +1,254 @@
+//! Which layers a subscriber wants of a video track (`media.md` §6.1).
+
+use crate::participant::ParticipantId;
+use crate::room::{Down, Room};
+use crate::timers::Timer;
+use media::api::{Command, DownKey, LayerWish};
+use protocol::proto;
+use std::time::Duration;
+
+/// Track settings settle this long before they take effect. Longer saves switches while a window
+/// is dragged; shorter reacts sooner.
+const SETTINGS_DEBOUNCE: Duration = Duration::from_millis(100);
+
+/// A layer satisfies a request that is up to a ninth larger: half-hidden tiles do not double a
+/// stream.
+const TOLERANCE_PERCENT: u32 = 90;
+
+impl Room {
+    /// The client says how it shows some tracks. Kept also for tracks it does not have yet.
+    pub(crate) fn update_track_settings(&mut self, id: ParticipantId, settings: &proto::UpdateTrackSettings) {
+        for sid in &settings.track_sids {
+            let Some(subscription) = self.subscription(id, sid) else {
+                continue;
+            };
+            let was_disabled = subscription
+                .settings
+                .as_ref()
+                .is_some_and(|settings| settings.disabled);
+            let mut own = settings.clone();
+            own.track_sids = Vec::new();
+            subscription.settings = Some(own);
+            let Some(down) = subscription.down else {
+                continue;
+            };
+            if was_disabled && !settings.disabled {
+                self.timers.cancel(Timer::Wish(down));
+                self.apply_wish(down);
+            } else {
+                self.timers
+                    .set_if_none(Timer::Wish(down), self.now.monotonic + SETTINGS_DEBOUNCE);
+            }
+        }
+    }
+
+    /// Settings took effect.
+    pub(crate) fn apply_wish(&mut self, down: DownKey) {
+        let Some(Down {
+            subscriber,
+            track_sid,
+        }) = self.downs.get(&down).cloned()
+        else {
+            return;
+        };
+        let wish = self.wish(subscriber, &track_sid);
+        self.command(down.thread(), Command::SetWish { down, wish });
+        self.demand_changed(&track_sid);
+    }
+
+    /// What a subscriber wants of a track now.
+    pub(crate) fn wish(&self, id: ParticipantId, sid: &str) -> LayerWish {
+        let Some(participant) = self.participants.get(&id) else {
+            return LayerWish::BEST;
+        };
+        let info = self.find_published(sid).and_then(|(publisher, key)| {
+            let publication = self.participants.get(&publisher)?.publications.get(&key)?;
+            Some(&publication.info)
+        });
+        let settings = participant
+            .subscriptions
+            .get(sid)
+            .and_then(|subscription| subscription.settings.as_ref());
+        let Some(info) = info else {
+            return LayerWish::BEST;
+        };
+        layer_wish(info, settings, participant.settings.adaptive_stream)
+    }
+}
+
+/// The layers that satisfy `settings`, or the default when there are none.
+pub(crate) fn layer_wish(
+    info: &proto::TrackInfo,
+    settings: Option<&proto::UpdateTrackSettings>,
+    adaptive: bool,
+) -> LayerWish {
+    if info.r#type() == proto::TrackType::Audio {
+        return LayerWish {
+            enabled: settings.is_none_or(|settings| !settings.disabled),
+            ..LayerWish::BEST
+        };
+    }
+    let Some(settings) = settings else {
+        let quality = if adaptive {
+            proto::VideoQuality::Low
+        } else {
+            proto::VideoQuality::High
+        };
+        return LayerWish {
+            spatial: spatial_of_quality(info, quality),
+            ..LayerWish::BEST
+        };
+    };
+    let spatial = if settings.width > 0 {
+        spatial_of_dimensions(info, settings.width, settings.height)
+    } else {
+        spatial_of_quality(info, settings.quality())
+    };
+    LayerWish {
+        spatial,
+        temporal: temporal_of_fps(settings.fps),
+        enabled: !settings.disabled && settings.quality() != proto::VideoQuality::Off,
+    }
+}
+
+/// The layer of a quality: only qualities that the track has count, from the lowest.
+fn spatial_of_quality(info: &proto::TrackInfo, quality: proto::VideoQuality) -> u8 {
+    let wanted: i32 = quality.into();
+    if info.layers.is_empty() {
+        return u8::try_from(wanted.clamp(0, 2)).unwrap_or(2);
+    }
+    let at_most = info.layers.iter().filter(|layer| layer.quality <= wanted).count();
+    index(at_most.saturating_sub(1))
+}
+
+/// The smallest layer that is large enough. Heights are compared; of portrait video without known
+/// layers, widths.
+fn spatial_of_dimensions(info: &proto::TrackInfo, width: u32, height: u32) -> u8 {
+    let portrait = info.width < info.height;
+    let (sizes, wanted) = if info.layers.is_empty() {
+        let original = if portrait { info.width } else { info.height };
+        if original == 0 {
+            return 2;
+        }
+        (vec![180, 360, original], if portrait { width } else { height })
+    } else {
+        let mut sizes: Vec<_> = info.layers.iter().map(|layer| layer.height).collect();
+        sizes.sort_unstable();
+        (sizes, height)
+    };
+    let wanted = u64::from(wanted) * u64::from(TOLERANCE_PERCENT) / 100;
+    let enough = sizes.iter().enumerate().find(|(position, size)| {
+        // Of equal sizes the last is the best.
+        u64::from(**size) >= wanted && sizes.get(position + 1) != Some(*size)
+    });
+    index(enough.map_or(sizes.len().saturating_sub(1), |(position, _)| position))
+}
+
+/// Temporal layers of a 30 fps stream are 7.5, 15 and 30 fps.
+fn temporal_of_fps(fps: u32) -> u8 {
+    match fps {
+        0 => LayerWish::BEST.temporal,
+        1..=14 => 0,
+        15..=29 => 1,
+        _ => LayerWish::BEST.temporal,
+    }
+}
+
+fn index(position: usize) -> u8 {
+    u8::try_from(position.min(2)).unwrap_or(2)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn track(layers: &[(proto::VideoQuality, u32)]) -> proto::TrackInfo {
+        proto::TrackInfo {
+            r#type: proto::TrackType::Video.into(),
+            width: 1280,
+            height: 720,
+            layers: layers
+                .iter()
+                .map(|(quality, height)| proto::VideoLayer {
+                    quality: (*quality).into(),
+                    height: *height,
+                    ..Default::default()
+                })
+                .collect(),
+            ..Default::default()
+        }
+    }
+
+    fn full() -> proto::TrackInfo {
+        use proto::VideoQuality::{High, Low, Medium};
+        track(&[(Low, 180), (Medium, 360), (High, 720)])
+    }
+
+    fn quality(quality: proto::VideoQuality) -> proto::UpdateTrackSettings {
+        proto::UpdateTrackSettings {
+            quality: quality.into(),
+            ..Default::default()
+        }
+    }
+
+    fn size(width: u32, height: u32) -> proto::UpdateTrackSettings {
+        proto::UpdateTrackSettings {
+            width,
+            height,
+            ..Default::default()
+        }
+    }
+
+    #[test]
+    fn adaptive_streams_start_low_and_others_high() {
+        assert_eq!(layer_wish(&full(), None, true).spatial, 0);
+        assert_eq!(layer_wish(&full(), None, false).spatial, 2);
+    }
+
+    #[test]
+    fn qualities_map_to_the_layers_that_exist() {
+        use proto::VideoQuality::{High, Low, Medium};
+        let two = track(&[(Low, 180), (High, 720)]);
+        for (wanted, spatial) in [(Low, 0), (Medium, 0), (High, 1)] {
+            assert_eq!(layer_wish(&two, Some(&quality(wanted)), true).spatial, spatial);
+        }
+        let only_high = track(&[(High, 720)]);
+        assert_eq!(layer_wish(&only_high, Some(&quality(Low)), true).spatial, 0);
+        assert_eq!(layer_wish(&track(&[]), Some(&quality(Medium)), true).spatial, 1);
+    }
+
+    #[test]
+    fn the_smallest_layer_within_a_tenth_of_the_view_is_chosen() {
+        for (view, spatial) in [
+            ((320, 180), 0),
+            ((355, 200), 0),
+            ((400, 225), 1),
+            ((640, 360), 1),
+            ((1280, 720), 2),
+            ((4000, 2000), 2),
+        ] {
+            let wish = layer_wish(&full(), Some(&size(view.0, view.1)), true);
+            assert_eq!(wish.spatial, spatial, "{view:?}");
+        }
+    }
+
+    #[test]
+    fn portrait_video_without_layers_compares_widths() {
+        let mut portrait = track(&[]);
+        (portrait.width, portrait.height) = (720, 1280);
+        assert_eq!(layer_wish(&portrait, Some(&size(180, 320)), true).spatial, 0);
+        assert_eq!(layer_wish(&portrait, Some(&size(700, 1200)), true).spatial, 2);
+    }
+
+    #[test]
+    fn disabling_sends_nothing_and_fps_limits_temporal_layers() {
+        let mut settings = quality(proto::VideoQuality::High);
+        settings.disabled = true;
+        assert!(!layer_wish(&full(), Some(&settings), true).enabled);
+        settings.disabled = false;
+        settings.fps = 15;
+        let wish = layer_wish(&full(), Some(&settings), true);
+        assert!(wish.enabled);
+        assert_eq!(wish.temporal, 1);
+    }
+}
