@@ -4,6 +4,17 @@
 //! Owns: media sections and their mids, payload types, header extension ids, SSRCs that we send.
 //! Must not know: participants, permissions, when to negotiate.
 
+mod candidates;
+mod codecs;
+mod offer;
+mod publish;
+mod random;
+mod sections;
+mod subscriber;
+mod transport;
+
+pub use transport::Transport;
+
 use media::api::{Codec, Command, DownKey, IceCredentials, Kind, LayerWish, PeerKey, TrackKey};
 
 use protocol::proto;
@@ -159,111 +170,5 @@ pub enum NegotiationError {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct CodecUnsupported;
 
-/// One peer connection's negotiation state.
-#[derive(Debug)]
-pub struct Transport {
-    config: TransportConfig,
-}
-
-#[allow(
-    unused_variables,
-    clippy::todo,
-    clippy::needless_pass_by_ref_mut,
-    reason = "skeleton"
-)]
-impl Transport {
-    /// The transport, and the commands that create its peer and open the server's data channels
-    /// (`AddPeer`, `OpenChannel`…).
-    #[must_use]
-    pub fn new(config: TransportConfig) -> (Self, Vec<Command>) {
-        todo!()
-    }
-
-    /// Peer key.
-    #[must_use]
-    pub fn peer(&self) -> PeerKey {
-        self.config.peer
-    }
-
-    /// Applies a client's offer (roles Single and Publisher). `announced` are all tracks of this
-    /// participant that are pending or published.
-    ///
-    /// # Errors
-    /// When the SDP cannot be used; nothing was changed then.
-    pub fn handle_offer(
-        &mut self,
-        offer: &proto::SessionDescription,
-        announced: &[AnnouncedTrack],
-    ) -> Result<OfferOutcome, NegotiationError> {
-        todo!()
-    }
-
-    /// Wants a copy of a track sent. It is bound by the next answer or offer that has room for it.
-    ///
-    /// # Errors
-    /// When it is already known that the client supports none of the codecs.
-    pub fn subscribe(&mut self, request: DownRequest) -> Result<(), CodecUnsupported> {
-        todo!()
-    }
-
-    /// Ends a copy; its section is freed for reuse.
-    pub fn unsubscribe(&mut self, down: DownKey) -> Vec<Command> {
-        todo!()
-    }
-
-    /// Role Single: how many (audio, video) recvonly sections the client lacks for what is
-    /// subscribed. `Some((0, 0))` asks for a mere re-offer (sections suffice but tracks wait to be
-    /// bound or freed); `None`: nothing to do.
-    #[must_use]
-    pub fn requirement(&self) -> Option<(u32, u32)> {
-        todo!()
-    }
-
-    /// Role Subscriber: whether something waits to be offered.
-    #[must_use]
-    pub fn needs_offer(&self) -> bool {
-        todo!()
-    }
-
-    /// Role Subscriber: whether an offer is unanswered.
-    #[must_use]
-    pub fn awaits_answer(&self) -> bool {
-        todo!()
-    }
-
-    /// Role Subscriber: the next offer (id incremented), with mid_to_track_id.
-    pub fn make_offer(&mut self) -> proto::SessionDescription {
-        todo!()
-    }
-
-    /// Role Subscriber: applies the client's answer.
-    ///
-    /// # Errors
-    /// When the SDP cannot be used.
-    pub fn handle_answer(
-        &mut self,
-        answer: &proto::SessionDescription,
-    ) -> Result<AnswerOutcome, NegotiationError> {
-        todo!()
-    }
-
-    /// A trickled candidate (`candidateInit` JSON). `Ok(None)`: passed over (mDNS, TCP, end of
-    /// candidates). Candidates before the remote description are queued.
-    ///
-    /// # Errors
-    /// The JSON parser's text.
-    pub fn handle_trickle(&mut self, candidate_init: &str) -> Result<Option<Command>, String> {
-        todo!()
-    }
-
-    /// Our candidates as `candidateInit` JSON strings, for trickling; the last is the final one.
-    #[must_use]
-    pub fn trickle_candidates(&self) -> Vec<String> {
-        todo!()
-    }
-
-    /// Restarts ICE with new credentials: the next offer or answer carries them.
-    pub fn restart_ice(&mut self, ice: IceCredentials) -> Vec<Command> {
-        todo!()
-    }
-}
+#[cfg(test)]
+mod tests;

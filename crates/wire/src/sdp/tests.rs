@@ -176,7 +176,7 @@ proptest! {
         edits in prop::collection::vec((any::<prop::sample::Index>(), any::<u8>(), 0_usize..40), 1..12),
     ) {
         let all = recorded_small();
-        let mut bytes = which.get(&all).clone().into_bytes();
+        let mut bytes = which.get(all).clone().into_bytes();
         for (at, byte, remove) in edits {
             let at = at.index(bytes.len());
             bytes[at] = byte;

@@ -1,0 +1,431 @@
+//! The state of one peer connection's negotiation, and what offers of both sides share.
+
+use super::candidates;
+use super::codecs::{self, Format, Registered};
+use super::random::Random;
+use super::sections::{Slot, extension_ids, live, put_stream, token};
+use super::{CodecUnsupported, DownRequest, NegotiationError, Role, TransportConfig};
+use media::api::{
+    Candidate, ChannelSpec, Codec, Command, DownKey, DtlsRole, IceCredentials, Kind, PeerKey, Remote,
+    SendSpec, make_ufrag,
+};
+use protocol::proto;
+use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::net::SocketAddr;
+use wire::sdp::{self, Description, Fingerprint, Media, MediaKind, Session, Setup};
+
+/// Most sections of one connection that we open ourselves: as many as descriptions may have.
+pub(super) const SECTIONS_MAX: usize = sdp::SECTIONS_MAX;
+
+/// One peer connection's negotiation state.
+#[derive(Debug)]
+pub struct Transport {
+    pub(super) config: TransportConfig,
+    pub(super) enabled: Vec<&'static Registered>,
+    pub(super) random: Random,
+    session_id: u64,
+    session_version: u64,
+    pub(super) remote: Option<Remote>,
+    /// Candidates of the client's current ICE generation that the media plane has.
+    pub(super) remote_addresses: Vec<SocketAddr>,
+    /// Candidates, with their user name fragments, whose description has not come.
+    pub(super) early_candidates: VecDeque<(Option<String>, Candidate)>,
+    /// Sections in order.
+    pub(super) slots: Vec<Slot>,
+    pub(super) downs: BTreeMap<DownKey, Down>,
+    /// Down tracks without a section, oldest first.
+    pub(super) waiting: Vec<DownKey>,
+    /// Our ICE credentials are newer than the last description that we gave.
+    pub(super) ice_restarted: bool,
+    /// Role Subscriber.
+    pub(super) subscriber: Subscriber,
+}
+
+/// State that only offers of ours need.
+#[derive(Debug, Default)]
+pub(super) struct Subscriber {
+    /// Id of the last offer.
+    pub(super) offer_id: u32,
+    /// Offers made so far.
+    pub(super) offers: u64,
+    /// The last offer has not been answered.
+    pub(super) unanswered: bool,
+    /// Something changed since the last offer that the next one must show.
+    pub(super) changed: bool,
+    /// Codecs that the client accepted, per kind.
+    pub(super) audio: Option<Vec<Format>>,
+    pub(super) video: Option<Vec<Format>>,
+}
+
+/// A wanted copy of a track with the SSRCs that it is sent with.
+#[derive(Debug)]
+pub(super) struct Down {
+    pub(super) request: DownRequest,
+    pub(super) ssrc: u32,
+    pub(super) rtx_ssrc: u32,
+}
+
+impl Transport {
+    /// The transport, and the commands that create its peer and open the server's data channels
+    /// (`AddPeer`, `OpenChannel`…).
+    #[must_use]
+    pub fn new(config: TransportConfig) -> (Self, Vec<Command>) {
+        let mut random = Random::new(config.seed);
+        let subscriber = config.role == Role::Subscriber;
+        let mut commands = vec![Command::AddPeer {
+            peer: config.peer,
+            ice: config.ice.clone(),
+            ice_lite: config.ice_lite,
+            ice_controlling: subscriber && !config.ice_lite,
+            seed: random.next_u64(),
+        }];
+        let open = |channel| Command::OpenChannel {
+            peer: config.peer,
+            channel,
+        };
+        commands.extend(channels(&config).into_iter().map(open));
+        let mut transport = Self {
+            enabled: codecs::enabled(&config.codecs),
+            // RFC 8829 §5.2.1: 64 bits, the highest zero.
+            session_id: random.next_u64() >> 1,
+            session_version: random.next_u64() >> 32,
+            remote: None,
+            remote_addresses: Vec::new(),
+            early_candidates: VecDeque::new(),
+            slots: Vec::new(),
+            downs: BTreeMap::new(),
+            waiting: Vec::new(),
+            ice_restarted: false,
+            subscriber: Subscriber::default(),
+            random,
+            config,
+        };
+        if subscriber {
+            // The first offer has an id of 1..=256.
+            transport.subscriber.offer_id = transport.random.next_u64() as u32 & 0xFF;
+            transport
+                .slots
+                .push(Slot::new("0".to_owned(), MediaKind::Application));
+        }
+        (transport, commands)
+    }
+
+    /// Peer key.
+    #[must_use]
+    pub fn peer(&self) -> PeerKey {
+        self.config.peer
+    }
+
+    /// Wants a copy of a track sent. It is bound by the next answer or offer that has room for it.
+    ///
+    /// # Errors
+    /// When it is already known that the client supports none of the codecs.
+    pub fn subscribe(&mut self, request: DownRequest) -> Result<(), CodecUnsupported> {
+        let down = request.down;
+        if self.downs.contains_key(&down) {
+            return Ok(());
+        }
+        if !self.may_speak(request.kind, &request.codecs) {
+            return Err(CodecUnsupported);
+        }
+        let ssrc = self.fresh_ssrc(0);
+        let rtx_ssrc = self.fresh_ssrc(ssrc);
+        let entry = Down {
+            request,
+            ssrc,
+            rtx_ssrc,
+        };
+        self.downs.insert(down, entry);
+        self.waiting.push(down);
+        Ok(())
+    }
+
+    /// Ends a copy; its section is freed for reuse.
+    pub fn unsubscribe(&mut self, down: DownKey) -> Vec<Command> {
+        self.downs.remove(&down);
+        self.waiting.retain(|waiting| *waiting != down);
+        let Some(slot) = self.slots.iter_mut().find(|slot| slot.down == Some(down)) else {
+            return Vec::new();
+        };
+        let known = slot.sent.is_some();
+        slot.free();
+        self.subscriber.changed = true;
+        let command = known.then_some(Command::Unsubscribe { down });
+        command.into_iter().collect()
+    }
+
+    /// Restarts ICE with new credentials: the next offer or answer carries them.
+    pub fn restart_ice(&mut self, ice: IceCredentials) -> Vec<Command> {
+        self.config.ice = ice.clone();
+        self.ice_restarted = true;
+        self.subscriber.changed = true;
+        vec![Command::RestartIce {
+            peer: self.config.peer,
+            ice,
+        }]
+    }
+
+    /// Whether the client may support one of the codecs, as far as is known.
+    fn may_speak(&self, kind: Kind, wanted: &[Codec]) -> bool {
+        let enabled = self.enabled.iter().any(|row| wanted.contains(&row.codec));
+        let of = |formats: &[Format]| formats.iter().any(|format| wanted.contains(&format.codec));
+        let known = match (self.config.role, kind) {
+            (Role::Subscriber, Kind::Audio) => self.subscriber.audio.as_deref().map(of),
+            (Role::Subscriber, Kind::Video) => self.subscriber.video.as_deref().map(of),
+            (Role::Single | Role::Publisher, _) => {
+                let same_kind = |slot: &&Slot| {
+                    super::sections::kind_of(&slot.kind) == Some(kind)
+                        && (slot.receives || slot.down.is_some())
+                };
+                let mut answers = self
+                    .slots
+                    .iter()
+                    .filter(same_kind)
+                    .map(|slot| slot.speaks(wanted));
+                let first = answers.next();
+                first.map(|first| first || answers.any(|speaks| speaks))
+            }
+        };
+        enabled && known.unwrap_or(true)
+    }
+
+    fn fresh_ssrc(&mut self, other: u32) -> u32 {
+        loop {
+            let ssrc = self.random.next_u64() as u32;
+            let taken = self
+                .downs
+                .values()
+                .any(|down| down.ssrc == ssrc || down.rtx_ssrc == ssrc);
+            if ssrc != 0 && ssrc != other && !taken {
+                return ssrc;
+            }
+        }
+    }
+
+    /// RED is sent to clients that decode it (Firefox and Safari do not).
+    pub(super) const fn takes_red(&self) -> bool {
+        !self.config.client.firefox && !self.config.client.safari
+    }
+
+    /// Tells the media plane about the down track of a slot, unless it knows. Returns whether the
+    /// track has become bound now; `None` when none of its codecs is left.
+    pub(super) fn send_down(&mut self, index: usize, commands: &mut Vec<Command>) -> Option<bool> {
+        let red = self.takes_red();
+        let slot = self.slots.get_mut(index)?;
+        let key = slot.down?;
+        let down = self.downs.get(&key)?;
+        let payloads = codecs::to_send(&slot.formats, &down.request.codecs, red);
+        if payloads.is_empty() {
+            return None;
+        }
+        let mut extensions = extension_ids(&slot.extensions);
+        // Transport-wide feedback is not negotiated for what we send.
+        extensions.transport_cc = 0;
+        let rtx = payloads.iter().any(|payload| payload.rtx_pt.is_some());
+        let known = slot.sent.replace((payloads.clone(), extensions));
+        if known != slot.sent {
+            commands.push(Command::Subscribe {
+                peer: self.config.peer,
+                down: key,
+                track: down.request.track,
+                spec: SendSpec {
+                    tag: key.0,
+                    mid: slot.mid.clone(),
+                    kind: down.request.kind,
+                    ssrc: down.ssrc,
+                    rtx_ssrc: rtx.then_some(down.rtx_ssrc),
+                    payloads,
+                    extensions,
+                    cname: token(&down.request.stream_id),
+                },
+                wish: down.request.wish,
+            });
+        }
+        Some(known.is_none())
+    }
+
+    /// Writes the stream of a slot's down track into its section.
+    pub(super) fn put_down(&self, media: &mut Media, slot: &Slot) {
+        let Some(down) = slot.down.and_then(|key| self.downs.get(&key)) else {
+            return;
+        };
+        let rtx = slot.formats.iter().any(|format| format.rtx_pt.is_some());
+        put_stream(media, &down.request, down.ssrc, rtx.then_some(down.rtx_ssrc));
+    }
+
+    /// mid → track SID of the sections that send.
+    pub(super) fn mid_to_track_id(&self) -> HashMap<String, String> {
+        let pair = |slot: &Slot| {
+            let down = self.downs.get(&slot.down?)?;
+            Some((slot.mid.clone(), down.request.track_sid.clone()))
+        };
+        self.slots.iter().filter_map(pair).collect()
+    }
+
+    /// A section for data channels.
+    pub(super) fn data_section(&self, mid: &str, protocol: &str, setup: Setup) -> Media {
+        let mut media = self.section(MediaKind::Application, mid, protocol, setup);
+        media.formats.push("webrtc-datachannel".to_owned());
+        media.sctp_port = Some(5000);
+        media.max_message_size = Some(65_535);
+        media
+    }
+
+    /// A section with our credentials.
+    pub(super) fn section(&self, kind: MediaKind, mid: &str, protocol: &str, setup: Setup) -> Media {
+        let mut media = Media::new(kind, protocol.to_owned());
+        media.mid = Some(mid.to_owned());
+        media.transport.setup = Some(setup);
+        media.transport.ufrag = Some(self.config.ice.ufrag.clone());
+        media.transport.pwd = Some(self.config.ice.pwd.clone());
+        media
+    }
+
+    /// The whole description of some sections; our candidates stand in the first live one.
+    pub(super) fn describe(
+        &mut self,
+        mut media: Vec<Media>,
+        kind: &str,
+        id: u32,
+    ) -> proto::SessionDescription {
+        self.session_version += 1;
+        self.ice_restarted = false;
+        let mids = media.iter().filter(|media| live(media));
+        let bundle = mids.filter_map(|media| media.mid.clone()).collect();
+        if let Some(first) = media.iter_mut().find(|media| live(media)) {
+            first.transport.candidates =
+                candidates::in_description(&self.config.addresses, &self.config.ice.ufrag);
+            first.transport.end_of_candidates = true;
+        }
+        let mut session = Session {
+            id: self.session_id,
+            version: self.session_version,
+            msid_semantic: Some("WMS *".to_owned()),
+            bundle,
+            extmap_allow_mixed: true,
+            ice_lite: self.config.ice_lite,
+            ..Session::default()
+        };
+        session.transport.fingerprint = Some(Fingerprint(self.config.fingerprint));
+        proto::SessionDescription {
+            r#type: kind.to_owned(),
+            sdp: Description { session, media }.to_string(),
+            id,
+            mid_to_track_id: self.mid_to_track_id(),
+        }
+    }
+
+    /// Reads what a client's description says of its side of the transport.
+    pub(super) fn read_remote(&self, description: &Description) -> Result<Remote, NegotiationError> {
+        let unusable = |what: &str| NegotiationError::Unusable(what.to_owned());
+        if description.media.is_empty() {
+            return Err(unusable("no media section"));
+        }
+        let of_sections = || {
+            let (used, rest): (Vec<_>, Vec<_>) = description.media.iter().partition(|media| live(media));
+            let ordered = used.into_iter().chain(rest);
+            ordered.map(|media| description.transport_of(media))
+        };
+        let ice = of_sections().find_map(|transport| {
+            Some(IceCredentials {
+                ufrag: transport.ufrag.filter(|ufrag| !ufrag.is_empty())?,
+                pwd: transport.pwd.filter(|pwd| !pwd.is_empty())?,
+            })
+        });
+        let ice = ice.ok_or_else(|| unusable("no ICE credentials"))?;
+        let fingerprint = of_sections().find_map(|transport| transport.fingerprint);
+        let fingerprint = fingerprint.ok_or_else(|| unusable("no SHA-256 fingerprint"))?;
+        let setup = of_sections().find_map(|transport| transport.setup);
+        let data = description
+            .media
+            .iter()
+            .find(|media| live(media) && media.kind == MediaKind::Application);
+        // RFC 8841 §6.1: without the attribute 64 KiB are meant.
+        let size = |media: &Media| media.max_message_size.unwrap_or(65_536);
+        Ok(Remote {
+            ice,
+            fingerprint: fingerprint.0,
+            dtls_role: self.dtls_role(setup),
+            ice_lite: description.session.ice_lite,
+            sctp: data.map(|media| u32::try_from(size(media)).unwrap_or(u32::MAX)),
+        })
+    }
+
+    /// Our role as the complement of an answer, or as our answer to an offer (RFC 8842 §5.2).
+    fn dtls_role(&self, setup: Option<Setup>) -> DtlsRole {
+        match (setup, self.config.role) {
+            (Some(Setup::Active), _) => DtlsRole::Server,
+            (Some(Setup::Passive), _) => DtlsRole::Client,
+            (_, Role::Subscriber) => DtlsRole::Server,
+            (_, Role::Single | Role::Publisher) if self.config.ice_lite => DtlsRole::Server,
+            (_, Role::Single | Role::Publisher) => DtlsRole::Client,
+        }
+    }
+
+    /// Takes over the client's side of the transport.
+    pub(super) fn apply_remote(
+        &mut self,
+        remote: Remote,
+        description: &Description,
+        commands: &mut Vec<Command>,
+    ) {
+        let same_ice = self.remote.as_ref().is_some_and(|old| old.ice == remote.ice);
+        if !same_ice {
+            self.remote_addresses.clear();
+        }
+        if !self.remote.as_ref().is_some_and(|old| same_remote(old, &remote)) {
+            commands.push(Command::SetRemote {
+                peer: self.config.peer,
+                remote: remote.clone(),
+            });
+        }
+        self.remote = Some(remote);
+        let sections = description.media.iter().filter(|media| live(media));
+        let listed = description.session.transport.candidates.iter();
+        let listed = listed.chain(sections.flat_map(|media| &media.transport.candidates));
+        for candidate in listed.filter_map(candidates::usable) {
+            commands.extend(self.take_candidate(candidate));
+        }
+        self.take_early_candidates(commands);
+    }
+
+    /// New credentials of our own, for an ICE restart that the client began (RFC 8445 §9).
+    pub(super) fn restart_with_client(&mut self, remote: &Remote, commands: &mut Vec<Command>) {
+        let restarts = self.remote.as_ref().is_some_and(|old| old.ice != remote.ice);
+        if restarts && !self.ice_restarted {
+            let ice = IceCredentials {
+                ufrag: make_ufrag(self.config.peer.thread(), &self.random.word(10)),
+                pwd: self.random.word(24),
+            };
+            commands.extend(self.restart_ice(ice));
+        }
+    }
+}
+
+/// [`Remote`] is compared here because only negotiation asks.
+fn same_remote(a: &Remote, b: &Remote) -> bool {
+    a.ice == b.ice
+        && a.fingerprint == b.fingerprint
+        && a.dtls_role == b.dtls_role
+        && a.ice_lite == b.ice_lite
+        && a.sctp == b.sctp
+}
+
+/// Data channels that the server opens (`media.md` §1): in band on the subscriber's connection,
+/// pre-negotiated on a single one from protocol 18 on.
+fn channels(config: &TransportConfig) -> Vec<ChannelSpec> {
+    let negotiated = match config.role {
+        Role::Subscriber => false,
+        Role::Single if config.client.protocol >= 18 => true,
+        Role::Single | Role::Publisher => return Vec::new(),
+    };
+    let labels = [("_reliable", true), ("_lossy", false), ("_data_track", false)];
+    let count = if config.data_tracks { 3 } else { 2 };
+    let spec = |(id, (label, reliable)): (u16, (&str, bool))| ChannelSpec {
+        label: label.to_owned(),
+        ordered: reliable,
+        max_retransmits: (!reliable).then_some(0),
+        negotiated: negotiated.then_some(id),
+    };
+    (100..).zip(labels).take(count).map(spec).collect()
+}
