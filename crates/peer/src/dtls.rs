@@ -55,7 +55,12 @@ pub(crate) enum DtlsOutput<'a> {
 
 impl Dtls {
     pub(crate) fn new(shared: &Shared, role: DtlsRole, fingerprint: [u8; 32], now: Instant) -> Self {
-        let mut session = dimpl::Dtls::new_auto(shared.dtls.clone(), shared.certificate.clone(), now);
+        let (config, certificate) = (shared.dtls.clone(), shared.certificate.clone());
+        let mut session = if config.dtls13_cipher_suites().next().is_some() {
+            dimpl::Dtls::new_auto(config, certificate, now)
+        } else {
+            dimpl::Dtls::new_12(config, certificate, now)
+        };
         session.set_active(role == DtlsRole::Client);
         let mut dtls = Self {
             session,

@@ -12,6 +12,7 @@ use std::net::SocketAddr;
 use std::ops::Range;
 use std::sync::Arc;
 use std::time::Instant;
+use wire::demux::{Class, classify};
 
 /// What happened on a peer.
 #[derive(Clone, Debug, PartialEq)]
@@ -192,13 +193,12 @@ impl Peer {
         local: u8,
         data: &mut [u8],
     ) -> Option<ReceivedRtp> {
-        // RFC 7983 §7, and RFC 5761 §4 for RTP and RTCP on one port.
-        match *data {
-            [128..=191, 192..=223, ..] => self.streams.handle_rtcp(now, data),
-            [128..=191, ..] => return self.streams.handle_rtp(now, data),
-            [0..=3, ..] => self.transport.handle_stun(now, from, local, data),
-            [20..=63, ..] => self.transport.handle_dtls(now, from, local, data),
-            _ => {}
+        match classify(data) {
+            Class::Rtp => return self.streams.handle_rtp(now, data),
+            Class::Rtcp => self.streams.handle_rtcp(now, data),
+            Class::Stun => self.transport.handle_stun(now, from, local, data),
+            Class::Dtls => self.transport.handle_dtls(now, from, local, data),
+            Class::TurnChannel | Class::Unknown => {}
         }
         self.install_keys();
         None

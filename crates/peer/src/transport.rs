@@ -172,10 +172,17 @@ impl Transport {
             sctp.lose_transport();
         }
         let mut buffer = [0; RECORD_LEN];
-        if let Some(dtls) = &mut self.dtls {
-            dtls.close();
-            while let DtlsOutput::Packet(packet) = dtls.poll(&mut buffer) {
-                self.pending.push_back(packet.to_vec());
+        let Some(dtls) = &mut self.dtls else { return };
+        dtls.close();
+        loop {
+            match dtls.poll(&mut buffer) {
+                DtlsOutput::Packet(packet) => self.pending.push_back(packet.to_vec()),
+                DtlsOutput::Idle | DtlsOutput::BufferTooSmall(_) => return,
+                DtlsOutput::Again
+                | DtlsOutput::Open(_)
+                | DtlsOutput::Data(_)
+                | DtlsOutput::Closed
+                | DtlsOutput::Failed => {}
             }
         }
     }

@@ -1,17 +1,18 @@
 //! The one place that knows `sctp-proto`: an association with exactly one remote side.
 
 use super::MESSAGE_LEN_MAX;
-use super::dcep::Limit;
 use crate::config::DtlsRole;
 use bytes::Bytes;
 use sctp_proto::{
     Association, AssociationError, AssociationHandle, ClientConfig, DatagramEvent, Endpoint, EndpointConfig,
-    Event, Payload, PayloadProtocolIdentifier as Ppid, ServerConfig, StreamEvent, TransportConfig,
+    Event, Payload, PayloadProtocolIdentifier as Ppid, ReliabilityType, ServerConfig, StreamEvent,
+    TransportConfig,
 };
 use std::collections::VecDeque;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Instant;
+use wire::dcep::Reliability;
 
 /// Receive window and bound on unfinished messages. Throughput is at most this per round trip; a
 /// hostile peer can make us hold this much.
@@ -114,14 +115,19 @@ impl Link {
     }
 
     /// Sets how a stream delivers, and makes it when it does not exist.
-    pub(super) fn configure(&mut self, id: u16, ordered: bool, limit: Limit) -> bool {
+    pub(super) fn configure(&mut self, id: u16, ordered: bool, reliability: Reliability) -> bool {
         let Some((_, association)) = &mut self.association else {
             return false;
         };
         if association.stream(id).is_err() && association.open_stream(id, Ppid::Binary).is_err() {
             return false;
         }
-        let (kind, value) = limit.sctp();
+        // RFC 3758 and RFC 7496 give SCTP the two partial ways.
+        let (kind, value) = match reliability {
+            Reliability::Reliable => (ReliabilityType::Reliable, 0),
+            Reliability::Retransmits(count) => (ReliabilityType::Rexmit, count),
+            Reliability::LifetimeMs(time) => (ReliabilityType::Timed, time),
+        };
         let stream = association.stream(id);
         stream.is_ok_and(|mut s| s.set_reliability_params(!ordered, kind, value).is_ok())
     }

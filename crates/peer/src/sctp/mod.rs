@@ -4,16 +4,15 @@
 //! speaks of plain packets), what the messages mean.
 
 mod association;
-mod dcep;
 
 use crate::config::{ChannelSpec, DtlsRole};
 use crate::peer::PeerEvent;
 use association::{Link, LinkEvent};
 use bytes::Bytes;
-use dcep::{Dcep, Limit};
 use sctp_proto::PayloadProtocolIdentifier as Ppid;
 use std::collections::{BTreeMap, VecDeque};
 use std::time::Instant;
+use wire::dcep::{self, Reliability};
 
 /// Longest message in either direction: what LiveKit announces (`a=max-message-size`).
 pub(crate) const MESSAGE_LEN_MAX: usize = 65_535;
@@ -22,6 +21,10 @@ pub(crate) const MESSAGE_LEN_MAX: usize = 65_535;
 const SEND_BUFFER_MAX: usize = 512 * 1024;
 /// Channels per peer; LiveKit's clients use 3, or 6 when both sides open their own.
 const CHANNELS_MAX: usize = 32;
+
+/// Longest label taken; LiveKit's are below 12 bytes.
+const LABEL_LEN_MAX: usize = 256;
+const OPEN_LEN_MAX: usize = 12 + LABEL_LEN_MAX;
 
 /// The channels of one peer, and the association once there is one.
 #[derive(Debug, Default)]
@@ -210,24 +213,24 @@ impl Sctp {
     }
 
     fn handle_dcep(&mut self, id: u16, data: &[u8]) {
-        match dcep::parse(data) {
-            Some(Dcep::Ack) => {
+        match dcep::Message::parse(data) {
+            Some(dcep::Message::Ack) => {
                 if self.channels.get(&id).is_some_and(|c| c.state == State::Opening) {
                     self.announce(id);
                 }
             }
-            Some(Dcep::Open(open)) => {
-                let known = self.channels.contains_key(&id);
-                if !known && self.channels.len() >= CHANNELS_MAX {
+            Some(dcep::Message::Open(open)) => {
+                let full = !self.channels.contains_key(&id) && self.channels.len() >= CHANNELS_MAX;
+                if full || open.label.len() > LABEL_LEN_MAX {
                     return self.refuse(id);
                 }
                 let Some(link) = &mut self.link else { return };
-                link.configure(id, open.ordered, open.limit);
-                link.write(id, Ppid::Dcep, &dcep::ack());
+                link.configure(id, open.ordered, open.reliability);
+                link.write(id, Ppid::Dcep, &dcep::ACK);
                 self.channels.insert(
                     id,
                     Channel {
-                        label: open.label,
+                        label: open.label.to_owned(),
                         state: State::Opening,
                         buffered: 0,
                     },
@@ -251,16 +254,25 @@ impl Sctp {
             self.dropped += 1;
             return;
         };
-        if self.channels.contains_key(&id) || !link.configure(id, spec.ordered, Limit::of(&spec)) {
+        let reliability = spec
+            .max_retransmits
+            .map_or(Reliability::Reliable, |n| Reliability::Retransmits(u32::from(n)));
+        let usable = !self.channels.contains_key(&id) && spec.label.len() <= LABEL_LEN_MAX;
+        if !usable || !link.configure(id, spec.ordered, reliability) {
             self.dropped += 1;
             return;
         }
         if spec.negotiated.is_none() {
-            link.write(
-                id,
-                Ppid::Dcep,
-                &dcep::open(&spec.label, spec.ordered, Limit::of(&spec)),
-            );
+            let open = dcep::Open {
+                ordered: spec.ordered,
+                reliability,
+                priority: 0,
+                label: &spec.label,
+                protocol: "",
+            };
+            let mut message = [0; OPEN_LEN_MAX];
+            let len = open.write(&mut message).expect("the label is short");
+            link.write(id, Ppid::Dcep, &message[..len]);
         }
         self.channels.insert(
             id,

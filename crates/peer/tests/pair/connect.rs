@@ -61,6 +61,30 @@ fn a_lite_agent_connects_as_dtls_client_too() {
 }
 
 #[test]
+fn dtls_1_2_is_spoken_with_those_who_know_no_newer() {
+    let old = |setup: Setup| Setup {
+        dtls12: true,
+        ..setup
+    };
+    for (a, b) in [
+        (old(CLIENT), SERVER),
+        (CLIENT, old(SERVER)),
+        (old(CLIENT), old(SERVER)),
+    ] {
+        let mut pair = Pair::new(a, b);
+        pair.connect();
+        pair.a.peer.open_channel(peer::ChannelSpec {
+            label: "x".to_owned(),
+            ordered: true,
+            max_retransmits: None,
+            negotiated: None,
+        });
+        let open = |p: &Pair| p.a.channel("x").is_some() && p.b.channel("x").is_some();
+        assert!(pair.run_until(Duration::from_secs(5), open));
+    }
+}
+
+#[test]
 fn two_controlling_agents_settle_the_conflict() {
     let server = Setup {
         controlling: true,

@@ -33,6 +33,8 @@ pub(crate) struct Setup {
     pub(crate) controlling: bool,
     pub(crate) dtls: DtlsRole,
     pub(crate) sctp: Option<u32>,
+    /// DTLS 1.2 and nothing newer.
+    pub(crate) dtls12: bool,
 }
 
 /// A client: full, controlling, DTLS client.
@@ -41,6 +43,7 @@ pub(crate) const CLIENT: Setup = Setup {
     controlling: true,
     dtls: DtlsRole::Client,
     sctp: Some(65_535),
+    dtls12: false,
 };
 /// A server as Plenum is by default: full, controlled, DTLS server.
 pub(crate) const SERVER: Setup = Setup {
@@ -48,6 +51,7 @@ pub(crate) const SERVER: Setup = Setup {
     controlling: false,
     dtls: DtlsRole::Server,
     sctp: Some(65_535),
+    dtls12: false,
 };
 
 /// One end and what came out of it.
@@ -311,7 +315,7 @@ pub(crate) fn host(address: SocketAddr) -> Candidate {
 }
 
 fn end(setup: Setup, address: &str, ufrag: &str, seed: u64, now: Instant) -> End {
-    let shared = shared(seed);
+    let shared = shared(seed, setup.dtls12);
     let address: SocketAddr = address.parse().unwrap();
     let init = PeerInit {
         ice: credentials(ufrag),
@@ -332,11 +336,20 @@ fn end(setup: Setup, address: &str, ufrag: &str, seed: u64, now: Instant) -> End
 }
 
 /// One certificate per end, for all tests.
-fn shared(seed: u64) -> Arc<Shared> {
-    static SHARED: [OnceLock<Arc<Shared>>; 2] = [OnceLock::new(), OnceLock::new()];
-    let cell = &SHARED[usize::from(seed == 2)];
-    cell.get_or_init(|| Arc::new(Shared::new((epoch(), 0xe000_0000_0000_0000)).unwrap()))
-        .clone()
+fn shared(seed: u64, dtls12: bool) -> Arc<Shared> {
+    static SHARED: [OnceLock<Arc<Shared>>; 4] = [const { OnceLock::new() }; 4];
+    let cell = &SHARED[usize::from(seed == 2) + 2 * usize::from(dtls12)];
+    let make = || {
+        let mut shared = Shared::new((epoch(), 0xe000_0000_0000_0000)).unwrap();
+        if dtls12 {
+            let config = dimpl::Config::builder()
+                .use_server_cookie(false)
+                .dtls13_cipher_suites(&[]);
+            shared.dtls = Arc::new(config.build().unwrap());
+        }
+        Arc::new(shared)
+    };
+    cell.get_or_init(make).clone()
 }
 
 /// Some instant to count from.
