@@ -3,5 +3,11 @@
 //! Owns: sockets, threads, tasks, clocks and randomness. It decides almost nothing; cores do.
 #![forbid(unsafe_code)]
 
+pub mod clock;
+pub mod config;
+pub mod counters;
+pub mod edge;
 pub mod media_pool;
+pub mod rooms;
 pub mod shell;
+pub mod wiring;

@@ -1,4 +1,5 @@
 //! Event loops around the cores: the only code that waits.
 
 pub mod media_thread;
+pub mod room_task;
 pub(crate) mod wake;

@@ -1,0 +1,188 @@
+//! The configuration: LiveKit's keys, read once, checked strictly, then read-only
+//! (`config.md`).
+//!
+//! [`Config`] holds what is built; keys that are accepted but not built yet are listed in
+//! [`Config::not_built`] and named in a warning at start.
+
+use protocol::proto;
+use protocol::token::Keys;
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+use std::ops::RangeInclusive;
+
+/// Everything the server is told.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// HTTP and WebSocket port; 0 lets the kernel pick one (tests).
+    pub port: u16,
+    /// Addresses to bind; empty: all.
+    pub bind_addresses: Vec<IpAddr>,
+    /// API keys.
+    pub keys: Keys,
+    /// `--dev` or `development`.
+    pub development: bool,
+    /// Region, as told to clients.
+    pub region: String,
+    /// `enable_data_tracks`.
+    pub data_tracks: bool,
+    /// `rtc.*`
+    pub rtc: Rtc,
+    /// `room.*`
+    pub room: RoomDefaults,
+    /// `limit.*`
+    pub limit: Limits,
+    /// `logging.*`
+    pub logging: Logging,
+    /// `plenum.*`: what only this server has.
+    pub plenum: Plenum,
+    /// Keys that were given and do nothing yet.
+    pub not_built: Vec<String>,
+    /// The effective settings as `key = value` lines, secrets hidden.
+    pub shown: Vec<String>,
+}
+
+/// Media sockets and addresses.
+#[derive(Clone, Debug)]
+pub struct Rtc {
+    /// One UDP port, or the first of a range.
+    pub udp_port: UdpPorts,
+    /// Addresses to advertise instead of the local ones.
+    pub node_ip: Vec<IpAddr>,
+    /// Act as ICE-lite where clients allow it.
+    pub use_ice_lite: bool,
+    /// Offer loopback candidates.
+    pub enable_loopback_candidate: bool,
+    /// Told to clients.
+    pub stun_servers: Vec<String>,
+    /// `congestion_control.allow_pause`.
+    pub allow_pause: bool,
+}
+
+/// Where media sockets bind.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum UdpPorts {
+    /// One port for all threads; 0 lets the kernel pick one.
+    Single(u16),
+    /// A pool of ports.
+    Range(RangeInclusive<u16>),
+}
+
+/// How rooms start.
+#[derive(Clone, Debug)]
+pub struct RoomDefaults {
+    /// Joining makes the room.
+    pub auto_create: bool,
+    /// In order.
+    pub enabled_codecs: Vec<proto::Codec>,
+    /// 0 = unlimited.
+    pub max_participants: u32,
+    /// Seconds.
+    pub empty_timeout_s: u32,
+    /// Seconds.
+    pub departure_timeout_s: u32,
+    /// MutePublishedTrack may unmute.
+    pub enable_remote_unmute: bool,
+    /// Bytes of one participant update.
+    pub update_batch_bytes: usize,
+    /// `room_configurations`: presets by name.
+    pub presets: BTreeMap<String, proto::RoomConfiguration>,
+}
+
+/// Bounds.
+#[derive(Clone, Debug)]
+#[allow(
+    missing_docs,
+    reason = "the fields are the keys of `limit`, bytes; 0 = unlimited"
+)]
+pub struct Limits {
+    pub subscription_limit_video: usize,
+    pub subscription_limit_audio: usize,
+    pub max_metadata_size: usize,
+    pub max_attributes_size: usize,
+    pub max_room_name_length: usize,
+    pub max_participant_identity_length: usize,
+    pub max_participant_name_length: usize,
+    pub signal_message_size_limit: usize,
+    pub max_api_request_body_size: usize,
+}
+
+/// Log output.
+#[derive(Clone, Debug)]
+pub struct Logging {
+    /// `debug`, `info`, `warn` or `error`.
+    pub level: String,
+    /// One JSON object a line.
+    pub json: bool,
+}
+
+/// Keys under `plenum`.
+#[derive(Clone, Debug)]
+pub struct Plenum {
+    /// `plenum.media.threads`; `None`: by the number of cores.
+    pub media_threads: Option<usize>,
+    /// `plenum.media.spread_rooms`: one room spans several threads.
+    pub spread_rooms: bool,
+    /// `plenum.page.enabled`: serve the page and mint its tokens.
+    pub page: bool,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            port: 7880,
+            bind_addresses: Vec::new(),
+            keys: Keys::default(),
+            development: false,
+            region: String::new(),
+            data_tracks: true,
+            rtc: Rtc {
+                udp_port: UdpPorts::Range(50000..=60000),
+                node_ip: Vec::new(),
+                use_ice_lite: false,
+                enable_loopback_candidate: false,
+                stun_servers: Vec::new(),
+                allow_pause: false,
+            },
+            room: RoomDefaults {
+                auto_create: true,
+                enabled_codecs: room::config::default_codecs(),
+                max_participants: 0,
+                empty_timeout_s: 300,
+                departure_timeout_s: 20,
+                enable_remote_unmute: false,
+                update_batch_bytes: 128 * 1024,
+                presets: BTreeMap::new(),
+            },
+            limit: Limits {
+                subscription_limit_video: 0,
+                subscription_limit_audio: 0,
+                max_metadata_size: 512 * 1024,
+                max_attributes_size: 64 * 1024,
+                max_room_name_length: 256,
+                max_participant_identity_length: 256,
+                max_participant_name_length: 256,
+                signal_message_size_limit: 2 << 20,
+                max_api_request_body_size: 10 << 20,
+            },
+            logging: Logging {
+                level: "info".to_owned(),
+                json: false,
+            },
+            plenum: Plenum {
+                media_threads: None,
+                spread_rooms: false,
+                page: false,
+            },
+            not_built: Vec::new(),
+            shown: Vec::new(),
+        }
+    }
+}
+
+impl Config {
+    /// Whether the page is served.
+    #[must_use]
+    pub fn page_enabled(&self) -> bool {
+        self.development || self.plenum.page
+    }
+}

@@ -1,0 +1,42 @@
+//! What the shells count: overflow of bounded queues and refused requests. Plain atomics, read by
+//! whoever exports them.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+
+/// One counter.
+#[derive(Debug, Default)]
+pub struct Counter(AtomicU64);
+
+impl Counter {
+    /// One more.
+    pub fn add(&self) {
+        self.0.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// The count.
+    #[must_use]
+    pub fn get(&self) -> u64 {
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
+/// All counters of the control plane's shells.
+#[derive(Debug, Default)]
+pub struct Counters {
+    /// Signal connections opened.
+    pub signal_connections: Counter,
+    /// Signal connections cut because the client read too slowly.
+    pub signal_slow: Counter,
+    /// Signal connections closed for broken frames.
+    pub signal_broken: Counter,
+    /// Joins refused before the upgrade.
+    pub joins_refused: Counter,
+    /// Media events for rooms that are gone.
+    pub media_events_stray: Counter,
+    /// Commands that a media thread could not take.
+    pub media_commands_lost: Counter,
+    /// Rooms that ended by a fault of ours.
+    pub rooms_failed: Counter,
+    /// Twirp calls answered with an error.
+    pub api_errors: Counter,
+}

@@ -1,0 +1,188 @@
+//! Every HTTP request: the order of `signal.md` §1, then the handler of its path.
+
+use super::{Edge, cors, page, path, signal, twirp};
+use axum::body::Body;
+use axum::extract::{ConnectInfo, Request, State};
+use axum::http::header::{
+    AUTHORIZATION, CONTENT_LENGTH, CONTENT_TYPE, LOCATION, ORIGIN, X_CONTENT_TYPE_OPTIONS,
+};
+use axum::http::{HeaderMap, HeaderValue, Method, Response, StatusCode};
+use protocol::grants::Claims;
+use protocol::join::{Endpoint, Purpose};
+use protocol::query::Query;
+use protocol::token;
+use std::net::SocketAddr;
+
+/// A request that passed the common checks.
+#[derive(Debug)]
+pub struct Call {
+    /// The request.
+    pub request: Request,
+    /// Clean path.
+    pub path: String,
+    /// Query.
+    pub query: Query,
+    /// Claims of its token, if it has one.
+    pub claims: Option<Claims>,
+    /// The other end of the TCP connection.
+    pub peer: SocketAddr,
+}
+
+/// Handles a request.
+pub async fn handle(
+    State(edge): State<Edge>,
+    ConnectInfo(peer): ConnectInfo<SocketAddr>,
+    request: Request,
+) -> Response<Body> {
+    if let Some(response) = cors::preflight(request.method(), request.headers()) {
+        return response;
+    }
+    let origin = request.headers().get(ORIGIN).cloned();
+    let wanted = path::strip_double_slash(request.uri().path()).to_owned();
+    let passed = check(&edge, &request);
+    let open = matches!(wanted.as_str(), "/rtc/validate" | "/rtc/v1/validate");
+    let mut response = match passed {
+        Err(response) => *response,
+        Ok((query, claims)) => {
+            let clean = path::clean(&wanted);
+            if clean == wanted {
+                let call = Call {
+                    request,
+                    path: clean,
+                    query,
+                    claims,
+                    peer,
+                };
+                dispatch(&edge, call).await
+            } else {
+                redirect(request.method(), &clean, request.uri().query())
+            }
+        }
+    };
+    let open = open && response.status() != StatusCode::PAYLOAD_TOO_LARGE;
+    cors::decorate(&mut response, origin.as_ref(), open);
+    response
+}
+
+/// Body size and token: both come before routing.
+fn check(edge: &Edge, request: &Request) -> Result<(Query, Option<Claims>), Box<Response<Body>>> {
+    let limit = edge.config.limit.max_api_request_body_size;
+    let length: Option<usize> =
+        header(request.headers(), CONTENT_LENGTH.as_str()).and_then(|v| v.parse().ok());
+    if limit > 0 && length.is_some_and(|length| length > limit) {
+        return Err(Box::new(text(
+            StatusCode::PAYLOAD_TOO_LARGE,
+            "request body too large",
+        )));
+    }
+    let query = Query::parse(request.uri().query().unwrap_or_default());
+    let refuse = |error: token::TokenError| Box::new(text(StatusCode::UNAUTHORIZED, error.to_string()));
+    let authorization = header(request.headers(), AUTHORIZATION.as_str());
+    let found = token::find_token(authorization, query.get("access_token")).map_err(refuse)?;
+    let claims = match found {
+        None => None,
+        Some(found) => {
+            let now = crate::clock::unix().as_secs_f64();
+            Some(token::verify(found, &edge.config.keys, now).map_err(refuse)?)
+        }
+    };
+    Ok((query, claims))
+}
+
+async fn dispatch(edge: &Edge, call: Call) -> Response<Body> {
+    match call.path.as_str() {
+        "/rtc" => signal::connect(edge, Endpoint::V0, call).await,
+        "/rtc/v1" => signal::connect(edge, Endpoint::V1, call).await,
+        "/rtc/validate" => validate(edge, Endpoint::V0, &call),
+        "/rtc/v1/validate" => validate(edge, Endpoint::V1, &call),
+        path if path.starts_with("/twirp/") => twirp::handle(edge, call).await,
+        "/" => page::page(edge, &call.request).unwrap_or_else(|| text(StatusCode::OK, "OK")),
+        _ => page::asset(edge, &call).unwrap_or_else(not_found),
+    }
+}
+
+fn validate(edge: &Edge, endpoint: Endpoint, call: &Call) -> Response<Body> {
+    match signal::check(
+        edge,
+        endpoint,
+        Purpose::Validate,
+        &call.query,
+        call.claims.as_ref(),
+    ) {
+        Ok(_) => text(StatusCode::OK, "success"),
+        Err(error) => text(status(error.status), error.text),
+    }
+}
+
+/// A plain text response, no newline added.
+pub fn text(status: StatusCode, body: impl Into<Body>) -> Response<Body> {
+    respond(status, "text/plain; charset=utf-8", body)
+}
+
+/// A response with a content type.
+pub fn respond(status: StatusCode, content_type: &'static str, body: impl Into<Body>) -> Response<Body> {
+    let mut response = Response::new(body.into());
+    *response.status_mut() = status;
+    response
+        .headers_mut()
+        .insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
+    response
+}
+
+/// The reference's 404.
+#[must_use]
+pub fn not_found() -> Response<Body> {
+    let mut response = text(StatusCode::NOT_FOUND, "404 page not found\n");
+    response
+        .headers_mut()
+        .insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+    response
+}
+
+/// 307 to a clean path, with a link for those who read it.
+#[must_use]
+pub fn redirect(method: &Method, path: &str, query: Option<&str>) -> Response<Body> {
+    let target = match query {
+        Some(query) => format!("{path}?{query}"),
+        None => path.to_owned(),
+    };
+    let mut response = if method == Method::GET || method == Method::HEAD {
+        let escaped = target
+            .replace('&', "&amp;")
+            .replace('<', "&lt;")
+            .replace('"', "&#34;");
+        let link = format!("<a href=\"{escaped}\">Temporary Redirect</a>.\n\n");
+        respond(StatusCode::TEMPORARY_REDIRECT, "text/html; charset=utf-8", link)
+    } else {
+        let mut response = Response::new(Body::empty());
+        *response.status_mut() = StatusCode::TEMPORARY_REDIRECT;
+        response
+    };
+    // A path that is no header value cannot have come in as a request line.
+    if let Ok(location) = HeaderValue::from_str(&target) {
+        response.headers_mut().insert(LOCATION, location);
+    }
+    response
+}
+
+/// A status from our own tables.
+#[must_use]
+pub fn status(code: u16) -> StatusCode {
+    StatusCode::from_u16(code).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR)
+}
+
+/// A header as text; one that is not text counts as absent.
+#[must_use]
+pub fn header<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {
+    headers.get(name)?.to_str().ok()
+}
+
+/// The client's address: what a proxy in front says, else the other end of the connection.
+#[must_use]
+pub fn client_address(headers: &HeaderMap, peer: SocketAddr) -> String {
+    ["cf-connecting-ip", "x-forwarded-for", "x-real-ip"]
+        .into_iter()
+        .filter_map(|name| header(headers, name))
+        .find(|value| !value.is_empty())
+        .map_or_else(|| peer.ip().to_canonical().to_string(), str::to_owned)
+}

@@ -1,0 +1,131 @@
+//! The page: built from `web/`, embedded in the binary, served in development or when switched on,
+//! together with the tokens it needs.
+
+use super::Edge;
+use super::http::{Call, header, respond, status, text};
+use crate::clock;
+use axum::body::Body;
+use axum::extract::Request;
+use axum::http::header::{ACCEPT, CACHE_CONTROL};
+use axum::http::{HeaderValue, Method, Response, StatusCode};
+use protocol::grants::{Claims, VideoGrant};
+use protocol::token;
+use rust_embed::RustEmbed;
+use serde_json::json;
+
+/// Validity of a token of the page. A call lasts as long as it lasts: the server refreshes tokens.
+const TOKEN_VALID_S: u64 = 6 * 60 * 60;
+
+/// Shown instead of a page that was not built.
+const NOT_BUILT: &str = "<!doctype html><meta charset=\"utf-8\"><title>Plenum</title>\
+    <p>The page is not built yet: run <code>cargo xtask dev</code>.";
+
+#[derive(RustEmbed)]
+#[folder = "../../web/dist"]
+#[allow_missing = true]
+struct Files;
+
+/// The page for a browser that asks for `/`. `None`: the health answer is wanted.
+#[must_use]
+pub fn page(edge: &Edge, request: &Request) -> Option<Response<Body>> {
+    let browser =
+        header(request.headers(), ACCEPT.as_str()).is_some_and(|accept| accept.contains("text/html"));
+    if !browser || !edge.config.page_enabled() || request.method() != Method::GET {
+        return None;
+    }
+    Some(file("index.html").unwrap_or_else(|| respond(StatusCode::OK, "text/html; charset=utf-8", NOT_BUILT)))
+}
+
+/// A file of the page, or a token. `None`: not ours.
+#[must_use]
+pub fn asset(edge: &Edge, call: &Call) -> Option<Response<Body>> {
+    let method = call.request.method();
+    if !edge.config.page_enabled() || (method != Method::GET && method != Method::HEAD) {
+        return None;
+    }
+    if call.path == "/plenum/token" {
+        return Some(mint(edge, call));
+    }
+    let name = call.path.trim_start_matches('/');
+    if name == "index.html" {
+        return None;
+    }
+    file(name)
+}
+
+fn file(name: &str) -> Option<Response<Body>> {
+    let file = Files::get(name)?;
+    let mut response = respond(StatusCode::OK, content_type(name), file.data.into_owned());
+    // Vite puts a hash of the content into the names below assets/.
+    let cache = if name.starts_with("assets/") {
+        "public, max-age=31536000, immutable"
+    } else {
+        "no-cache"
+    };
+    response
+        .headers_mut()
+        .insert(CACHE_CONTROL, HeaderValue::from_static(cache));
+    Some(response)
+}
+
+fn content_type(name: &str) -> &'static str {
+    match name.rsplit('.').next().unwrap_or_default() {
+        "html" => "text/html; charset=utf-8",
+        "js" | "mjs" => "text/javascript; charset=utf-8",
+        "css" => "text/css; charset=utf-8",
+        "svg" => "image/svg+xml",
+        "png" => "image/png",
+        "ico" => "image/x-icon",
+        "json" | "map" | "webmanifest" => "application/json",
+        "wasm" => "application/wasm",
+        "woff2" => "font/woff2",
+        _ => "application/octet-stream",
+    }
+}
+
+/// `GET /plenum/token?room=&name=` → a token for that room. The identity gets a random tail, so
+/// that two people of one name do not push each other out.
+fn mint(edge: &Edge, call: &Call) -> Response<Body> {
+    let room = call.query.text("room");
+    let name = call.query.text("name");
+    let limit = &edge.config.limit;
+    if room.is_empty() || name.is_empty() {
+        return text(StatusCode::BAD_REQUEST, "room and name are required");
+    }
+    if room.len() > limit.max_room_name_length || name.len() > limit.max_participant_name_length {
+        return text(StatusCode::BAD_REQUEST, "room or name is too long");
+    }
+    let tail = protocol::ids::sid("", clock::random_u128());
+    let mut end = name.len().min(64);
+    while !name.is_char_boundary(end) {
+        end -= 1;
+    }
+    let identity = format!(
+        "{}-{}",
+        name.get(..end).unwrap_or_default(),
+        tail.get(..6).unwrap_or_default()
+    );
+    let claims = Claims {
+        identity: identity.clone(),
+        name: name.to_owned(),
+        video: Some(VideoGrant {
+            room_join: true,
+            room: room.to_owned(),
+            can_update_own_metadata: Some(true),
+            ..VideoGrant::default()
+        }),
+        ..Claims::default()
+    };
+    let now = clock::now().unix_s();
+    match token::sign(&edge.config.keys, &claims, now, TOKEN_VALID_S) {
+        Some(token) => {
+            let body = json!({"token": token, "identity": identity, "room": room});
+            let mut response = respond(StatusCode::OK, "application/json", body.to_string());
+            response
+                .headers_mut()
+                .insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+            response
+        }
+        None => text(status(500), "no API key"),
+    }
+}

@@ -1,0 +1,245 @@
+//! `/rtc` and `/rtc/v1`: checks, the way into a room, and the upgrade, which waits for the room's
+//! first answer (`signal.md` §3, §4).
+
+use super::http::{Call, client_address, header, status, text};
+use super::{Edge, socket};
+use crate::clock;
+use crate::rooms::RoomWish;
+use crate::shell::room_task::{Input, OUTGOING_MAX, Outgoing};
+use axum::body::Body;
+use axum::extract::FromRequestParts;
+use axum::extract::ws::WebSocketUpgrade;
+use axum::http::header::{
+    CONNECTION, SEC_WEBSOCKET_KEY, SEC_WEBSOCKET_VERSION, UPGRADE, USER_AGENT, X_CONTENT_TYPE_OPTIONS,
+};
+use axum::http::{HeaderMap, HeaderValue, Response, StatusCode};
+use protocol::grants::Claims;
+use protocol::join::{Endpoint, JoinError, JoinParameters, Purpose, Rules, check_join};
+use protocol::proto;
+use protocol::query::Query;
+use room::action::{Resume, Settings};
+use room::{Action, Join};
+use std::time::Duration;
+use tokio::sync::mpsc;
+use tokio::sync::mpsc::error::TrySendError;
+
+/// Tries to get a first answer from a room: a room may just be closing.
+const ATTEMPTS: u32 = 3;
+
+/// Patience for the first answer; each further try waits a second longer.
+const FIRST_ANSWER: Duration = Duration::from_secs(3);
+
+/// The checks of the `/rtc` paths.
+///
+/// # Errors
+/// The HTTP error.
+pub fn check(
+    edge: &Edge,
+    endpoint: Endpoint,
+    purpose: Purpose,
+    query: &Query,
+    claims: Option<&Claims>,
+) -> Result<JoinParameters, JoinError> {
+    let rules = Rules {
+        identity_bytes_max: edge.config.limit.max_participant_identity_length,
+        room_name_bytes_max: edge.config.limit.max_room_name_length,
+        auto_create: edge.config.room.auto_create,
+        room_exists: &|name| edge.rooms.exists(name),
+    };
+    check_join(endpoint, purpose, query, claims, &rules)
+}
+
+/// A connect: answers with the switch to WebSocket or an error.
+pub async fn connect(edge: &Edge, endpoint: Endpoint, call: Call) -> Response<Body> {
+    let (mut parts, _) = call.request.into_parts();
+    if !wants_upgrade(&parts.headers) {
+        let mut response = Response::new(Body::empty());
+        *response.status_mut() = StatusCode::NOT_FOUND;
+        return response;
+    }
+    let checked = check(
+        edge,
+        endpoint,
+        Purpose::Connect,
+        &call.query,
+        call.claims.as_ref(),
+    );
+    let mut wish = match checked {
+        Ok(wish) => wish,
+        Err(error) => return text(status(error.status), error.text),
+    };
+    let address = client_address(&parts.headers, call.peer);
+    wish.complete_client(
+        &address,
+        header(&parts.headers, USER_AGENT.as_str()).unwrap_or_default(),
+    );
+    if let Some(problem) = handshake_problem(&parts.headers) {
+        return bad_handshake(problem);
+    }
+    let Ok(upgrade) = WebSocketUpgrade::from_request_parts(&mut parts, &()).await else {
+        return bad_handshake("websocket: not a websocket handshake");
+    };
+    match open_session(edge, &wish).await {
+        Ok(session) => {
+            edge.counters.signal_connections.add();
+            let limit = match edge.config.limit.signal_message_size_limit {
+                0 => usize::MAX,
+                limit => limit,
+            };
+            let edge = edge.clone();
+            upgrade
+                .max_message_size(limit)
+                .max_frame_size(limit)
+                .on_upgrade(move |websocket| socket::run(edge, session, websocket))
+        }
+        Err(problem) => text(StatusCode::INTERNAL_SERVER_ERROR, problem),
+    }
+}
+
+/// A session that a room has answered.
+#[derive(Debug)]
+pub(super) struct Session {
+    pub(super) attached: Attached,
+    pub(super) outgoing: mpsc::Receiver<Outgoing>,
+    pub(super) first: Box<proto::SignalResponse>,
+}
+
+/// A connection that a room knows. However it ends (request given up, upgrade failed, socket
+/// closed), dropping this tells the room.
+#[derive(Debug)]
+pub(super) struct Attached {
+    pub(super) connection: room::ConnectionId,
+    pub(super) room: mpsc::Sender<Input>,
+}
+
+impl Drop for Attached {
+    fn drop(&mut self) {
+        let action = Action::SignalClosed {
+            connection: self.connection,
+        };
+        // A room that is over needs no telling; one that is busy is told later.
+        if let Err(TrySendError::Full(input)) = self.room.try_send(Input::Action(action))
+            && let Ok(runtime) = tokio::runtime::Handle::try_current()
+        {
+            let room = self.room.clone();
+            runtime.spawn(async move { room.send(input).await });
+        }
+    }
+}
+
+async fn open_session(edge: &Edge, wish: &JoinParameters) -> Result<Session, String> {
+    let mut problem = "connection closed by media".to_owned();
+    for attempt in 0..ATTEMPTS {
+        if edge.rooms.stopping() {
+            break;
+        }
+        let Ok(room) = edge.rooms.open(&wish.room, &room_wish(&wish.claims)) else {
+            break;
+        };
+        let connection = edge.next_connection();
+        let (sender, mut outgoing) = mpsc::channel(OUTGOING_MAX);
+        let input = Input::Join {
+            join: Box::new(join_of(edge, connection, wish)),
+            outgoing: sender,
+        };
+        if room.send(input).await.is_err() {
+            continue;
+        }
+        let attached = Attached { connection, room };
+        let patience = FIRST_ANSWER + Duration::from_secs(attempt.into());
+        match tokio::time::timeout(patience, outgoing.recv()).await {
+            Ok(Some(Outgoing::Message(first))) => {
+                return Ok(Session {
+                    attached,
+                    outgoing,
+                    first,
+                });
+            }
+            Ok(Some(Outgoing::Refuse(text))) => {
+                tracing::debug!(reason = text, "join refused");
+                return Err(text);
+            }
+            Ok(Some(Outgoing::Close) | None) => {
+                "connection closed by media".clone_into(&mut problem);
+            }
+            Err(_) => "timed out while waiting for signal response".clone_into(&mut problem),
+        }
+    }
+    Err(problem)
+}
+
+fn room_wish(claims: &Claims) -> RoomWish {
+    let settings = claims.room_config.clone();
+    RoomWish {
+        // The token's verification has already read it once.
+        settings: settings
+            .and_then(|value| serde_json::from_value(value).ok())
+            .unwrap_or_default(),
+        preset: claims.room_preset.clone(),
+    }
+}
+
+fn join_of(edge: &Edge, connection: room::ConnectionId, wish: &JoinParameters) -> Join {
+    let remaining = wish.claims.expires_at_s.saturating_sub(clock::now().unix_s());
+    Join {
+        connection,
+        claims: wish.claims.clone(),
+        client: wish.client.clone(),
+        settings: Settings {
+            auto_subscribe: wish.auto_subscribe,
+            auto_subscribe_data_track: wish.auto_subscribe_data_track,
+            adaptive_stream: wish.adaptive_stream,
+            subscriber_allow_pause: wish.subscriber_allow_pause,
+            disable_ice_lite: wish.disable_ice_lite,
+        },
+        single_peer_connection: wish.single_peer_connection,
+        metadata: wish.metadata.clone(),
+        attributes: wish.attributes.clone(),
+        add_tracks: wish.add_tracks.clone(),
+        publisher_offer: wish.publisher_offer.clone(),
+        resume: wish.resume.clone().map(|(participant_sid, reason)| Resume {
+            participant_sid,
+            reason,
+        }),
+        placement: edge.rooms.place(&wish.room),
+        token_remaining_s: u64::try_from(remaining).unwrap_or(0),
+    }
+}
+
+fn wants_upgrade(headers: &HeaderMap) -> bool {
+    let has = |name: &str, wanted: &str| {
+        header(headers, name).is_some_and(|value| {
+            value
+                .split(',')
+                .any(|item| item.trim().eq_ignore_ascii_case(wanted))
+        })
+    };
+    has(CONNECTION.as_str(), "upgrade") && has(UPGRADE.as_str(), "websocket")
+}
+
+/// What is wrong with a handshake, in the reference's words.
+fn handshake_problem(headers: &HeaderMap) -> Option<&'static str> {
+    if header(headers, SEC_WEBSOCKET_VERSION.as_str()) != Some("13") {
+        return Some("websocket: unsupported version: 13 not found in 'Sec-Websocket-Version' header");
+    }
+    // 16 bytes in base64.
+    let key = header(headers, SEC_WEBSOCKET_KEY.as_str()).unwrap_or_default();
+    let plausible = key.len() == 24
+        && key.ends_with("==")
+        && key
+            .bytes()
+            .take(22)
+            .all(|byte| byte.is_ascii_alphanumeric() || byte == b'+' || byte == b'/');
+    (!plausible).then_some(
+        "websocket: not a websocket handshake: 'Sec-WebSocket-Key' header must be Base64 encoded value of \
+         16-byte in length",
+    )
+}
+
+fn bad_handshake(problem: &str) -> Response<Body> {
+    let mut response = text(StatusCode::BAD_REQUEST, format!("Bad Request\n{problem}"));
+    let headers = response.headers_mut();
+    headers.insert(SEC_WEBSOCKET_VERSION, HeaderValue::from_static("13"));
+    headers.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+    response
+}

@@ -1,0 +1,215 @@
+//! One signal WebSocket: frames to actions, messages to frames (`signal.md` §4).
+//!
+//! Owns: framing, pings, close codes, the patience with slow clients. It reads nothing into the
+//! messages except both kinds of ping, which it answers and passes on.
+
+use super::Edge;
+use super::signal::{Attached, Session};
+use crate::clock;
+use crate::shell::room_task::{Input, Outgoing};
+use axum::extract::ws::{CloseFrame, Message, WebSocket, close_code};
+use protocol::proto;
+use protocol::signal::{self, Framing, Undecodable};
+use room::Action;
+use std::time::Duration;
+use tokio::time::{Instant, MissedTickBehavior, interval_at, timeout};
+use tokio_tungstenite::tungstenite::Error as WebSocketError;
+use tokio_tungstenite::tungstenite::error::ProtocolError;
+
+/// WebSocket pings go out this often; they keep middleboxes from forgetting the connection.
+const PING_INTERVAL: Duration = Duration::from_secs(10);
+
+/// A client that does not take a message for this long is cut. The reference gives control frames
+/// 2 s and a close 5 s; a message may be larger.
+const WRITE_PATIENCE: Duration = Duration::from_secs(5);
+
+/// After our close frame the client gets this long to answer with its own.
+const CLOSE_PATIENCE: Duration = Duration::from_millis(250);
+
+/// How a connection ends.
+enum End {
+    /// The client closed or is gone; its close frame was answered.
+    Gone,
+    /// We close, with a code and a reason.
+    Close(u16, String),
+    /// The client does not read.
+    Slow,
+}
+
+/// Serves a connection until it ends; dropping what is attached tells the room.
+pub(super) async fn run(edge: Edge, session: Session, websocket: WebSocket) {
+    let Session {
+        attached,
+        outgoing,
+        first,
+    } = session;
+    let mut pump = Pump {
+        attached,
+        outgoing,
+        websocket,
+        framing: Framing::Binary,
+    };
+    let end = match pump.send(&first).await {
+        Ok(()) => pump.serve().await,
+        Err(end) => end,
+    };
+    match end {
+        End::Gone => {}
+        End::Slow => edge.counters.signal_slow.add(),
+        End::Close(code, reason) => {
+            if code != close_code::NORMAL {
+                edge.counters.signal_broken.add();
+            }
+            pump.close(code, reason).await;
+        }
+    }
+}
+
+struct Pump {
+    attached: Attached,
+    outgoing: tokio::sync::mpsc::Receiver<Outgoing>,
+    websocket: WebSocket,
+    framing: Framing,
+}
+
+impl Pump {
+    async fn serve(&mut self) -> End {
+        let mut pings = interval_at(Instant::now() + PING_INTERVAL, PING_INTERVAL);
+        pings.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        loop {
+            let step = tokio::select! {
+                message = self.outgoing.recv() => self.handle_outgoing(message).await,
+                message = self.websocket.recv() => self.handle_incoming(message).await,
+                _ = pings.tick() => self.write(Message::Ping(Vec::new().into())).await,
+            };
+            if let Err(end) = step {
+                return end;
+            }
+        }
+    }
+
+    async fn handle_outgoing(&mut self, outgoing: Option<Outgoing>) -> Result<(), End> {
+        match outgoing {
+            Some(Outgoing::Message(response)) => self.send(&response).await,
+            Some(Outgoing::Refuse(_) | Outgoing::Close) | None => {
+                Err(End::Close(close_code::NORMAL, String::new()))
+            }
+        }
+    }
+
+    async fn handle_incoming(&mut self, message: Option<Result<Message, axum::Error>>) -> Result<(), End> {
+        let message = match message {
+            None => return Err(End::Gone),
+            Some(Err(error)) => return Err(end_of_error(error)),
+            Some(Ok(message)) => message,
+        };
+        let request = match message {
+            Message::Binary(data) => {
+                self.framing = Framing::Binary;
+                signal::decode_binary(&data)
+            }
+            Message::Text(text) => {
+                self.framing = Framing::Text;
+                signal::decode_text(&text)
+            }
+            // A close is answered by the library; the stream then ends.
+            Message::Ping(_) | Message::Pong(_) | Message::Close(_) => return Ok(()),
+        };
+        let request = request.map_err(|Undecodable| End::Close(close_code::NORMAL, String::new()))?;
+        self.handle_request(request).await
+    }
+
+    async fn handle_request(&mut self, request: proto::SignalRequest) -> Result<(), End> {
+        if request.message.is_none() {
+            return Ok(());
+        }
+        if let Some(answer) = signal::answer_ping(&request, clock::now().unix_ms()) {
+            self.send(&answer).await?;
+        }
+        let action = Action::Signal {
+            connection: self.attached.connection,
+            request,
+        };
+        let sent = self.attached.room.send(Input::Action(action)).await;
+        sent.map_err(|_| End::Close(close_code::NORMAL, String::new()))
+    }
+
+    async fn send(&mut self, response: &proto::SignalResponse) -> Result<(), End> {
+        let message = match self.framing {
+            Framing::Binary => Message::Binary(signal::encode_binary(response).into()),
+            Framing::Text => Message::Text(signal::encode_text(response).into()),
+        };
+        self.write(message).await
+    }
+
+    async fn write(&mut self, message: Message) -> Result<(), End> {
+        match timeout(WRITE_PATIENCE, self.websocket.send(message)).await {
+            Ok(Ok(())) => Ok(()),
+            Ok(Err(_)) => Err(End::Gone),
+            Err(_) => Err(End::Slow),
+        }
+    }
+
+    /// Flushes what the room still queued, closes, and gives the client a moment to do the same.
+    async fn close(&mut self, code: u16, reason: String) {
+        self.outgoing.close();
+        while let Ok(Outgoing::Message(response)) = self.outgoing.try_recv() {
+            if self.send(&response).await.is_err() {
+                return;
+            }
+        }
+        let frame = CloseFrame {
+            code,
+            reason: reason.into(),
+        };
+        if self.write(Message::Close(Some(frame))).await.is_ok() {
+            let answered = async { while let Some(Ok(_)) = self.websocket.recv().await {} };
+            // Either way the connection is dropped now.
+            let _ = timeout(CLOSE_PATIENCE, answered).await;
+        }
+    }
+}
+
+/// Close codes of what a client did wrong, with the reference's reasons.
+fn end_of_error(error: axum::Error) -> End {
+    let Ok(error) = error.into_inner().downcast::<WebSocketError>() else {
+        return End::Gone;
+    };
+    match *error {
+        WebSocketError::Capacity(_) => End::Close(close_code::SIZE, String::new()),
+        WebSocketError::Utf8(_) => End::Close(close_code::NORMAL, String::new()),
+        WebSocketError::Protocol(problem) => match reason_of(&problem) {
+            Some(reason) => End::Close(close_code::PROTOCOL, reason),
+            None => End::Gone,
+        },
+        WebSocketError::ConnectionClosed
+        | WebSocketError::AlreadyClosed
+        | WebSocketError::Io(_)
+        | WebSocketError::Tls(_)
+        | WebSocketError::WriteBufferFull(_)
+        | WebSocketError::AttackAttempt
+        | WebSocketError::Url(_)
+        | WebSocketError::Http(_)
+        | WebSocketError::HttpFormat(_) => End::Gone,
+    }
+}
+
+#[expect(
+    clippy::wildcard_enum_match_arm,
+    reason = "the rest is one case: no reason worth telling"
+)]
+fn reason_of(problem: &ProtocolError) -> Option<String> {
+    match problem {
+        // The other end is gone or already closed: nobody reads a reason.
+        ProtocolError::ResetWithoutClosingHandshake
+        | ProtocolError::SendAfterClosing
+        | ProtocolError::ReceivedAfterClosing => None,
+        ProtocolError::UnmaskedFrameFromClient => Some("bad MASK".to_owned()),
+        ProtocolError::UnknownControlFrameType(code) | ProtocolError::UnknownDataFrameType(code) => {
+            Some(format!("bad opcode {code}"))
+        }
+        ProtocolError::InvalidOpcode(code) => Some(format!("bad opcode {code}")),
+        ProtocolError::UnexpectedContinueFrame => Some("continuation after FIN".to_owned()),
+        _ => Some(String::new()),
+    }
+}

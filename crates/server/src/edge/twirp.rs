@@ -1,0 +1,473 @@
+//! The Twirp API: route, content type, decoding, grants, the call, the answer (`api.md` §1, §2).
+
+use super::Edge;
+use super::http::{Call, header, not_found, redirect, respond, status};
+use crate::rooms::RoomWish;
+use axum::body::{Body, to_bytes};
+use axum::http::header::CONTENT_TYPE;
+use axum::http::{Method as HttpMethod, Response, StatusCode};
+use protocol::grants::{Claims, VideoGrant};
+use protocol::proto;
+use protocol::twirp::{Code, Encoding, Method, RoomMethod, Route, TwirpError, route};
+use protocol::twirp_json::{self, Schema};
+use room::{ApiCall, ApiError, ApiErrorCode, ApiReply};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use std::time::Duration;
+
+/// Without a target the reference waits this long for one before it says so.
+const NO_TARGET_DELAY: Duration = Duration::from_secs(3);
+
+/// Bound of a body when the configuration sets none.
+const BODY_BYTES_MAX: usize = 64 << 20;
+
+/// Handles a path below `/twirp/`.
+pub async fn handle(edge: &Edge, call: Call) -> Response<Body> {
+    let method = match route(&call.path) {
+        Route::Unknown => return not_found(),
+        Route::ServiceRoot => {
+            let target = format!("{}/", call.path);
+            return redirect(call.request.method(), &target, call.request.uri().query());
+        }
+        Route::NoHandler => None,
+        Route::Method(method) => Some(method),
+    };
+    match answer(edge, call, method).await {
+        Ok((encoding, body)) => respond(StatusCode::OK, encoding.content_type(), body),
+        Err(error) => {
+            edge.counters.api_errors.add();
+            if error.code == Code::Unavailable {
+                tokio::time::sleep(NO_TARGET_DELAY).await;
+            }
+            respond(status(error.code.wire().1), "application/json", error.body())
+        }
+    }
+}
+
+/// In the reference's order: HTTP method, content type, route, body, grants, call.
+async fn answer(edge: &Edge, call: Call, method: Option<Method>) -> Result<(Encoding, Vec<u8>), TwirpError> {
+    let http_method = call.request.method().clone();
+    let bad_route = |message: String| TwirpError::bad_route(message, http_method.as_str(), &call.path);
+    if http_method != HttpMethod::POST {
+        return Err(bad_route(format!(
+            "unsupported method \"{http_method}\" (only POST is allowed)"
+        )));
+    }
+    let Some(method) = method else {
+        return Err(bad_route(format!("no handler for path \"{}\"", call.path)));
+    };
+    let content_type = header(call.request.headers(), CONTENT_TYPE.as_str()).unwrap_or_default();
+    let Some(encoding) = Encoding::of_content_type(content_type) else {
+        return Err(bad_route(format!("unexpected Content-Type: \"{content_type}\"")));
+    };
+    let limit = match edge.config.limit.max_api_request_body_size {
+        0 => BODY_BYTES_MAX,
+        limit => limit,
+    };
+    let body = to_bytes(call.request.into_body(), limit)
+        .await
+        .map_err(|_| TwirpError::malformed(encoding))?;
+    let request = Request {
+        edge,
+        claims: call.claims.as_ref(),
+        encoding,
+        body: &body,
+    };
+    let body = match method {
+        Method::Room(method) => request.room_service(method).await?,
+        Method::Egress(_) | Method::Ingress(_) | Method::Sip(_) | Method::Dispatch(_) => {
+            return Err(request.not_connected(method)?);
+        }
+    };
+    Ok((encoding, body))
+}
+
+/// A call whose route is known.
+struct Request<'a> {
+    edge: &'a Edge,
+    claims: Option<&'a Claims>,
+    encoding: Encoding,
+    body: &'a [u8],
+}
+
+impl Request<'_> {
+    async fn room_service(&self, method: RoomMethod) -> Result<Vec<u8>, TwirpError> {
+        match method {
+            RoomMethod::CreateRoom => self.create_room().await,
+            RoomMethod::ListRooms => self.list_rooms(),
+            RoomMethod::DeleteRoom => self.delete_room().await,
+            RoomMethod::ListParticipants => self.list_participants().await,
+            RoomMethod::GetParticipant => self.get_participant().await,
+            RoomMethod::RemoveParticipant => self.remove_participant().await,
+            RoomMethod::MutePublishedTrack => self.mute_published_track().await,
+            RoomMethod::UpdateParticipant => self.update_participant().await,
+            RoomMethod::UpdateSubscriptions => self.update_subscriptions().await,
+            RoomMethod::SendData => self.send_data().await,
+            RoomMethod::UpdateRoomMetadata => self.update_room_metadata().await,
+            RoomMethod::ForwardParticipant => self.forward_participant().await,
+            RoomMethod::MoveParticipant => self.move_participant().await,
+            RoomMethod::PerformRpc => self.perform_rpc().await,
+        }
+    }
+
+    async fn create_room(&self) -> Result<Vec<u8>, TwirpError> {
+        let request: proto::CreateRoomRequest = self.decode()?;
+        self.require(|grant| grant.room_create)?;
+        let limit = &self.edge.config.limit;
+        if over(&request.name, limit.max_room_name_length) {
+            return Err(TwirpError::new(
+                Code::InvalidArgument,
+                format!(
+                    "room name length exceeds limits: max length {}",
+                    limit.max_room_name_length
+                ),
+            ));
+        }
+        self.check_metadata(&request.metadata)?;
+        let wish = RoomWish {
+            settings: proto::RoomConfiguration {
+                empty_timeout: request.empty_timeout,
+                departure_timeout: request.departure_timeout,
+                max_participants: request.max_participants,
+                metadata: request.metadata,
+                ..Default::default()
+            },
+            preset: request.room_preset,
+        };
+        let created = self.edge.rooms.create(&request.name, &wish).await;
+        let answer = created.map_err(|_| {
+            TwirpError::new(
+                Code::InvalidArgument,
+                "unknown room configuration in create room request",
+            )
+        })?;
+        self.encode(&room_of(answer.map_err(twirp_error)?)?, &twirp_json::ROOM)
+    }
+
+    fn list_rooms(&self) -> Result<Vec<u8>, TwirpError> {
+        let request: proto::ListRoomsRequest = self.decode()?;
+        self.require(|grant| grant.room_list)?;
+        let rooms = self.edge.rooms.list(&request.names);
+        self.encode(&proto::ListRoomsResponse { rooms }, &twirp_json::LIST_ROOMS)
+    }
+
+    async fn delete_room(&self) -> Result<Vec<u8>, TwirpError> {
+        let request: proto::DeleteRoomRequest = self.decode()?;
+        self.require(|grant| grant.room_create)?;
+        self.call(&request.room, ApiCall::DeleteRoom, no_room).await?;
+        self.encode(&proto::DeleteRoomResponse {}, &twirp_json::EMPTY)
+    }
+
+    async fn list_participants(&self) -> Result<Vec<u8>, TwirpError> {
+        let request: proto::ListParticipantsRequest = self.decode()?;
+        self.require_admin(&request.room)?;
+        let participants = match self
+            .edge
+            .rooms
+            .call(&request.room, ApiCall::ListParticipants)
+            .await
+        {
+            Ok(ApiReply::Participants(participants)) => participants,
+            Ok(_) => return Err(unfitting()),
+            Err(error) if error.code == ApiErrorCode::NoTarget => Vec::new(),
+            Err(error) => return Err(twirp_error(error)),
+        };
+        let response = proto::ListParticipantsResponse { participants };
+        self.encode(&response, &twirp_json::LIST_PARTICIPANTS)
+    }
+
+    async fn get_participant(&self) -> Result<Vec<u8>, TwirpError> {
+        let request: proto::RoomParticipantIdentity = self.decode()?;
+        self.require_admin(&request.room)?;
+        let call = ApiCall::GetParticipant {
+            identity: request.identity,
+        };
+        let reply = self.call(&request.room, call, no_participant).await?;
+        self.encode(&participant_of(reply)?, &twirp_json::PARTICIPANT)
+    }
+
+    async fn remove_participant(&self) -> Result<Vec<u8>, TwirpError> {
+        let request: proto::RoomParticipantIdentity = self.decode()?;
+        self.require_admin(&request.room)?;
+        let call = ApiCall::RemoveParticipant {
+            identity: request.identity,
+        };
+        self.call(&request.room, call, no_participant).await?;
+        self.encode(&proto::RemoveParticipantResponse {}, &twirp_json::EMPTY)
+    }
+
+    async fn mute_published_track(&self) -> Result<Vec<u8>, TwirpError> {
+        let request: proto::MuteRoomTrackRequest = self.decode()?;
+        self.require_admin(&request.room)?;
+        let call = ApiCall::MutePublishedTrack {
+            identity: request.identity,
+            track_sid: request.track_sid,
+            muted: request.muted,
+        };
+        match self.call(&request.room, call, TwirpError::no_target).await? {
+            ApiReply::Track(track) => {
+                let response = proto::MuteRoomTrackResponse {
+                    track: track.map(|track| *track),
+                };
+                self.encode(&response, &twirp_json::MUTE_TRACK)
+            }
+            ApiReply::Room(_) | ApiReply::Participants(_) | ApiReply::Participant(_) | ApiReply::Empty => {
+                Err(unfitting())
+            }
+        }
+    }
+
+    async fn update_participant(&self) -> Result<Vec<u8>, TwirpError> {
+        let request: proto::UpdateParticipantRequest = self.decode()?;
+        let limit = &self.edge.config.limit;
+        if over(&request.name, limit.max_participant_name_length) {
+            let max = limit.max_participant_name_length;
+            return Err(TwirpError::over_limit("name length exceeds limits", max));
+        }
+        self.check_metadata(&request.metadata)?;
+        let bytes: usize = request
+            .attributes
+            .iter()
+            .map(|(name, value)| name.len() + value.len())
+            .sum();
+        if limit.max_attributes_size > 0 && bytes > limit.max_attributes_size {
+            let max = limit.max_attributes_size;
+            return Err(TwirpError::over_limit("attribute size exceeds limits", max));
+        }
+        self.require_admin(&request.room)?;
+        let room = request.room.clone();
+        let call = ApiCall::UpdateParticipant(Box::new(request));
+        let reply = self.call(&room, call, no_participant).await?;
+        self.encode(&participant_of(reply)?, &twirp_json::PARTICIPANT)
+    }
+
+    async fn update_subscriptions(&self) -> Result<Vec<u8>, TwirpError> {
+        let request: proto::UpdateSubscriptionsRequest = self.decode()?;
+        self.require_admin(&request.room)?;
+        let room = request.room.clone();
+        let call = ApiCall::UpdateSubscriptions(Box::new(request));
+        self.call(&room, call, TwirpError::no_target).await?;
+        self.encode(&proto::UpdateSubscriptionsResponse {}, &twirp_json::EMPTY)
+    }
+
+    async fn send_data(&self) -> Result<Vec<u8>, TwirpError> {
+        let request: proto::SendDataRequest = self.decode()?;
+        self.require_admin(&request.room)?;
+        let nonce = request.nonce.len();
+        if nonce != 0 && nonce != 16 {
+            return Err(TwirpError::new(
+                Code::InvalidArgument,
+                format!("nonce should be 16-bytes or not present, got: {nonce} bytes"),
+            ));
+        }
+        let room = request.room.clone();
+        let call = ApiCall::SendData(Box::new(request));
+        self.call(&room, call, TwirpError::no_target).await?;
+        self.encode(&proto::SendDataResponse {}, &twirp_json::EMPTY)
+    }
+
+    async fn update_room_metadata(&self) -> Result<Vec<u8>, TwirpError> {
+        let request: proto::UpdateRoomMetadataRequest = self.decode()?;
+        self.check_metadata(&request.metadata)?;
+        self.require_admin(&request.room)?;
+        let call = ApiCall::UpdateRoomMetadata {
+            metadata: request.metadata,
+        };
+        let reply = self.call(&request.room, call, no_room).await?;
+        self.encode(&room_of(reply)?, &twirp_json::ROOM)
+    }
+
+    async fn forward_participant(&self) -> Result<Vec<u8>, TwirpError> {
+        let request: proto::ForwardParticipantRequest = self.decode()?;
+        self.transfer(&request.room, request.identity, &request.destination_room)
+            .await
+    }
+
+    async fn move_participant(&self) -> Result<Vec<u8>, TwirpError> {
+        let request: proto::MoveParticipantRequest = self.decode()?;
+        self.transfer(&request.room, request.identity, &request.destination_room)
+            .await
+    }
+
+    /// Forwarding and moving are not part of the open server: known participants get its answer.
+    async fn transfer(&self, room: &str, identity: String, destination: &str) -> Result<Vec<u8>, TwirpError> {
+        self.require_admin(room)?;
+        self.require(|grant| grant.destination_room == destination)?;
+        if room == destination {
+            let what = "destination room cannot be the same as source room";
+            return Err(TwirpError {
+                code: Code::InvalidArgument,
+                message: format!("{what} "),
+                meta: vec![("argument".to_owned(), what.to_owned())],
+            });
+        }
+        self.require_live(room, identity).await?;
+        Err(TwirpError::new(Code::Unknown, "not implemented"))
+    }
+
+    async fn perform_rpc(&self) -> Result<Vec<u8>, TwirpError> {
+        let request: proto::PerformRpcRequest = self.decode()?;
+        self.require_admin(&request.room)?;
+        if request.destination_identity.is_empty() {
+            return Err(TwirpError::new(
+                Code::InvalidArgument,
+                "destination identity is required",
+            ));
+        }
+        self.require_live(&request.room, request.destination_identity)
+            .await?;
+        Err(TwirpError::new(
+            Code::Unimplemented,
+            "PerformRpc is not built yet",
+        ))
+    }
+
+    /// 503 unless that participant is in that room.
+    async fn require_live(&self, room: &str, identity: String) -> Result<(), TwirpError> {
+        let call = ApiCall::GetParticipant { identity };
+        let found = self.edge.rooms.call(room, call).await;
+        found.map(|_| ()).map_err(|_| TwirpError::no_target())
+    }
+
+    /// Services behind the bus, which is not there.
+    fn not_connected(&self, method: Method) -> Result<TwirpError, TwirpError> {
+        let _: Anything = self.decode()?;
+        let internal = |service: &str| {
+            TwirpError::new(
+                Code::Internal,
+                format!("{service} not connected (redis required)"),
+            )
+        };
+        Ok(match method {
+            Method::Egress(name) => {
+                self.require(|grant| grant.room_record)?;
+                if name.starts_with("Start") {
+                    TwirpError::no_target()
+                } else {
+                    internal("egress")
+                }
+            }
+            Method::Ingress(_) => {
+                self.require(|grant| grant.ingress_admin)?;
+                internal("ingress")
+            }
+            Method::Sip(_) => {
+                let sip = self.claims.and_then(|claims| claims.sip.as_ref());
+                if !sip.is_some_and(|sip| sip.admin || sip.call) {
+                    return Err(TwirpError::denied());
+                }
+                internal("sip")
+            }
+            Method::Dispatch(_) | Method::Room(_) => {
+                self.require(|grant| grant.room_admin)?;
+                TwirpError::new(Code::Unimplemented, "agent dispatch is not built yet")
+            }
+        })
+    }
+
+    fn decode<T: DeserializeOwned + prost::Message + Default>(&self) -> Result<T, TwirpError> {
+        let decoded = match self.encoding {
+            Encoding::Json => twirp_json::decode(self.body),
+            Encoding::Protobuf => T::decode(self.body).ok(),
+        };
+        decoded.ok_or_else(|| TwirpError::malformed(self.encoding))
+    }
+
+    fn encode<T: Serialize + prost::Message>(
+        &self,
+        message: &T,
+        schema: &Schema,
+    ) -> Result<Vec<u8>, TwirpError> {
+        Ok(match self.encoding {
+            Encoding::Json => twirp_json::encode(message, schema).into_bytes(),
+            Encoding::Protobuf => message.encode_to_vec(),
+        })
+    }
+
+    fn require(&self, allows: impl Fn(&VideoGrant) -> bool) -> Result<(), TwirpError> {
+        let grant = self.claims.and_then(|claims| claims.video.as_ref());
+        match grant {
+            Some(grant) if allows(grant) => Ok(()),
+            _ => Err(TwirpError::denied()),
+        }
+    }
+
+    fn require_admin(&self, room: &str) -> Result<(), TwirpError> {
+        self.require(|grant| grant.room_admin && grant.room == room)
+    }
+
+    fn check_metadata(&self, metadata: &str) -> Result<(), TwirpError> {
+        let max = self.edge.config.limit.max_metadata_size;
+        if over(metadata, max) {
+            return Err(TwirpError::over_limit("metadata size exceeds limits", max));
+        }
+        Ok(())
+    }
+
+    /// Calls a room; `absent` is the answer when there is none.
+    async fn call(
+        &self,
+        room: &str,
+        call: ApiCall,
+        absent: fn() -> TwirpError,
+    ) -> Result<ApiReply, TwirpError> {
+        if !self.edge.rooms.exists(room) {
+            return Err(absent());
+        }
+        self.edge.rooms.call(room, call).await.map_err(twirp_error)
+    }
+}
+
+/// A request of which only the well-formedness counts.
+#[derive(Clone, PartialEq, prost::Message, serde::Deserialize)]
+struct Anything {}
+
+fn over(text: &str, max: usize) -> bool {
+    max > 0 && text.len() > max
+}
+
+fn no_room() -> TwirpError {
+    TwirpError::new(Code::NotFound, "requested room does not exist")
+}
+
+fn no_participant() -> TwirpError {
+    TwirpError::new(Code::NotFound, "participant does not exist")
+}
+
+fn unfitting() -> TwirpError {
+    TwirpError::new(Code::Internal, "the room gave an unfitting answer")
+}
+
+fn room_of(reply: ApiReply) -> Result<proto::Room, TwirpError> {
+    if let ApiReply::Room(room) = reply {
+        Ok(*room)
+    } else {
+        Err(unfitting())
+    }
+}
+
+fn participant_of(reply: ApiReply) -> Result<proto::ParticipantInfo, TwirpError> {
+    if let ApiReply::Participant(participant) = reply {
+        Ok(*participant)
+    } else {
+        Err(unfitting())
+    }
+}
+
+fn twirp_error(error: ApiError) -> TwirpError {
+    let code = match error.code {
+        ApiErrorCode::NotFound => Code::NotFound,
+        ApiErrorCode::InvalidArgument => Code::InvalidArgument,
+        ApiErrorCode::FailedPrecondition => Code::FailedPrecondition,
+        ApiErrorCode::Internal => Code::Internal,
+        ApiErrorCode::Unknown => Code::Unknown,
+        ApiErrorCode::Unimplemented => Code::Unimplemented,
+        ApiErrorCode::ResourceExhausted => Code::ResourceExhausted,
+        ApiErrorCode::NoTarget => return TwirpError::no_target(),
+    };
+    TwirpError {
+        code,
+        message: error.message,
+        meta: error.meta,
+    }
+}

@@ -1,0 +1,365 @@
+//! The directory: name → room. Makes rooms, finds their mailboxes, hands media events to them.
+//!
+//! Callers do not know where a room is. Must not know: what happens inside a room.
+
+use crate::clock;
+use crate::config::Config;
+use crate::counters::Counters;
+use crate::media_pool::MediaPool;
+use crate::shell::room_task::{self, Input, MAILBOX_MAX, RoomTask};
+use media::api::{Event, RoomKey, ThreadId, ThreadInfo};
+use protocol::proto;
+use room::{Action, ApiCall, ApiError, ApiErrorCode, ApiReply, RoomConfig};
+use std::collections::{BTreeMap, HashMap};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+use tokio::sync::{mpsc, oneshot};
+
+/// What a new room is told besides the defaults.
+#[derive(Clone, Debug, Default)]
+pub struct RoomWish {
+    /// Settings of CreateRoom or of the token's `roomConfig`; zero fields keep the default.
+    pub settings: proto::RoomConfiguration,
+    /// Name of a preset.
+    pub preset: String,
+}
+
+/// The preset that a wish names is not configured.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct UnknownPreset;
+
+/// All rooms of this process. Cheap to clone.
+#[derive(Clone, Debug)]
+pub struct Rooms {
+    shared: Arc<Shared>,
+}
+
+#[derive(Debug)]
+struct Shared {
+    state: Mutex<State>,
+    pool: Arc<MediaPool>,
+    config: Arc<Config>,
+    counters: Arc<Counters>,
+    server_info: proto::ServerInfo,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    by_name: BTreeMap<String, Entry>,
+    by_key: HashMap<RoomKey, mpsc::Sender<Input>>,
+    next_key: u32,
+    stopping: bool,
+}
+
+#[derive(Debug)]
+struct Entry {
+    key: RoomKey,
+    mailbox: mpsc::Sender<Input>,
+    /// Thread of the room's peers.
+    home: Option<ThreadId>,
+    listed: Option<proto::Room>,
+}
+
+impl Rooms {
+    /// An empty directory.
+    #[must_use]
+    pub fn new(
+        config: Arc<Config>,
+        pool: Arc<MediaPool>,
+        counters: Arc<Counters>,
+        server_info: proto::ServerInfo,
+    ) -> Self {
+        Self {
+            shared: Arc::new(Shared {
+                state: Mutex::default(),
+                pool,
+                config,
+                counters,
+                server_info,
+            }),
+        }
+    }
+
+    /// Whether a room of that name is live.
+    #[must_use]
+    pub fn exists(&self, name: &str) -> bool {
+        self.shared.lock().by_name.contains_key(name)
+    }
+
+    /// The mailbox of a room, which is made if it does not exist yet.
+    ///
+    /// # Errors
+    /// When the wish names an unknown preset.
+    pub fn open(&self, name: &str, wish: &RoomWish) -> Result<mpsc::Sender<Input>, UnknownPreset> {
+        let mut state = self.shared.lock();
+        if let Some(entry) = state.by_name.get(name) {
+            return Ok(entry.mailbox.clone());
+        }
+        let key = RoomKey(state.next_key);
+        let config = self.shared.room_config(key, name, wish)?;
+        state.next_key = state.next_key.wrapping_add(1);
+        let (mailbox, inputs) = mpsc::channel(MAILBOX_MAX);
+        state.by_key.insert(key, mailbox.clone());
+        let entry = Entry {
+            key,
+            mailbox: mailbox.clone(),
+            home: None,
+            listed: None,
+        };
+        state.by_name.insert(name.to_owned(), entry);
+        drop(state);
+        tracing::info!(room = name, "room opened");
+        let task = RoomTask {
+            room: room::Room::new(config, clock::now(), clock::random_u64()),
+            mailbox: inputs,
+            pool: Arc::clone(&self.shared.pool),
+            keys: self.shared.config.keys.clone(),
+            counters: Arc::clone(&self.shared.counters),
+            exit: RoomExit {
+                rooms: self.clone(),
+                name: name.to_owned(),
+                key,
+                orderly: false,
+            },
+        };
+        tokio::spawn(room_task::run(task));
+        Ok(mailbox)
+    }
+
+    /// The media thread for a new participant of a room.
+    #[must_use]
+    pub fn place(&self, name: &str) -> ThreadInfo {
+        let home = self.shared.lock().by_name.get(name).and_then(|entry| entry.home);
+        let thread = self.shared.pool.place(home);
+        if let Some(entry) = self.shared.lock().by_name.get_mut(name) {
+            entry.home.get_or_insert(thread.thread);
+        }
+        thread
+    }
+
+    /// The rooms of these names, or all.
+    #[must_use]
+    pub fn list(&self, names: &[String]) -> Vec<proto::Room> {
+        let state = self.shared.lock();
+        state
+            .by_name
+            .iter()
+            .filter(|(name, _)| names.is_empty() || names.contains(name))
+            .filter_map(|(_, entry)| entry.listed.clone())
+            .collect()
+    }
+
+    /// Asks a live room.
+    ///
+    /// # Errors
+    /// What the room answers; `NoTarget` when there is none.
+    pub async fn call(&self, name: &str, call: ApiCall) -> Result<ApiReply, ApiError> {
+        let mailbox = self
+            .shared
+            .lock()
+            .by_name
+            .get(name)
+            .map(|entry| entry.mailbox.clone());
+        match mailbox {
+            Some(mailbox) => ask(&mailbox, call).await,
+            None => Err(no_target()),
+        }
+    }
+
+    /// CreateRoom: makes the room or finds it, and answers with it.
+    ///
+    /// # Errors
+    /// When the wish names an unknown preset, or the room ends at that moment.
+    pub async fn create(
+        &self,
+        name: &str,
+        wish: &RoomWish,
+    ) -> Result<Result<ApiReply, ApiError>, UnknownPreset> {
+        let mailbox = self.open(name, wish)?;
+        let answer = ask(&mailbox, ApiCall::CreateRoom).await;
+        if answer
+            .as_ref()
+            .is_err_and(|error| error.code == ApiErrorCode::NoTarget)
+        {
+            // The room was just closing; its successor is another one.
+            let mailbox = self.open(name, wish)?;
+            return Ok(ask(&mailbox, ApiCall::CreateRoom).await);
+        }
+        Ok(answer)
+    }
+
+    /// Hands an event of a media thread to its room. Waits while that room's mailbox is full: the
+    /// media threads then keep their events, nothing is lost.
+    pub async fn deliver(&self, event: Event) {
+        let mailbox = self.shared.lock().by_key.get(&event.room).cloned();
+        let delivered = match mailbox {
+            Some(mailbox) => mailbox.send(Input::Action(Action::Media(event))).await.is_ok(),
+            None => false,
+        };
+        if !delivered {
+            self.shared.counters.media_events_stray.add();
+        }
+    }
+
+    /// Tells every room to end and waits until they have, at most `patience`.
+    pub async fn shutdown(&self, patience: Duration) {
+        let mailboxes: Vec<_> = {
+            let mut state = self.shared.lock();
+            state.stopping = true;
+            state.by_key.values().cloned().collect()
+        };
+        let all_closed = async {
+            for mailbox in &mailboxes {
+                // A room that is already gone needs no telling.
+                let _ = mailbox.send(Input::Action(Action::Shutdown)).await;
+            }
+            for mailbox in &mailboxes {
+                mailbox.closed().await;
+            }
+        };
+        if tokio::time::timeout(patience, all_closed).await.is_err() {
+            tracing::warn!("some rooms did not end in time");
+        }
+    }
+
+    /// The server stops: no new rooms, no new joins.
+    #[must_use]
+    pub fn stopping(&self) -> bool {
+        self.shared.lock().stopping
+    }
+}
+
+async fn ask(mailbox: &mpsc::Sender<Input>, call: ApiCall) -> Result<ApiReply, ApiError> {
+    let (reply, answer) = oneshot::channel();
+    if mailbox.send(Input::Api { call, reply }).await.is_err() {
+        return Err(no_target());
+    }
+    answer.await.unwrap_or_else(|_| Err(no_target()))
+}
+
+fn no_target() -> ApiError {
+    ApiError {
+        code: ApiErrorCode::NoTarget,
+        message: "no response from servers".to_owned(),
+        meta: Vec::new(),
+    }
+}
+
+impl Shared {
+    /// The directory stays consistent whatever panics: every change is one map operation.
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn room_config(&self, key: RoomKey, name: &str, wish: &RoomWish) -> Result<RoomConfig, UnknownPreset> {
+        let defaults = &self.config.room;
+        let limit = &self.config.limit;
+        let mut room = RoomConfig::new(key, name);
+        room.empty_timeout_s = defaults.empty_timeout_s;
+        room.departure_timeout_s = defaults.departure_timeout_s;
+        room.max_participants = defaults.max_participants;
+        room.enabled_codecs.clone_from(&defaults.enabled_codecs);
+        room.remote_unmute = defaults.enable_remote_unmute;
+        room.update_batch_bytes = defaults.update_batch_bytes;
+        room.limits.metadata_bytes_max = unlimited_if_zero(limit.max_metadata_size);
+        room.limits.attributes_bytes_max = unlimited_if_zero(limit.max_attributes_size);
+        room.limits.name_bytes_max = unlimited_if_zero(limit.max_participant_name_length);
+        room.limits.subscription_video_max = limit.subscription_limit_video;
+        room.limits.subscription_audio_max = limit.subscription_limit_audio;
+        room.server_info = self.server_info.clone();
+        room.ice_servers = self.ice_servers();
+        room.fingerprint = self.pool.fingerprint();
+        room.ice_lite = self.config.rtc.use_ice_lite;
+        room.data_tracks = self.config.data_tracks;
+        if !wish.preset.is_empty() {
+            let preset = defaults.presets.get(&wish.preset).ok_or(UnknownPreset)?;
+            apply_settings(&mut room, preset);
+        }
+        apply_settings(&mut room, &wish.settings);
+        Ok(room)
+    }
+
+    fn ice_servers(&self) -> Vec<proto::IceServer> {
+        let urls: Vec<_> = self
+            .config
+            .rtc
+            .stun_servers
+            .iter()
+            .map(|server| format!("stun:{server}"))
+            .collect();
+        if urls.is_empty() {
+            return Vec::new();
+        }
+        vec![proto::IceServer {
+            urls,
+            ..Default::default()
+        }]
+    }
+}
+
+fn unlimited_if_zero(limit: usize) -> usize {
+    if limit == 0 { usize::MAX } else { limit }
+}
+
+fn apply_settings(room: &mut RoomConfig, settings: &proto::RoomConfiguration) {
+    let set = |target: &mut u32, value: u32| {
+        if value > 0 {
+            *target = value;
+        }
+    };
+    set(&mut room.empty_timeout_s, settings.empty_timeout);
+    set(&mut room.departure_timeout_s, settings.departure_timeout);
+    set(&mut room.max_participants, settings.max_participants);
+    if !settings.metadata.is_empty() {
+        room.metadata.clone_from(&settings.metadata);
+    }
+}
+
+/// A room's hold on its place in the directory: dropping it frees the place.
+#[derive(Debug)]
+pub(crate) struct RoomExit {
+    rooms: Rooms,
+    name: String,
+    key: RoomKey,
+    orderly: bool,
+}
+
+impl RoomExit {
+    /// The room's listing changed.
+    pub(crate) fn list(&self, listed: proto::Room) {
+        let mut state = self.rooms.shared.lock();
+        if let Some(entry) = state
+            .by_name
+            .get_mut(&self.name)
+            .filter(|entry| entry.key == self.key)
+        {
+            entry.listed = Some(listed);
+        }
+    }
+
+    /// The room ended as it should.
+    pub(crate) fn closed(&mut self) {
+        self.orderly = true;
+    }
+}
+
+impl Drop for RoomExit {
+    fn drop(&mut self) {
+        let mut state = self.rooms.shared.lock();
+        state.by_key.remove(&self.key);
+        if state
+            .by_name
+            .get(&self.name)
+            .is_some_and(|entry| entry.key == self.key)
+        {
+            state.by_name.remove(&self.name);
+        }
+        drop(state);
+        if self.orderly {
+            tracing::info!(room = self.name, "room closed");
+        } else {
+            self.rooms.shared.counters.rooms_failed.add();
+            tracing::error!(room = self.name, "room ended by a fault");
+        }
+    }
+}

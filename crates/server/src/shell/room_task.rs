@@ -1,0 +1,252 @@
+//! One tokio task per room: waits for one input, applies it, carries the effects out.
+//!
+//! The task itself never waits for anybody: connection queues are bounded and a connection whose
+//! queue is full is cut; commands to media threads never block. So a full mailbox slows the senders
+//! down and nothing can deadlock.
+
+use crate::clock;
+use crate::counters::Counters;
+use crate::media_pool::MediaPool;
+use crate::rooms::RoomExit;
+use media::api::{Command, PeerKey};
+use protocol::grants::Claims;
+use protocol::proto;
+use protocol::proto::signal_response::Message;
+use protocol::token::{self, Keys};
+use room::{Action, ApiCall, ApiError, ApiReply, ConnectionId, Effect, Join, ReplyId, Room};
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::time::Instant;
+use tokio::sync::{mpsc, oneshot};
+
+/// What may wait in a room's mailbox. Full: senders wait. Larger tolerates longer bursts and costs
+/// memory only when used.
+pub const MAILBOX_MAX: usize = 1024;
+
+/// What may wait for one signal connection. Full: the connection is cut. A join into a room with
+/// thousands of tracks is a burst of some hundred messages; a client that lags more is lost.
+pub const OUTGOING_MAX: usize = 1024;
+
+/// Messages taken from the mailbox per turn before the deadline is looked at again.
+const TURN_MAX: usize = 64;
+
+/// An input of a room's task.
+#[derive(Debug)]
+#[expect(
+    clippy::large_enum_variant,
+    reason = "mailbox slots are recycled; boxing would allocate per message"
+)]
+pub enum Input {
+    /// A connection wants in.
+    Join {
+        /// What it wants.
+        join: Box<Join>,
+        /// Where its messages go.
+        outgoing: mpsc::Sender<Outgoing>,
+    },
+    /// Everything that needs no way back.
+    Action(Action),
+    /// A server API call.
+    Api {
+        /// What is asked.
+        call: ApiCall,
+        /// Where the answer goes.
+        reply: oneshot::Sender<Result<ApiReply, ApiError>>,
+    },
+}
+
+/// What a room hands to a signal connection.
+#[derive(Debug)]
+pub enum Outgoing {
+    /// A message.
+    Message(Box<proto::SignalResponse>),
+    /// The join is refused (only before the first message).
+    Refuse(String),
+    /// Flush, then close with 1000.
+    Close,
+}
+
+/// What a room's task is made of.
+#[derive(Debug)]
+pub(crate) struct RoomTask {
+    pub(crate) room: Room,
+    pub(crate) mailbox: mpsc::Receiver<Input>,
+    pub(crate) pool: Arc<MediaPool>,
+    pub(crate) keys: Keys,
+    pub(crate) counters: Arc<Counters>,
+    /// Told when the room's listing changes, and dropped when the room ends however it ends.
+    pub(crate) exit: RoomExit,
+}
+
+/// Runs a room until it closes.
+pub(crate) async fn run(mut task: RoomTask) {
+    let mut state = State {
+        connections: BTreeMap::new(),
+        replies: BTreeMap::new(),
+        next_reply: 0,
+        peers: Peers {
+            keys: BTreeSet::new(),
+            pool: Arc::clone(&task.pool),
+        },
+    };
+    loop {
+        if state.carry_out(&mut task) {
+            return;
+        }
+        let deadline = task.room.poll_timeout();
+        let input = tokio::select! {
+            biased;
+            () = sleep_until(deadline) => None,
+            input = task.mailbox.recv() => match input {
+                Some(input) => Some(input),
+                // The directory is gone: the process ends.
+                None => return,
+            },
+        };
+        let Some(input) = input else {
+            task.room.apply(clock::now(), Action::Timeout);
+            continue;
+        };
+        state.take(&mut task, input);
+        for _ in 1..TURN_MAX {
+            if state.carry_out(&mut task) {
+                return;
+            }
+            let Ok(input) = task.mailbox.try_recv() else { break };
+            state.take(&mut task, input);
+        }
+    }
+}
+
+async fn sleep_until(deadline: Option<Instant>) {
+    match deadline {
+        Some(deadline) => tokio::time::sleep_until(deadline.into()).await,
+        None => std::future::pending().await,
+    }
+}
+
+/// The task's own bookkeeping; the room knows only numbers.
+struct State {
+    connections: BTreeMap<ConnectionId, mpsc::Sender<Outgoing>>,
+    replies: BTreeMap<ReplyId, oneshot::Sender<Result<ApiReply, ApiError>>>,
+    next_reply: u64,
+    peers: Peers,
+}
+
+/// The room's peers on the media plane. When the task ends without having closed them (a panic),
+/// dropping this does it.
+struct Peers {
+    keys: BTreeSet<PeerKey>,
+    pool: Arc<MediaPool>,
+}
+
+impl Drop for Peers {
+    fn drop(&mut self) {
+        for peer in &self.keys {
+            // A full queue loses the command; the peer then ends by its consent timeout.
+            let _ = self.pool.send(peer.thread(), Command::ClosePeer { peer: *peer });
+        }
+    }
+}
+
+impl State {
+    fn take(&mut self, task: &mut RoomTask, input: Input) {
+        let action = match input {
+            Input::Join { join, outgoing } => {
+                self.connections.insert(join.connection, outgoing);
+                Action::Join(join)
+            }
+            Input::Action(action) => {
+                if let Action::SignalClosed { connection } = &action {
+                    self.connections.remove(connection);
+                }
+                action
+            }
+            Input::Api { call, reply } => {
+                let id = ReplyId(self.next_reply);
+                self.next_reply += 1;
+                self.replies.insert(id, reply);
+                Action::Api { reply: id, call }
+            }
+        };
+        task.room.apply(clock::now(), action);
+    }
+
+    /// Drains the room's effects. True: the room is over.
+    fn carry_out(&mut self, task: &mut RoomTask) -> bool {
+        while let Some(effect) = task.room.poll_effect() {
+            match effect {
+                Effect::Signal { connection, response } => {
+                    self.send(task, connection, Outgoing::Message(response));
+                }
+                Effect::RefreshToken {
+                    connection,
+                    claims,
+                    valid_s,
+                } => self.refresh(task, connection, &claims, valid_s),
+                Effect::RefuseJoin { connection, text } => {
+                    task.counters.joins_refused.add();
+                    self.send(task, connection, Outgoing::Refuse(text));
+                    self.connections.remove(&connection);
+                }
+                Effect::CloseSignal { connection } => {
+                    self.send(task, connection, Outgoing::Close);
+                    self.connections.remove(&connection);
+                }
+                Effect::Media { thread, command } => {
+                    self.peers.note(&command);
+                    if task.pool.send(thread, command).is_err() {
+                        task.counters.media_commands_lost.add();
+                    }
+                }
+                Effect::Reply { reply, result } => {
+                    if let Some(reply) = self.replies.remove(&reply) {
+                        // The caller may have given up.
+                        let _ = reply.send(result);
+                    }
+                }
+                Effect::Listed { room } => task.exit.list(*room),
+                Effect::Closed => {
+                    task.exit.closed();
+                    return true;
+                }
+                // The enum may grow: what is new there needs an arm here.
+                _ => tracing::error!("effect without an arm"),
+            }
+        }
+        false
+    }
+
+    fn send(&mut self, task: &RoomTask, connection: ConnectionId, outgoing: Outgoing) {
+        let Some(queue) = self.connections.get(&connection) else {
+            return;
+        };
+        if let Err(error) = queue.try_send(outgoing) {
+            if matches!(error, mpsc::error::TrySendError::Full(_)) {
+                task.counters.signal_slow.add();
+            }
+            // Dropping the queue ends the connection; it then reports `SignalClosed`.
+            self.connections.remove(&connection);
+        }
+    }
+
+    fn refresh(&mut self, task: &RoomTask, connection: ConnectionId, claims: &Claims, valid_s: u64) {
+        let Some(token) = token::sign(&task.keys, claims, clock::now().unix_s(), valid_s) else {
+            return;
+        };
+        let response = proto::SignalResponse {
+            message: Some(Message::RefreshToken(token)),
+        };
+        self.send(task, connection, Outgoing::Message(Box::new(response)));
+    }
+}
+
+impl Peers {
+    fn note(&mut self, command: &Command) {
+        if let Command::AddPeer { peer, .. } = command {
+            self.keys.insert(*peer);
+        } else if let Command::ClosePeer { peer } = command {
+            self.keys.remove(peer);
+        }
+    }
+}

@@ -1,0 +1,212 @@
+//! Puts the parts together: media threads, rooms, listeners; and takes them apart again.
+
+use crate::clock;
+use crate::config::{Config, UdpPorts};
+use crate::counters::Counters;
+use crate::edge::{Edge, http};
+use crate::media_pool::{MediaPool, MediaPoolConfig, SocketPlan, default_threads};
+use crate::rooms::Rooms;
+use anyhow::{Context as _, Result, bail};
+use axum::Router;
+use protocol::proto;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::net::{TcpListener, TcpSocket};
+use tokio::sync::{mpsc, watch};
+use tokio::task::JoinHandle;
+
+/// The version of livekit-server whose contract this server keeps; SDKs compare it.
+pub const CONTRACT_VERSION: &str = "1.13.11";
+
+/// Signal protocol advertised.
+const PROTOCOL: i32 = 18;
+
+/// Events of all media threads that may wait for the dispatcher. Full: the threads keep theirs.
+const EVENTS_MAX: usize = 8192;
+
+/// Connections that the kernel may hold for us before we accept them.
+const BACKLOG: u32 = 1024;
+
+/// Rooms get this long to say goodbye, and then as much again for sockets to flush.
+const SHUTDOWN_PATIENCE: Duration = Duration::from_secs(5);
+
+/// A running server.
+#[derive(Debug)]
+pub struct Running {
+    /// Where it listens, one per bind address.
+    pub addresses: Vec<SocketAddr>,
+    /// Its rooms.
+    pub rooms: Rooms,
+    /// Its counters.
+    pub counters: Arc<Counters>,
+    pool: Arc<MediaPool>,
+    stop: watch::Sender<bool>,
+    listeners: Vec<JoinHandle<()>>,
+    dispatcher: JoinHandle<()>,
+}
+
+/// Starts a server on the current tokio runtime.
+///
+/// # Errors
+/// When a port is taken, an address is not ours, or a thread cannot be started.
+pub fn start(config: Config) -> Result<Running> {
+    if config.keys.is_empty() {
+        bail!("one of key-file or keys must be provided");
+    }
+    let config = Arc::new(config);
+    let sockets = listen(&config)?;
+    let (events, mut arrived) = mpsc::channel(EVENTS_MAX);
+    let pool = Arc::new(MediaPool::start(pool_config(&config), events).context("media threads")?);
+    let counters = Arc::new(Counters::default());
+    let rooms = Rooms::new(
+        Arc::clone(&config),
+        Arc::clone(&pool),
+        Arc::clone(&counters),
+        server_info(&config),
+    );
+    let dispatcher = tokio::spawn({
+        let rooms = rooms.clone();
+        async move {
+            while let Some(event) = arrived.recv().await {
+                rooms.deliver(event).await;
+            }
+        }
+    });
+    let edge = Edge::new(Arc::clone(&config), rooms.clone(), Arc::clone(&counters));
+    let app = Router::new().fallback(http::handle).with_state(edge);
+    let (stop, stopped) = watch::channel(false);
+    let mut addresses = Vec::new();
+    let mut listeners = Vec::new();
+    for socket in sockets {
+        addresses.push(socket.local_addr()?);
+        listeners.push(tokio::spawn(serve(socket, app.clone(), stopped.clone())));
+    }
+    Ok(Running {
+        addresses,
+        rooms,
+        counters,
+        pool,
+        stop,
+        listeners,
+        dispatcher,
+    })
+}
+
+impl Running {
+    /// The media threads.
+    #[must_use]
+    pub fn pool(&self) -> &MediaPool {
+        &self.pool
+    }
+
+    /// Ends everything: participants are told, queues flushed, sockets closed.
+    pub async fn shutdown(self) {
+        self.rooms.shutdown(SHUTDOWN_PATIENCE).await;
+        // Sockets first flush what rooms queued, then their connections end.
+        let _ = self.stop.send(true);
+        let all = async {
+            for listener in self.listeners {
+                let _ = listener.await;
+            }
+        };
+        if tokio::time::timeout(SHUTDOWN_PATIENCE, all).await.is_err() {
+            tracing::warn!("some connections did not end in time");
+        }
+        self.dispatcher.abort();
+        drop(self.rooms);
+        if let Ok(pool) = Arc::try_unwrap(self.pool) {
+            // Waits for threads, so not on a task's thread.
+            let _ = tokio::task::spawn_blocking(move || pool.shutdown()).await;
+        }
+    }
+}
+
+async fn serve(socket: TcpListener, app: Router, mut stopped: watch::Receiver<bool>) {
+    let service = app.into_make_service_with_connect_info::<SocketAddr>();
+    let stop = async move {
+        // An error means that the sender is gone: stop as well.
+        let _ = stopped.wait_for(|stopped| *stopped).await;
+    };
+    if let Err(error) = axum::serve(socket, service).with_graceful_shutdown(stop).await {
+        tracing::error!(%error, "listener ended");
+    }
+}
+
+fn listen(config: &Config) -> Result<Vec<TcpListener>> {
+    let given = &config.bind_addresses;
+    if given.is_empty() || given.iter().any(IpAddr::is_unspecified) {
+        return Ok(vec![listen_everywhere(config.port)?]);
+    }
+    let mut sockets: Vec<TcpListener> = Vec::new();
+    for ip in given {
+        // All addresses share the port that the kernel picked for the first one.
+        let port = match (config.port, sockets.first()) {
+            (0, Some(first)) => first.local_addr()?.port(),
+            (port, _) => port,
+        };
+        let address = SocketAddr::new(*ip, port);
+        match bind(address) {
+            Ok(socket) => sockets.push(socket),
+            // `--dev` asks for both loopback addresses; a machine may have one only.
+            Err(_) if ip.is_ipv6() && config.development && !sockets.is_empty() => {}
+            Err(error) => return Err(error).with_context(|| format!("listen tcp {address}")),
+        }
+    }
+    Ok(sockets)
+}
+
+/// An unspecified IPv6 socket serves IPv4 as well; machines without IPv6 get an IPv4 one.
+fn listen_everywhere(port: u16) -> Result<TcpListener> {
+    let dual = SocketAddr::new(Ipv6Addr::UNSPECIFIED.into(), port);
+    let ipv4 = SocketAddr::new(Ipv4Addr::UNSPECIFIED.into(), port);
+    bind(dual)
+        .or_else(|_| bind(ipv4))
+        .with_context(|| format!("listen tcp :{port}"))
+}
+
+fn bind(address: SocketAddr) -> std::io::Result<TcpListener> {
+    let socket = if address.is_ipv4() {
+        TcpSocket::new_v4()?
+    } else {
+        TcpSocket::new_v6()?
+    };
+    socket.set_reuseaddr(true)?;
+    socket.set_nodelay(true)?;
+    socket.bind(address)?;
+    socket.listen(BACKLOG)
+}
+
+fn pool_config(config: &Config) -> MediaPoolConfig {
+    let loopback_only =
+        !config.bind_addresses.is_empty() && config.bind_addresses.iter().all(IpAddr::is_loopback);
+    MediaPoolConfig {
+        threads: config.plenum.media_threads.unwrap_or_else(default_threads).max(1),
+        sockets: match &config.rtc.udp_port {
+            UdpPorts::Single(port) => SocketPlan::Single(*port),
+            UdpPorts::Range(range) => SocketPlan::Range(range.clone()),
+        },
+        // A server that only listens on loopback sends media there, too.
+        bind: if loopback_only {
+            config.bind_addresses.clone()
+        } else {
+            Vec::new()
+        },
+        loopback: config.rtc.enable_loopback_candidate || loopback_only,
+        advertise: config.rtc.node_ip.clone(),
+        spread: config.plenum.spread_rooms,
+        ..MediaPoolConfig::default()
+    }
+}
+
+fn server_info(config: &Config) -> proto::ServerInfo {
+    proto::ServerInfo {
+        edition: proto::server_info::Edition::Standard.into(),
+        version: CONTRACT_VERSION.to_owned(),
+        protocol: PROTOCOL,
+        region: config.region.clone(),
+        node_id: protocol::ids::sid("ND_", clock::random_u128()),
+        debug_info: String::new(),
+        agent_protocol: 1,
+    }
+}
