@@ -4,6 +4,7 @@
 //! dependency descriptor, DCEP framing and serial-number arithmetic.
 //! Must not know: state, time, or what a packet means to anybody.
 //! Every function takes untrusted bytes: no panic, no unbounded memory.
+#![forbid(unsafe_code)]
 
 mod bits;
 mod bytes;

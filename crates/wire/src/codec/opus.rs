@@ -29,9 +29,9 @@ impl Packet {
         let count = match toc & 3 {
             0 => 1,
             1 | 2 => 2,
-            _ => u16::from(rest.first()? & 0x3F),
+            _ => u32::from(rest.first()? & 0x3F),
         };
-        let samples = count * unit * 120;
+        let samples = u16::try_from(count * unit * 120).ok()?;
         (1..=SAMPLES_MAX).contains(&samples).then_some(Self {
             samples,
             stereo: toc & 0x04 != 0,
@@ -70,6 +70,7 @@ mod tests {
         assert_eq!(samples(&[(31 << 3) | 3]), None, "no frame count");
         assert_eq!(samples(&[(31 << 3) | 3, 0]), None, "no frames");
         assert_eq!(samples(&[(31 << 3) | 3, 7]), None, "140 ms");
+        assert_eq!(samples(&[0x57, 0xFF]), None, "3.8 s");
     }
 
     #[test]

@@ -47,7 +47,7 @@ impl Candidate {
     /// names a host instead of an address.
     #[must_use]
     pub fn parse(line: &str) -> Option<Self> {
-        let line = line.trim();
+        let line = line.trim_ascii();
         let line = line.strip_prefix("a=").unwrap_or(line);
         let line = line.strip_prefix("candidate:").unwrap_or(line);
         let mut words = line.split_ascii_whitespace();

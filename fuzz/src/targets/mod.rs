@@ -1,0 +1,104 @@
+//! The targets. Each checks more than "it does not panic" where there is more to check.
+
+mod codec;
+mod packet;
+mod rtcp;
+mod text;
+
+pub(crate) use packet::IDS;
+
+/// One reader of network bytes.
+#[derive(Clone, Copy, Debug)]
+pub struct Target {
+    /// Its name on the command line and of its corpus folder.
+    pub name: &'static str,
+    /// Reads one input; panics when something is wrong.
+    pub run: fn(&[u8]),
+}
+
+/// All of them.
+pub const TARGETS: &[Target] = &[
+    Target {
+        name: "rtp",
+        run: packet::rtp,
+    },
+    Target {
+        name: "stun",
+        run: packet::stun,
+    },
+    Target {
+        name: "dcep",
+        run: packet::dcep,
+    },
+    Target {
+        name: "rtcp",
+        run: rtcp::rtcp,
+    },
+    Target {
+        name: "transport_cc",
+        run: rtcp::transport_cc,
+    },
+    Target {
+        name: "vp8",
+        run: codec::vp8,
+    },
+    Target {
+        name: "vp9",
+        run: codec::vp9,
+    },
+    Target {
+        name: "h264",
+        run: codec::h264,
+    },
+    Target {
+        name: "h265",
+        run: codec::h265,
+    },
+    Target {
+        name: "av1",
+        run: codec::av1,
+    },
+    Target {
+        name: "opus",
+        run: codec::opus,
+    },
+    Target {
+        name: "red",
+        run: codec::red,
+    },
+    Target {
+        name: "dependency_descriptor",
+        run: codec::dependency_descriptor,
+    },
+    Target {
+        name: "sdp",
+        run: text::sdp,
+    },
+    Target {
+        name: "candidate",
+        run: text::candidate,
+    },
+];
+
+/// Splits an input that stands for several datagrams: each is behind its length in two bytes; a
+/// length beyond the end takes what is left.
+pub(crate) fn chunks(mut data: &[u8]) -> impl Iterator<Item = &[u8]> {
+    std::iter::from_fn(move || {
+        let (len, rest) = data.split_first_chunk::<2>()?;
+        let len = usize::from(u16::from_be_bytes(*len)).min(rest.len());
+        let (chunk, rest) = rest.split_at(len);
+        data = rest;
+        Some(chunk)
+    })
+}
+
+/// The reverse of [`chunks`].
+pub(crate) fn join<T: AsRef<[u8]>>(chunks: &[T]) -> Vec<u8> {
+    let mut joined = Vec::new();
+    for chunk in chunks {
+        let bytes = chunk.as_ref();
+        joined.extend_from_slice(&(bytes.len() as u16).to_be_bytes());
+        joined.extend_from_slice(bytes);
+    }
+    joined
+}

@@ -1,0 +1,64 @@
+//! The corpus is whole and every target passes on it; the runner finds what is broken.
+
+use crate::mutate::{LEN_MAX, Rng, mutate};
+use crate::run::{Budget, corpus, run};
+use crate::seeds::seeds;
+use crate::{TARGETS, Target};
+
+#[test]
+fn every_target_has_its_corpus_committed_and_passes() {
+    for target in TARGETS {
+        let entries = corpus(target).unwrap_or_default();
+        let made = seeds(target.name);
+        assert!(!made.is_empty(), "{} makes no corpus", target.name);
+        for (name, bytes) in made {
+            let found = entries.iter().find(|entry| entry.name == name);
+            assert!(
+                found.is_some_and(|entry| entry.bytes == bytes),
+                "{}/{name} is stale: `cargo run -p fuzz -- --write-corpus`",
+                target.name
+            );
+        }
+        let outcome = run(target, &entries, 7, Budget::Count(50));
+        assert!(
+            outcome.failure.is_none(),
+            "{}: {:?}",
+            target.name,
+            outcome.failure
+        );
+    }
+}
+
+#[test]
+fn the_same_seed_makes_the_same_inputs() {
+    let corpus = vec![b"hello".to_vec(), vec![0; 300], Vec::new()];
+    let inputs = |seed: u64| -> Vec<Vec<u8>> {
+        (0..200)
+            .map(|number| mutate(&corpus, &mut Rng::new(seed, "x", number)))
+            .collect()
+    };
+    assert_eq!(inputs(1), inputs(1));
+    assert_ne!(inputs(1), inputs(2));
+    assert!(inputs(3).iter().all(|input| input.len() <= LEN_MAX));
+}
+
+#[test]
+fn a_panic_is_found_and_told() {
+    fn broken(data: &[u8]) {
+        assert!(data.first() != Some(&0xFF), "cannot stand 255");
+    }
+    let target = Target {
+        name: "broken",
+        run: broken,
+    };
+    let entries = vec![crate::run::Entry {
+        name: "zero".to_owned(),
+        bytes: vec![0; 2],
+    }];
+    let outcome = run(&target, &entries, 1, Budget::Count(100_000));
+    let failure = outcome.failure.expect("soon found");
+    assert_eq!(failure.input.first(), Some(&0xFF));
+    assert!(failure.message.contains("cannot stand 255"));
+    let again = run(&target, &entries, 1, Budget::Count(100_000));
+    assert_eq!(again.mutated, outcome.mutated);
+}
