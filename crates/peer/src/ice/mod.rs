@@ -35,6 +35,10 @@ const REMOTE_CANDIDATES_MAX: usize = 32;
 /// Addresses that may send valid checks per ICE generation; a client that roams beyond it must
 /// restart ICE, as all do on a network change.
 const SOURCES_MAX: usize = 64;
+/// Silence of the selected address, in favour of another that sends valid checks, after which the
+/// pair is given up: the remote NAT chose a new port. Two keepalives of browsers; shorter risks
+/// leaving a good path for a loss of two checks, longer leaves media without a path.
+const REBOUND_AFTER: Duration = Duration::from_secs(5);
 /// RFC 8839 §5.4 limits both credentials to 256 characters.
 const CREDENTIAL_LEN_MAX: usize = 256;
 
@@ -48,6 +52,7 @@ pub(crate) struct Ice {
     sources: Vec<SocketAddr>,
     remote_candidates: usize,
     selected: Option<(SocketAddr, u8)>,
+    selected_heard: Instant,
     alive: Alive,
     announce: bool,
     events: VecDeque<PeerEvent>,
@@ -99,6 +104,7 @@ impl Ice {
             sources: Vec::new(),
             remote_candidates: 0,
             selected: None,
+            selected_heard: now,
             alive: Alive::Idle,
             announce: true,
             events: VecDeque::new(),
@@ -144,6 +150,7 @@ impl Ice {
             if self.alive.heard(now) {
                 self.announce = true;
             }
+            self.leave_rebound_pair(now, from);
             // Without this a lite agent reports the nomination only with its next 3 s timer.
             self.agent.handle_timeout(now);
             self.settle(now);
@@ -285,6 +292,22 @@ impl Ice {
         self.agent.ice_restart(local, true);
     }
 
+    /// The agent keeps to a nominated pair of higher priority until it times out. When a NAT
+    /// rebinds, that is long after the remote side speaks from elsewhere.
+    fn leave_rebound_pair(&mut self, now: Instant, from: SocketAddr) {
+        let Some((selected, _)) = self.selected else {
+            return;
+        };
+        if selected == from {
+            self.selected_heard = now;
+        } else if now.saturating_duration_since(self.selected_heard) >= REBOUND_AFTER {
+            let gone = self.agent.remote_candidates().find(|c| c.addr() == selected);
+            if let Some(gone) = gone {
+                self.agent.invalidate_candidate(&gone);
+            }
+        }
+    }
+
     /// Takes what the agent has to say, and works out when it wants to be woken.
     fn settle(&mut self, now: Instant) {
         while let Some(event) = self.agent.poll_event() {
@@ -294,6 +317,7 @@ impl Ice {
                 } => {
                     if let Some(local) = self.local_index(source) {
                         self.selected = Some((destination, local));
+                        self.selected_heard = now;
                         self.alive.connect(now);
                         if std::mem::take(&mut self.announce) {
                             self.events.push_back(PeerEvent::IceConnected);

@@ -249,6 +249,31 @@ fn an_ice_restart_keeps_the_connection() {
 }
 
 #[test]
+fn the_socket_that_works_carries_the_traffic() {
+    for server in [SERVER, LITE] {
+        let mut pair = Pair::new(CLIENT, Setup { socket: 2, ..server });
+        pair.connect();
+        pair.run_for(Duration::from_secs(1));
+        assert_eq!(pair.b.peer.destination(), Some((pair.a.address, 2)));
+    }
+}
+
+#[test]
+fn a_nat_rebinding_moves_the_traffic_within_8_s() {
+    for server in [SERVER, LITE] {
+        let mut pair = Pair::new(CLIENT, server);
+        pair.connect();
+        pair.run_for(Duration::from_secs(5));
+        pair.rebind(Side::A, "192.0.2.1:1001");
+        let moved = |p: &Pair| p.b.peer.destination() == Some((p.a.address, 0));
+        assert!(pair.run_until(Duration::from_secs(8), moved));
+        pair.run_for(Duration::from_secs(30));
+        assert!(!pair.b.has(&PeerEvent::IceDisconnected), "{:?}", pair.b.events);
+        assert!(pair.run_until(Duration::ZERO, moved));
+    }
+}
+
+#[test]
 fn no_answer_to_the_first_checks_fails_after_15_s() {
     let mut pair = Pair::strangers(CLIENT, SERVER);
     pair.cut = true;

@@ -33,6 +33,8 @@ pub(crate) struct Setup {
     pub(crate) controlling: bool,
     pub(crate) dtls: DtlsRole,
     pub(crate) sctp: Option<u32>,
+    /// Index of the socket that the other end can reach; those below lead nowhere.
+    pub(crate) socket: u8,
     /// DTLS 1.2 and nothing newer.
     pub(crate) dtls12: bool,
 }
@@ -43,6 +45,7 @@ pub(crate) const CLIENT: Setup = Setup {
     controlling: true,
     dtls: DtlsRole::Client,
     sctp: Some(65_535),
+    socket: 0,
     dtls12: false,
 };
 /// A server as Plenum is by default: full, controlled, DTLS server.
@@ -51,6 +54,7 @@ pub(crate) const SERVER: Setup = Setup {
     controlling: false,
     dtls: DtlsRole::Server,
     sctp: Some(65_535),
+    socket: 0,
     dtls12: false,
 };
 
@@ -155,6 +159,11 @@ impl Pair {
         self.now - self.start
     }
 
+    /// The NAT in front of `side` gives it another address, of which nobody is told.
+    pub(crate) fn rebind(&mut self, side: Side, address: &str) {
+        self.end(side).address = address.parse().unwrap();
+    }
+
     /// What `side` is told about the other end.
     pub(crate) fn remote_of(&mut self, side: Side) -> Remote {
         let dtls_role = self.end(side).setup.dtls;
@@ -231,7 +240,8 @@ impl Pair {
     pub(crate) fn inject(&mut self, to: Side, mut data: Vec<u8>) {
         let from = self.end(to.other()).address;
         let now = self.now;
-        let got = self.end(to).peer.handle_datagram(now, from, 0, &mut data);
+        let socket = self.end(to).setup.socket;
+        let got = self.end(to).peer.handle_datagram(now, from, socket, &mut data);
         assert!(got.is_none(), "garbage became media");
         self.drain();
     }
@@ -252,7 +262,8 @@ impl Pair {
             let from = self.end(to.other()).address;
             let now = self.now;
             let end = self.end(to);
-            if let Some(packet) = end.peer.handle_datagram(now, from, 0, &mut data) {
+            let socket = end.setup.socket;
+            if let Some(packet) = end.peer.handle_datagram(now, from, socket, &mut data) {
                 end.rtp.push((packet, data));
             }
             self.drain();
@@ -285,9 +296,10 @@ impl Pair {
     pub(crate) fn launch(&mut self, from: Side, outbox: &Outbox) {
         for datagram in outbox.datagrams() {
             assert!(datagram.len > 0);
-            assert_eq!(datagram.to, self.end(from.other()).address);
             self.sent += 1;
-            if self.cut || self.random() % 100 < self.loss {
+            let leads_nowhere = datagram.to != self.end(from.other()).address
+                || datagram.local != self.end(from).setup.socket;
+            if leads_nowhere || self.cut || self.random() % 100 < self.loss {
                 continue;
             }
             self.order += 1;
@@ -317,11 +329,15 @@ pub(crate) fn host(address: SocketAddr) -> Candidate {
 fn end(setup: Setup, address: &str, ufrag: &str, seed: u64, now: Instant) -> End {
     let shared = shared(seed, setup.dtls12);
     let address: SocketAddr = address.parse().unwrap();
+    let mut local: Vec<_> = (0..setup.socket)
+        .map(|i| (i, host(SocketAddr::from(([203, 0, 113, i], 3000)))))
+        .collect();
+    local.push((setup.socket, host(address)));
     let init = PeerInit {
         ice: credentials(ufrag),
         ice_lite: setup.lite,
         ice_controlling: setup.controlling,
-        local: vec![(0, host(address))],
+        local,
         seed,
     };
     End {
