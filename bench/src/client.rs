@@ -73,8 +73,12 @@ impl Client {
     }
 
     /// Describes the server.
-    pub(crate) fn set_server(&mut self, remote: Remote, address: SocketAddr) {
+    pub(crate) fn set_remote(&mut self, remote: Remote) {
         self.peer.set_remote(Instant::now(), remote);
+    }
+
+    /// Where the server is.
+    pub(crate) fn add_server(&mut self, address: SocketAddr) {
         self.peer.add_remote_candidate(host_candidate(address));
     }
 
@@ -156,6 +160,11 @@ impl Load {
                 bail!("{missing} of {} clients did not connect", self.clients.len());
             }
         }
+    }
+
+    /// Whether all clients so far are connected.
+    pub(crate) fn is_connected(&self) -> bool {
+        self.clients.iter().all(|client| client.connected)
     }
 
     /// Sends packets of one publisher's stream, one datagram each, in one call.
@@ -242,7 +251,7 @@ impl Load {
         }
     }
 
-    /// How many streams subscribers have seen, and how many packets of the least received one.
+    /// How many streams subscribers have seen.
     pub(crate) fn streams(&self) -> usize {
         self.clients.iter().map(|client| client.streams.len()).sum()
     }

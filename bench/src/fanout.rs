@@ -3,6 +3,7 @@
 //! the media thread's CPU time, and stands beside the floor of the same minute.
 
 mod local;
+mod remote;
 
 use crate::client::Load;
 use crate::floor::{self, Shape, Sinks};
@@ -42,6 +43,52 @@ pub(crate) struct Options {
     /// Few and short rounds.
     #[arg(long)]
     quick: bool,
+    /// Drive this LiveKit-compatible server (`ws://…` or `http://…`) with the same clients instead.
+    #[arg(long, value_name = "URL")]
+    against: Option<String>,
+    /// Its API key.
+    #[arg(long, default_value = "devkey", env = "LIVEKIT_API_KEY")]
+    api_key: String,
+    /// Its API secret.
+    #[arg(
+        long,
+        default_value = "secret",
+        env = "LIVEKIT_API_SECRET",
+        hide_env_values = true
+    )]
+    api_secret: String,
+    /// Its process, whose CPU time is charged. It should be pinned to CPU 0.
+    #[arg(long, requires = "against")]
+    pid: Option<u32>,
+}
+
+/// The server under test.
+enum Target {
+    Local(local::Server),
+    Remote(Box<remote::Remote>),
+}
+
+impl Target {
+    fn cpu(&self) -> Duration {
+        match self {
+            Self::Local(server) => server.cpu(),
+            Self::Remote(server) => server.cpu(),
+        }
+    }
+
+    fn sent(&mut self) -> local::Sent {
+        match self {
+            Self::Local(server) => server.sent(),
+            Self::Remote(_) => local::Sent::default(),
+        }
+    }
+
+    fn poll(&mut self, load: &mut Load) -> anyhow::Result<()> {
+        match self {
+            Self::Local(_) => Ok(()),
+            Self::Remote(server) => server.poll(load),
+        }
+    }
 }
 
 /// What is expected of a size, as multiples of F1.
@@ -88,7 +135,7 @@ pub(crate) fn run(options: &Options) -> anyhow::Result<()> {
     let mut heap = Vec::new();
     let mut missed = Vec::new();
     for size in sizes(options) {
-        let result = measure(size, rounds, length)
+        let result = measure(options, size, rounds, length)
             .with_context(|| format!("{:?} to {} subscribers", size.media, size.subscribers))?;
         rows.push(result.row());
         heap.extend(result.heap_per_peer.map(|bytes| (size, bytes)));
@@ -146,11 +193,24 @@ fn sizes(options: &Options) -> Vec<Size> {
     sizes
 }
 
-fn measure(size: Size, rounds: usize, length: Duration) -> anyhow::Result<Outcome> {
-    let empty = local::heap_of_an_empty_server()?;
-    let mut server = local::Server::start(size.media, size.subscribers)?;
-    let mut load = server.load()?;
+fn measure(options: &Options, size: Size, rounds: usize, length: Duration) -> anyhow::Result<Outcome> {
     let mut source = Source::new(size.media);
+    let (mut server, mut load, empty) = if let Some(url) = &options.against {
+        let access = remote::Access {
+            url: url.clone(),
+            key: options.api_key.clone(),
+            secret: options.api_secret.clone(),
+            pid: options.pid,
+        };
+        let mut server = Box::new(remote::Remote::new(access, size.media)?);
+        let load = server.load(&mut source, size.subscribers)?;
+        (Target::Remote(server), load, 0)
+    } else {
+        let empty = local::heap_of_an_empty_server()?;
+        let server = local::Server::start(size.media, size.subscribers)?;
+        let load = server.load()?;
+        (Target::Local(server), load, empty)
+    };
     warm_up(size, &mut server, &mut load, &mut source)?;
     let mut sinks = Sinks::new(size.subscribers)?;
     let mut done = Vec::new();
@@ -163,24 +223,25 @@ fn measure(size: Size, rounds: usize, length: Duration) -> anyhow::Result<Outcom
         // Answers consent checks that arrived during the floor.
         load.sweep(Instant::now());
     }
-    let before = crate::alloc::live_bytes();
-    server.shutdown();
-    let freed = before - crate::alloc::live_bytes();
-    let peers = size.subscribers + Source::publishers_of(size.media);
+    let heap_per_peer = match server {
+        Target::Local(server) => {
+            let before = crate::alloc::live_bytes();
+            server.shutdown();
+            let freed = before - crate::alloc::live_bytes();
+            let peers = size.subscribers + Source::publishers_of(size.media);
+            Some((freed - empty) as f64 / peers as f64)
+        }
+        Target::Remote(_) => None,
+    };
     Ok(Outcome {
         size,
         rounds: done,
-        heap_per_peer: Some((freed - empty) as f64 / peers as f64),
+        heap_per_peer,
     })
 }
 
 /// Plays until every subscriber receives every stream and all memory has found its place.
-fn warm_up(
-    size: Size,
-    server: &mut local::Server,
-    load: &mut Load,
-    source: &mut Source,
-) -> anyhow::Result<()> {
+fn warm_up(size: Size, server: &mut Target, load: &mut Load, source: &mut Source) -> anyhow::Result<()> {
     let wanted = size.subscribers * Source::publishers_of(size.media);
     for _ in 0..10 {
         play(size, server, load, source, Duration::from_millis(500))?;
@@ -196,7 +257,7 @@ fn warm_up(
 /// Publishes for `length`, waits for the last arrival, and counts.
 fn play(
     size: Size,
-    server: &mut local::Server,
+    server: &mut Target,
     load: &mut Load,
     source: &mut Source,
     length: Duration,
@@ -215,12 +276,12 @@ fn play(
     loop {
         let now = Instant::now();
         while let Some(burst) = bursts.get(next).filter(|burst| burst.due <= now - start) {
-            let (tag, codec) = server.stream(burst.publisher);
-            load.publish(burst.publisher, tag, codec, &burst.packets)?;
+            load.publish(burst.publisher, 0, remote::codec(size.media), &burst.packets)?;
             last_arrival = now;
             next += 1;
         }
         load.sweep(now);
+        server.poll(load)?;
         if load.tally().packets != arrived {
             arrived = load.tally().packets;
             last_arrival = now;

@@ -1,6 +1,6 @@
 //! The server under test within this process: a media pool of one thread, driven by commands.
 
-use crate::client::{Client, ClientSpec, Load, host_candidate};
+use crate::client::{Client, ClientSpec, Load};
 use crate::traffic::{Media, Source};
 use anyhow::Context;
 use media::api::{Command, DownKey, Event, LayerWish, PeerKey, RoomKey, ThreadId, TrackKey, make_ufrag};
@@ -29,7 +29,7 @@ pub(crate) struct Server {
 }
 
 /// What left the media thread.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Sent {
     pub(crate) datagrams: u64,
     pub(crate) messages: u64,
@@ -91,11 +91,6 @@ impl Server {
             datagrams: stats.iter().map(|thread| thread.send.datagrams).sum(),
             messages: stats.iter().map(|thread| thread.send.messages).sum(),
         }
-    }
-
-    /// Tag and codec of what a publisher sends.
-    pub(crate) const fn stream(&self, _publisher: usize) -> (u64, Codec) {
-        (0, self.codec())
     }
 
     pub(crate) fn shutdown(self) {
@@ -183,10 +178,8 @@ impl Server {
         })?;
         let info = self.pool.threads().first().context("one thread")?;
         let address = info.sockets.first().context("one socket")?.address;
-        client.set_server(
-            remote(server_ice, self.pool.fingerprint(), DtlsRole::Client),
-            host_candidate(address).address,
-        );
+        client.set_remote(remote(server_ice, self.pool.fingerprint(), DtlsRole::Client));
+        client.add_server(address);
         Ok(client)
     }
 
