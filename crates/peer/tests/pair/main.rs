@@ -8,5 +8,6 @@
 
 mod channels;
 mod connect;
+mod media;
 mod net;
 mod robust;

@@ -2,7 +2,7 @@
 
 use peer::{
     Candidate, CandidateKind, DtlsRole, IceCredentials, Outbox, Peer, PeerEvent, PeerInit, ReceivedRtp,
-    Remote, Shared,
+    Remote, RtpWrite, Shared,
 };
 use std::cell::OnceCell;
 use std::collections::BTreeMap;
@@ -246,6 +246,17 @@ impl Pair {
         self.drain();
     }
 
+    /// `from` sends one RTP packet.
+    pub(crate) fn write(&mut self, from: Side, index: u32, packet: &RtpWrite<'_>) {
+        let mut outbox = std::mem::replace(&mut self.outbox, Outbox::new(0, 0));
+        let now = self.now;
+        assert!(self.end(from).peer.write_rtp(now, index, packet, &mut outbox));
+        self.launch(from, &outbox);
+        outbox.clear();
+        self.outbox = outbox;
+        self.drain();
+    }
+
     pub(crate) fn random(&mut self) -> u64 {
         self.rng ^= self.rng << 13;
         self.rng ^= self.rng >> 7;
@@ -293,7 +304,7 @@ impl Pair {
     }
 
     /// Puts what `from` wrote on the link.
-    pub(crate) fn launch(&mut self, from: Side, outbox: &Outbox) {
+    fn launch(&mut self, from: Side, outbox: &Outbox) {
         for datagram in outbox.datagrams() {
             assert!(datagram.len > 0);
             self.sent += 1;
