@@ -1,0 +1,282 @@
+//! Finding sections, layers and originals; what is handed on.
+
+use super::*;
+
+fn simulcast() -> ReceiveSpec {
+    ReceiveSpec {
+        rids: vec!["q".into(), "h".into(), "f".into()],
+        ..receive_video(7)
+    }
+}
+
+fn receive(streams: &mut Streams, mut bytes: Vec<u8>) -> Option<(ReceivedRtp, Vec<u8>)> {
+    let received = streams.handle_rtp(test_epoch(), &mut bytes)?;
+    let payload = bytes[received.payload.clone()].to_vec();
+    Some((received, payload))
+}
+
+#[test]
+fn simulcast_layers_and_their_rtx_are_found_by_rid() {
+    let mut streams = server();
+    streams.add_receive(simulcast());
+    streams.add_receive(receive_audio(8));
+    let raw = Raw::new();
+    let rids: [&[u8]; 3] = [b"f", b"q", b"h"];
+    let layers = [2, 0, 1];
+    for (n, (rid, layer)) in rids.into_iter().zip(layers).enumerate() {
+        let ssrc = 100 + n as u32;
+        // With extensions at first, then by SSRC alone; number 11 is missing.
+        for (index, extensions) in [(10, &[(1, &b"v"[..]), (2, rid)][..]), (12, &[])] {
+            let packet = RawPacket {
+                ssrc,
+                pt: 96,
+                index,
+                extensions,
+                payload: b"media",
+            };
+            let (received, payload) = receive(&mut streams, raw.rtp(&packet)).expect("media");
+            assert_eq!(
+                (received.tag, received.layer, received.retransmitted),
+                (7, layer, false)
+            );
+            assert_eq!(
+                (received.sequence as u16, &payload[..]),
+                (index as u16, &b"media"[..])
+            );
+        }
+        // The original number comes first in the payload of a retransmission.
+        let repair = RawPacket {
+            ssrc: 200 + n as u32,
+            pt: 97,
+            index: 3_000,
+            extensions: &[(1, b"v"), (3, rid)],
+            payload: b"\x00\x0Blost",
+        };
+        let (received, payload) = receive(&mut streams, raw.rtp(&repair)).expect("media");
+        assert_eq!(
+            (received.tag, received.layer, received.retransmitted),
+            (7, layer, true)
+        );
+        assert_eq!((received.sequence as u16, &payload[..]), (11, &b"lost"[..]));
+        assert_eq!(received.codec, Codec::Vp8);
+    }
+    let started: Vec<(u8, u32)> = events(&mut streams)
+        .into_iter()
+        .map(|event| match event {
+            PeerEvent::StreamStarted {
+                tag: 7,
+                layer,
+                ssrc,
+                codec: Codec::Vp8,
+                ..
+            } => (layer, ssrc),
+            other => panic!("{other:?}"),
+        })
+        .collect();
+    assert_eq!(started, [(2, 100), (0, 101), (1, 102)]);
+    assert_eq!(streams.stats().rtp_recovered, 3);
+}
+
+#[test]
+fn sections_are_found_by_sdp_by_mid_and_by_payload_type() {
+    let mut streams = server();
+    streams.add_receive(ReceiveSpec {
+        ssrcs: vec![(1, Some(2))],
+        ..receive_video(7)
+    });
+    streams.add_receive(ReceiveSpec {
+        mid: "w".into(),
+        ..receive_video(8)
+    });
+    streams.add_receive(receive_audio(9));
+    let raw = Raw::new();
+    let by_sdp = RawPacket {
+        ssrc: 1,
+        pt: 96,
+        index: 1,
+        extensions: &[],
+        payload: b"x",
+    };
+    let by_mid = RawPacket {
+        ssrc: 5,
+        extensions: &[(1, b"w")],
+        ..by_sdp
+    };
+    let by_type = RawPacket {
+        ssrc: 6,
+        pt: 111,
+        ..by_sdp
+    };
+    for (packet, tag) in [(&by_sdp, 7), (&by_mid, 8), (&by_type, 9)] {
+        assert_eq!(receive(&mut streams, raw.rtp(packet)).expect("media").0.tag, tag);
+    }
+    let tags_and_rtx: Vec<_> = events(&mut streams)
+        .into_iter()
+        .map(|event| match event {
+            PeerEvent::StreamStarted { tag, rtx_ssrc, .. } => (tag, rtx_ssrc),
+            other => panic!("{other:?}"),
+        })
+        .collect();
+    assert_eq!(tags_and_rtx, [(7, Some(2)), (8, None), (9, None)]);
+    // Two sections have this payload type, none has the other one.
+    for pt in [96, 50] {
+        let unclear = RawPacket {
+            ssrc: 77,
+            pt,
+            ..by_sdp
+        };
+        assert!(receive(&mut streams, raw.rtp(&unclear)).is_none());
+    }
+    assert_eq!(streams.stats().rtp_unknown, 2);
+}
+
+#[test]
+fn extensions_and_padding_are_told_as_ranges() {
+    let mut pair = Pair::new();
+    pair.ends[A].streams.add_send(send_video(1, 1000));
+    pair.ends[B].streams.add_receive(receive_video(7));
+    let rich = RtpWrite {
+        marker: true,
+        dependency_descriptor: &[0x80, 1, 2, 3],
+        abs_capture_time: &[9; 8],
+        prefix: b"pre",
+        padding: 31,
+        ..packet(Codec::Vp8, 1, b"payload")
+    };
+    pair.write_unkept(A, 0, &rich);
+    let (_, _, mut bytes) = pair.log[0].clone();
+    let received = pair.ends[B]
+        .streams
+        .handle_rtp(pair.now, &mut bytes)
+        .expect("media");
+    assert_eq!(&bytes[received.payload.clone()], b"prepayload");
+    assert_eq!(bytes[received.dependency_descriptor.clone()], [0x80, 1, 2, 3]);
+    assert_eq!(bytes[received.abs_capture_time.clone()], [9; 8]);
+    assert!(received.marker && received.audio_level.is_none());
+
+    let filler = RtpWrite {
+        padding: 255,
+        ..packet(Codec::Vp8, 2, b"")
+    };
+    pair.write_unkept(A, 0, &filler);
+    let (_, _, mut bytes) = pair.log[1].clone();
+    let received = pair.ends[B]
+        .streams
+        .handle_rtp(pair.now, &mut bytes)
+        .expect("a packet without payload");
+    assert!(received.payload.is_empty() && received.abs_capture_time.is_empty());
+}
+
+#[test]
+fn audio_level_is_read() {
+    let mut streams = server();
+    streams.add_receive(receive_audio(9));
+    let packet = RawPacket {
+        ssrc: 6,
+        pt: 111,
+        index: 1,
+        extensions: &[(4, &[0x80 | 30])],
+        payload: b"x",
+    };
+    let (received, _) = receive(&mut streams, Raw::new().rtp(&packet)).expect("media");
+    assert_eq!(received.audio_level, Some((true, 30)));
+}
+
+#[test]
+fn duplicates_are_dropped_and_probes_have_no_use() {
+    let (mut pair, index) = Pair::video();
+    pair.write(A, index, &packet(Codec::Vp8, 5, b"x"));
+    let again = RtpWrite {
+        retransmission: true,
+        ..packet(Codec::Vp8, 5, b"x")
+    };
+    pair.write_unkept(A, index, &again);
+    let (_, _, first) = pair.log[0].clone();
+    pair.flying.push_back((pair.now + ms(30), B, first));
+    pair.run(ms(100));
+    assert_eq!(pair.received(B).len(), 1);
+    assert_eq!((pair.stats(B).rtp_duplicates, pair.stats(B).rtx_useless), (1, 1));
+    let probe = RawPacket {
+        ssrc: 1001,
+        pt: 97,
+        index: 60_000,
+        extensions: &[],
+        payload: b"",
+    };
+    let mut bytes = Raw::new().rtp(&probe);
+    // Too far ahead of the real counter for its rollover to be clear, but authentic.
+    let streams = &mut pair.ends[B].streams;
+    assert!(streams.handle_rtp(pair.now, &mut bytes).is_none());
+}
+
+#[test]
+fn a_sender_that_starts_over_gets_a_new_stream() {
+    let mut streams = server();
+    streams.add_receive(receive_video(7));
+    let raw = Raw::new();
+    for ssrc in [10, 11, 12] {
+        let packet = RawPacket {
+            ssrc,
+            pt: 96,
+            index: 1,
+            extensions: &[(1, b"v")],
+            payload: b"x",
+        };
+        assert!(receive(&mut streams, raw.rtp(&packet)).is_some());
+    }
+    assert_eq!(events(&mut streams).len(), 3);
+}
+
+#[test]
+fn a_section_that_comes_back_keeps_its_rollover_counter() {
+    let mut streams = server();
+    streams.add_receive(receive_video(7));
+    let raw = Raw::new();
+    let packet = |index| {
+        raw.rtp(&RawPacket {
+            ssrc: 10,
+            pt: 96,
+            index,
+            extensions: &[(1, b"v")],
+            payload: b"x",
+        })
+    };
+    for index in [60_000, 66_000, 66_001] {
+        assert!(receive(&mut streams, packet(index)).is_some());
+    }
+    streams.remove_receive(7);
+    assert!(receive(&mut streams, packet(66_002)).is_none());
+    assert_eq!((streams.stats().rtp_unknown, streams.stats().rtp_refused), (1, 0));
+    streams.add_receive(receive_video(8));
+    assert_eq!(receive(&mut streams, packet(66_003)).expect("media").0.tag, 8);
+}
+
+#[test]
+fn an_updated_section_keeps_its_streams() {
+    let mut streams = server();
+    streams.add_receive(receive_video(7));
+    let raw = Raw::new();
+    let packet = |index, extensions| {
+        raw.rtp(&RawPacket {
+            ssrc: 10,
+            pt: 96,
+            index,
+            extensions,
+            payload: b"x",
+        })
+    };
+    assert!(receive(&mut streams, packet(1, &[(1, b"v")])).is_some());
+    let vp9 = Payload {
+        codec: Codec::Vp9,
+        ..VP8
+    };
+    streams.add_receive(ReceiveSpec {
+        payloads: vec![vp9],
+        ..receive_video(7)
+    });
+    assert_eq!(
+        receive(&mut streams, packet(2, &[])).expect("media").0.codec,
+        Codec::Vp9
+    );
+    assert_eq!(events(&mut streams).len(), 1);
+}
