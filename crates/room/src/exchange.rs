@@ -33,6 +33,7 @@ impl Room {
             published,
             ended,
             bound,
+            refused,
             commands,
         } = outcome;
         self.sections_published(id, &published);
@@ -40,6 +41,7 @@ impl Room {
         self.send(id, Response::Answer(answer));
         self.trickle(id, proto::SignalTarget::Publisher);
         self.copies_bound(&bound);
+        self.copies_refused(&refused);
         for track in ended {
             self.unpublish(id, track);
         }
@@ -62,7 +64,8 @@ impl Room {
             self.full_reconnect(id);
             return;
         };
-        let retry = std::mem::replace(&mut link.retry, false);
+        // Tracks wait for the answer to the first offer, and refused sections must be shown as free.
+        let retry = std::mem::replace(&mut link.retry, false) || link.transport.needs_offer();
         self.timers.cancel(Timer::Answer(id));
         self.commands(id, outcome.commands);
         self.copies_bound(&outcome.bound);
@@ -185,10 +188,8 @@ impl Room {
         if !participant.single {
             return;
         }
-        // A mere re-offer is not asked for here: the client has just offered.
-        if let Some((audios, videos)) = participant.publisher.transport.requirement()
-            && (audios, videos) != (0, 0)
-        {
+        // A mere re-offer is asked for when a section was freed by this answer for a track that waits.
+        if let Some((audios, videos)) = participant.publisher.transport.requirement() {
             self.send_requirement(id, audios, videos);
         }
     }

@@ -120,6 +120,8 @@ pub struct OfferOutcome {
     pub ended: Vec<TrackKey>,
     /// Down tracks that have a section now (their `Subscribe` is among `commands`).
     pub bound: Vec<DownKey>,
+    /// Waiting down tracks that were dropped: the client has sections but none of their codecs.
+    pub refused: Vec<DownKey>,
     /// To the media plane, in order.
     pub commands: Vec<Command>,
 }

@@ -37,6 +37,7 @@ impl Transport {
             published: Vec::new(),
             ended: Vec::new(),
             bound: Vec::new(),
+            refused: Vec::new(),
             commands,
         };
         let uses = publish::assign(&parsed, &self.slots, announced);
@@ -164,7 +165,7 @@ impl Transport {
 
     /// Whether a free section may carry a down track. Safari does not get one a second time.
     fn can_carry(&self, slot: &Slot) -> bool {
-        slot.receives && !(slot.used && !self.reuses())
+        slot.receives && (self.reuses() || !slot.used)
     }
 
     /// Sections are used again (`media.md` §6).
@@ -191,7 +192,8 @@ impl Transport {
             let room = |slot: &Slot| self.can_carry(slot) && slot.has_room(&down.request, false);
             match self.slots.iter().position(room) {
                 Some(index) => self.slots[index].down = Some(key),
-                None => self.waiting.push(key),
+                None if self.may_speak(down.request.kind, &down.request.codecs) => self.waiting.push(key),
+                None => outcome.refused.push(key),
             }
         }
         for index in 0..self.slots.len() {
@@ -200,12 +202,14 @@ impl Transport {
                 (Some(true), Some(key)) => outcome.bound.push(key),
                 // RED alone, for a client that does not take it.
                 (None, Some(key)) => {
-                    let slot = &mut self.slots[index];
-                    slot.free();
-                    self.waiting.push(key);
+                    self.slots[index].free();
+                    outcome.refused.push(key);
                 }
                 _ => {}
             }
+        }
+        for key in &outcome.refused {
+            self.downs.remove(key);
         }
     }
 

@@ -166,7 +166,7 @@ impl Transport {
     }
 
     /// Whether the client may support one of the codecs, as far as is known.
-    fn may_speak(&self, kind: Kind, wanted: &[Codec]) -> bool {
+    pub(super) fn may_speak(&self, kind: Kind, wanted: &[Codec]) -> bool {
         let enabled = self.enabled.iter().any(|row| wanted.contains(&row.codec));
         let of = |formats: &[Format]| formats.iter().any(|format| wanted.contains(&format.codec));
         let known = match (self.config.role, kind) {

@@ -142,10 +142,7 @@ impl Replay {
                 .iter()
                 .find(|media| media.mid.as_ref() == Some(mid))
                 .unwrap();
-            let kind = match section.kind {
-                wire::sdp::MediaKind::Audio => Kind::Audio,
-                _ => Kind::Video,
-            };
+            let kind = sections::kind_of(&section.kind).unwrap();
             self.serial += 1;
             let mut request = down(self.serial, kind);
             request.stream_id = section.msid().unwrap().stream;
@@ -185,16 +182,11 @@ fn replay(only: &str) -> usize {
     let mut compared = 0;
     let mut current: Option<Replay> = None;
     for step in steps() {
-        match step {
-            Step::Peer(name) => {
-                compared += current.take().map_or(0, |done| done.compared);
-                current = name.contains(only).then(|| Replay::new(name));
-            }
-            step => {
-                if let Some(replay) = &mut current {
-                    replay.step(step);
-                }
-            }
+        if let Step::Peer(name) = step {
+            compared += current.take().map_or(0, |done| done.compared);
+            current = name.contains(only).then(|| Replay::new(name));
+        } else if let Some(replay) = &mut current {
+            replay.step(step);
         }
     }
     compared + current.map_or(0, |done| done.compared)
