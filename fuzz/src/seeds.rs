@@ -3,7 +3,7 @@
 
 use crate::mutate::Rng;
 use crate::run::corpus_folder;
-use crate::targets::{IDS, TARGETS, join};
+use crate::targets::{IDS, TARGETS, join, record_checks};
 use wire::codec::{PictureId, red, vp8};
 use wire::dcep::{Open, Reliability};
 use wire::dependency_descriptor::{Descriptor, rewrite};
@@ -32,6 +32,8 @@ pub fn seeds(target: &str) -> Seeds {
         "dependency_descriptor" => dependency_descriptor(),
         "sdp" => sdp(),
         "candidate" => candidate(),
+        "peer" | "peer_connected" => peer(),
+        "peer_media" => peer_media(),
         _ => Vec::new(),
     }
 }
@@ -46,6 +48,11 @@ pub fn write_corpus() -> std::io::Result<()> {
         std::fs::create_dir_all(&folder)?;
         for (name, bytes) in seeds(target.name) {
             std::fs::write(folder.join(name), bytes)?;
+        }
+        // A handshake is different each time it is recorded: one is enough.
+        let recorded = folder.join("recorded");
+        if target.name == "peer" && !recorded.exists() {
+            std::fs::write(recorded, record_checks())?;
         }
     }
     Ok(())
@@ -530,4 +537,90 @@ fn candidate() -> Seeds {
             b"candidate:5 1 udp 2113937151 7f3c8d2e-1b2a-4c3d-8e9f-0a1b2c3d4e5f.local 5000 typ host",
         ),
     ])
+}
+
+/// See the target: each chunk is an operation and its bytes.
+fn peer() -> Seeds {
+    let with = |operation: u8, bytes: &[u8]| [&[operation], bytes].concat();
+    let checks: Vec<_> = stun().iter().map(|(_, bytes)| with(0, bytes)).collect();
+    let hello = [
+        22, 254, 253, 0, 0, 0, 0, 0, 0, 0, 0, 0, 40, 1, 0, 0, 28, 0, 0, 0, 0, 0, 0, 0, 28, 254, 253,
+    ];
+    let media = [rtp(), rtcp()].concat();
+    let media: Vec<_> = media.iter().map(|(_, bytes)| with(0, bytes)).collect();
+    let steps = [
+        with(2, &[]),
+        with(3, &[]),
+        with(1, &stun()[0].1),
+        with(4, &[20]),
+        with(0, &hello),
+        with(5, b"a message"),
+        with(6, &[]),
+        with(4, &[200]),
+        with(7, &[]),
+    ];
+    vec![
+        ("checks".to_owned(), join(&checks)),
+        ("media".to_owned(), join(&media)),
+        ("steps".to_owned(), join(&steps)),
+    ]
+}
+
+/// See the target: each chunk is an operation and its bytes.
+fn peer_media() -> Seeds {
+    let with = |operation: u8, bytes: &[u8]| [&[operation], bytes].concat();
+    let numbered = |mut packet: Vec<u8>, sequence: u16| {
+        packet[2..4].copy_from_slice(&sequence.to_be_bytes());
+        with(0, &packet)
+    };
+    let layer = |rid: &[u8], ssrc: u8, sequence: u16| {
+        let elements: [(u8, &[u8]); 3] = [
+            (IDS.mid, b"1"),
+            (IDS.rid, rid),
+            (IDS.transport_cc, &sequence.to_be_bytes()),
+        ];
+        let mut packet = rtp_packet(0, 0x80 | 96, &elements, &vp8()[0].1);
+        packet[11] = ssrc;
+        numbered(packet, sequence)
+    };
+    let mut simulcast = Vec::new();
+    for sequence in [1, 2, 5, 4, 65_535, 0, 300] {
+        for (rid, ssrc) in [(b"q", 1), (b"h", 2), (b"f", 3)] {
+            simulcast.push(layer(rid, ssrc, sequence));
+        }
+        simulcast.push(with(6, &[50]));
+    }
+    let audio: Vec<_> = [10, 11, 14, 12, 60_000]
+        .into_iter()
+        .map(|sequence| numbered(rtp()[0].1.clone(), sequence))
+        .chain([with(6, &[255])])
+        .collect();
+    let mut sending: Vec<_> = (0..10u8).map(|at| with(7, &[at, 0, 90, at, 1, 2, 3])).collect();
+    // About the streams that are sent, 10 and 12.
+    sending.push(with(
+        4,
+        &rtcp_packet(|out| out.nack(1, 10, &[100, 102, 108]) && out.pli(1, 10)),
+    ));
+    sending.push(with(
+        4,
+        &rtcp_packet(|out| out.fir(1, 12, 1) && out.remb(1, 300_000, &[10])),
+    ));
+    sending.push(with(6, &[20]));
+    let rtx = {
+        let elements: [(u8, &[u8]); 2] = [(IDS.mid, b"1"), (IDS.repaired_rid, b"q")];
+        let mut packet = rtp_packet(0, 97, &elements, &[0, 3, 0x90, 0x80, 1, 0]);
+        packet[11] = 9;
+        packet
+    };
+    let control: Vec<_> = rtcp().iter().map(|(_, bytes)| with(4, bytes)).collect();
+    vec![
+        ("simulcast".to_owned(), join(&simulcast)),
+        (
+            "repaired".to_owned(),
+            join(&[layer(b"q", 1, 1), layer(b"q", 1, 5), numbered(rtx, 7)]),
+        ),
+        ("audio".to_owned(), join(&audio)),
+        ("sending".to_owned(), join(&sending)),
+        ("control".to_owned(), join(&control)),
+    ]
 }

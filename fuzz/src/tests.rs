@@ -3,6 +3,7 @@
 use crate::mutate::{LEN_MAX, Rng, mutate};
 use crate::run::{Budget, corpus, run};
 use crate::seeds::seeds;
+use crate::targets::media_counts;
 use crate::{TARGETS, Target};
 
 #[test]
@@ -61,4 +62,25 @@ fn a_panic_is_found_and_told() {
     assert!(failure.message.contains("cannot stand 255"));
     let again = run(&target, &entries, 1, Budget::Count(100_000));
     assert_eq!(again.mutated, outcome.mutated);
+}
+
+#[test]
+fn media_inputs_reach_the_streams() {
+    let made = seeds("peer_media");
+    let counts = |name: &str| {
+        let found = made.iter().find(|(other, _)| other == name);
+        media_counts(&found.expect("made").1)
+    };
+    let simulcast = counts("simulcast");
+    assert!(simulcast.received >= 15, "{simulcast:?}");
+    assert!(simulcast.written >= 3, "reports, feedback: {simulcast:?}");
+    let repaired = counts("repaired");
+    assert_eq!(
+        repaired.received, 3,
+        "two packets and a retransmission: {repaired:?}"
+    );
+    let audio = counts("audio");
+    assert!(audio.received >= 4 && audio.events >= 1, "{audio:?}");
+    let sending = counts("sending");
+    assert!(sending.events >= 5, "two losses, PLI, FIR, REMB: {sending:?}");
 }

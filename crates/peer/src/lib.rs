@@ -10,6 +10,8 @@
 
 pub mod config;
 mod dtls;
+#[doc(hidden)]
+pub mod fuzzing;
 mod ice;
 pub mod outbox;
 mod peer;

@@ -146,6 +146,11 @@ impl Streams {
         Some((header, estimate, plain_len))
     }
 
+    /// The index with which the next packet of this header is expected to be sealed.
+    pub(crate) fn index_of(&self, header: &Header) -> Option<u64> {
+        self.receiving.estimate(header).map(|estimate| estimate.index)
+    }
+
     /// Decrypts one RTCP packet in place and acts on it.
     pub(crate) fn handle_rtcp(&mut self, now: Instant, data: &mut [u8]) {
         let plain_len = self.srtp.as_ref().and_then(|srtp| srtp.open_rtcp(data));

@@ -2,10 +2,14 @@
 
 mod codec;
 mod packet;
+mod peer;
 mod rtcp;
 mod text;
 
 pub(crate) use packet::IDS;
+#[cfg(test)]
+pub(crate) use peer::media_counts;
+pub(crate) use peer::record_checks;
 
 /// One reader of network bytes.
 #[derive(Clone, Copy, Debug)]
@@ -77,6 +81,18 @@ pub const TARGETS: &[Target] = &[
     Target {
         name: "candidate",
         run: text::candidate,
+    },
+    Target {
+        name: "peer",
+        run: peer::stranger,
+    },
+    Target {
+        name: "peer_connected",
+        run: peer::connected,
+    },
+    Target {
+        name: "peer_media",
+        run: peer::media,
     },
 ];
 
