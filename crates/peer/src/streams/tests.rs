@@ -1,5 +1,7 @@
 //! Two [`Streams`] with the same keys, a link with delay and loss between them, virtual time.
 
+#![allow(clippy::wildcard_enum_match_arm, reason = "tests pick what they look for")]
+
 mod feedback;
 mod hostile;
 mod protection;
@@ -123,6 +125,9 @@ struct End {
     kept: BTreeMap<u16, (Codec, u64, Vec<u8>)>,
 }
 
+/// Sees side and datagram; true loses it.
+type Loss = Box<dyn FnMut(usize, &[u8]) -> bool>;
+
 struct Pair {
     start: Instant,
     now: Instant,
@@ -131,8 +136,7 @@ struct Pair {
     flying: VecDeque<(Instant, usize, Vec<u8>)>,
     /// Every datagram that was sent, with the side that sent it.
     log: Vec<(Duration, usize, Vec<u8>)>,
-    /// Sees side and datagram; true loses it.
-    lose: Box<dyn FnMut(usize, &[u8]) -> bool>,
+    lose: Loss,
 }
 
 const A: usize = 0;

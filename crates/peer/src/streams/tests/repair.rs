@@ -3,9 +3,11 @@
 use super::*;
 
 /// Loses about one RTP packet in ten of those that side `A` sends, by a fixed sequence.
-fn lossy() -> Box<dyn FnMut(usize, &[u8]) -> bool> {
+fn lossy() -> Loss {
     let mut random = 7;
-    Box::new(move |side, bytes| side == A && !rtp::is_rtcp(bytes) && next_random(&mut random) % 10 == 0)
+    Box::new(move |side, bytes| {
+        side == A && !rtp::is_rtcp(bytes) && next_random(&mut random).is_multiple_of(10)
+    })
 }
 
 fn payload_of(sequence: u64) -> Vec<u8> {
