@@ -1,6 +1,6 @@
 //! Offers of ours and the client's answers (role Subscriber).
 
-use super::codecs::{self, Format};
+use super::codecs;
 use super::offer::{read, sending_formats};
 use super::sections::{
     RtxOrder, Slot, common_extensions, kind_of, live, media_kind, offered_extensions, put_formats,
@@ -19,7 +19,10 @@ impl Transport {
     #[must_use]
     pub fn needs_offer(&self) -> bool {
         let state = &self.subscriber;
-        let place = |key: &DownKey| self.slots.len() < SECTIONS_MAX || self.free_slot(*key).is_some();
+        let place = |key: &DownKey| {
+            let room = self.slots.len() < SECTIONS_MAX || self.slots.iter().any(|slot| slot.dead);
+            room || self.free_slot(*key).is_some()
+        };
         self.config.role == Role::Subscriber
             && (state.offers == 0 || state.changed || self.waiting.iter().any(place))
     }
@@ -86,16 +89,25 @@ impl Transport {
             let kind = down.request.kind;
             if let Some(index) = self.free_slot(key) {
                 self.slots[index].down = Some(key);
-            } else if self.slots.len() < SECTIONS_MAX {
-                let mut slot = Slot::new(self.slots.len().to_string(), media_kind(kind));
-                slot.formats = match self.accepted(kind) {
-                    Some(known) => known.clone(),
-                    None => codecs::to_offer(&self.enabled, kind),
-                };
-                slot.down = Some(key);
-                self.slots.push(slot);
-            } else {
+                continue;
+            }
+            // The place of a rejected section is taken by one with another mid (RFC 8829 §5.2.2).
+            let place = self.slots.iter().position(|slot| slot.dead);
+            if place.is_none() && self.slots.len() >= SECTIONS_MAX {
                 self.waiting.push(key);
+                continue;
+            }
+            self.subscriber.last_mid += 1;
+            let mut slot = Slot::new(self.subscriber.last_mid.to_string(), media_kind(kind));
+            let known = match kind {
+                Kind::Audio => self.subscriber.audio.clone(),
+                Kind::Video => self.subscriber.video.clone(),
+            };
+            slot.formats = known.unwrap_or_else(|| codecs::to_offer(&self.enabled, kind));
+            slot.down = Some(key);
+            match place {
+                Some(place) => self.slots[place] = slot,
+                None => self.slots.push(slot),
             }
         }
     }
@@ -106,13 +118,6 @@ impl Transport {
         self.slots
             .iter()
             .position(|slot| slot.has_room(&down.request, false))
-    }
-
-    const fn accepted(&self, kind: Kind) -> Option<&Vec<Format>> {
-        match kind {
-            Kind::Audio => self.subscriber.audio.as_ref(),
-            Kind::Video => self.subscriber.video.as_ref(),
-        }
     }
 
     fn offer_section(&self, slot: &Slot) -> Media {

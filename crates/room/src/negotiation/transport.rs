@@ -44,6 +44,8 @@ pub struct Transport {
 /// State that only offers of ours need.
 #[derive(Debug, Default)]
 pub(super) struct Subscriber {
+    /// The last mid given to a section of ours; mids are never given again.
+    pub(super) last_mid: u64,
     /// Id of the last offer.
     pub(super) offer_id: u32,
     /// Offers made so far.

@@ -1,3 +1,5 @@
+//! Recorded descriptions read and written, other stacks' spellings, limits, broken text.
+
 use super::*;
 use proptest::prelude::*;
 

@@ -736,3 +736,22 @@ fn what_is_rejected_or_unsubscribed_while_offered_is_not_sent() {
     ];
     assert_eq!(shown, expected);
 }
+
+#[test]
+fn a_rejected_section_is_replaced_by_one_with_another_mid() {
+    let mut transport = transport(Role::Subscriber);
+    let first = transport.make_offer();
+    transport.handle_answer(&client::answer_all(&first.sdp)).unwrap();
+    for serial in 1..50 {
+        transport.subscribe(down(serial, Kind::Audio)).unwrap();
+        let offered = transport.make_offer();
+        let expected = vec!["0".to_owned(), serial.to_string()];
+        assert_eq!(parsed(&offered).session.bundle, expected);
+        let mut answer = parsed(&client::answer_all(&offered.sdp));
+        answer.media[1].port = 0;
+        let outcome = transport
+            .handle_answer(&describe("answer", answer.to_string()))
+            .unwrap();
+        assert_eq!(outcome.refused.len(), 1);
+    }
+}
