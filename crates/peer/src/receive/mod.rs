@@ -417,6 +417,12 @@ impl Receiving {
     ) -> Option<u16> {
         let found = section::find(&self.sections, header, plain)?;
         let Place { section, layer, part } = found;
+        // Comfort noise or error correction that comes first tells nothing about the stream.
+        let format = self
+            .sections
+            .get(section)?
+            .as_ref()?
+            .format(header.payload_type, part == Part::Rtx)?;
         let (old, rtx) = {
             let slot = self
                 .sections
@@ -459,15 +465,13 @@ impl Receiving {
             Part::Rtx => slot.rtx = Some(place),
             Part::Primary => {
                 slot.primary = Some(place);
-                if let Some(format) = section.format(header.payload_type, false) {
-                    events.push(PeerEvent::StreamStarted {
-                        tag: section.spec.tag,
-                        layer,
-                        ssrc: header.ssrc,
-                        rtx_ssrc: announced.or(rtx_ssrc),
-                        codec: format.codec,
-                    });
-                }
+                events.push(PeerEvent::StreamStarted {
+                    tag: section.spec.tag,
+                    layer,
+                    ssrc: header.ssrc,
+                    rtx_ssrc: announced.or(rtx_ssrc),
+                    codec: format.codec,
+                });
             }
         }
         Some(place)

@@ -1,5 +1,6 @@
 //! Loss and jitter of one stream for receiver reports (RFC 3550 §6.4.1, appendices A.3 and A.8).
 
+use super::stream::FIRST_CYCLE;
 use crate::streams::clock::{fixed_16_16, middle};
 use std::time::{Duration, Instant};
 use wire::rtcp::ReportBlock;
@@ -95,7 +96,8 @@ impl Reception {
             ssrc,
             fraction_lost: fraction.min(255) as u8,
             cumulative_lost: lost.clamp(-0x80_0000, 0x7F_FFFF) as i32,
-            highest_sequence: self.highest as u32,
+            // Cycles count from the first packet on, extended numbers one cycle higher.
+            highest_sequence: self.highest.wrapping_sub(FIRST_CYCLE) as u32,
             jitter: self.jitter_16 >> 4,
             last_sr,
             delay_since_sr,
@@ -121,7 +123,7 @@ mod tests {
             (block.cumulative_lost, block.fraction_lost),
             (7, (7 * 256 / 31) as u8)
         );
-        assert_eq!((block.ssrc, block.highest_sequence), (7, 0x2_000E));
+        assert_eq!((block.ssrc, block.highest_sequence), (7, 0x1_000E));
         assert!(!reception.is_fresh());
         // Two late ones repair more than was lost in this interval.
         reception.packet(0x1_FFF3, 0, Duration::ZERO, 90_000);

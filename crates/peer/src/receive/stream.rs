@@ -10,7 +10,7 @@ use wire::seq::extend_16;
 
 /// Every sequence number is handed on one cycle higher than its packet index, so that numbers
 /// before the first one (a late packet, the original of a retransmission) stay above zero.
-const FIRST_CYCLE: u64 = 0x1_0000;
+pub(super) const FIRST_CYCLE: u64 = 0x1_0000;
 
 /// The extended sequence number of a packet index.
 pub(super) const fn extended(index: u64) -> u64 {

@@ -280,3 +280,25 @@ fn an_updated_section_keeps_its_streams() {
     );
     assert_eq!(events(&mut streams).len(), 1);
 }
+
+#[test]
+fn a_stream_starts_with_its_first_known_payload_type() {
+    let mut streams = server();
+    streams.add_receive(ReceiveSpec {
+        ssrcs: vec![(10, None)],
+        ..receive_audio(9)
+    });
+    let raw = Raw::new();
+    for (index, pt) in [(1, 13), (2, 111), (3, 13), (4, 111)] {
+        let packet = RawPacket {
+            ssrc: 10,
+            pt,
+            index,
+            extensions: &[],
+            payload: b"x",
+        };
+        assert_eq!(receive(&mut streams, raw.rtp(&packet)).is_some(), pt == 111);
+    }
+    assert_eq!(events(&mut streams).len(), 1);
+    assert_eq!(streams.stats().rtp_unknown, 2);
+}
