@@ -19,7 +19,6 @@ mod receive;
 mod sctp;
 mod send;
 mod srtp;
-#[allow(dead_code, reason = "a getter waits for its caller")]
 mod streams;
 mod transport;
 mod window;

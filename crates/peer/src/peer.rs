@@ -345,6 +345,11 @@ impl Peer {
     pub fn transport_stats(&self) -> TransportStats {
         self.transport.stats()
     }
+    /// What happened on RTP and RTCP so far.
+    #[must_use]
+    pub fn stream_stats(&self) -> crate::streams::StreamStats {
+        self.streams.stats()
+    }
 
     // ---- inside --------------------------------------------------------------------------
 
