@@ -5,6 +5,7 @@
 //! frame requests. Must not know: keys, what is done with packets.
 //! RFC 3550, RFC 4585, RFC 4588, RFC 8843 §9.2, RFC 8852.
 
+mod feedback;
 mod nack;
 mod report;
 mod section;
@@ -14,15 +15,14 @@ mod transport_cc;
 use crate::config::{ReceiveSpec, Tag};
 use crate::peer::{PeerEvent, ReceivedRtp};
 use crate::srtp::IncomingIndex;
-use crate::streams::clock::{Clock, Echoes, RoundTrip, middle};
-use crate::streams::{Events, RTCP_LEN_MAX, StreamStats};
+use crate::streams::clock::{Clock, Echoes};
+use crate::streams::{Events, StreamStats};
 use section::{Part, Place, Section};
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 use stream::{Primary, Role, Stream};
 use transport_cc::Arrivals;
 use wire::ext::Extensions;
-use wire::rtcp::{ReportBlock, Writer};
 use wire::rtp::{self, Header};
 
 /// Sections of one peer.
@@ -35,11 +35,6 @@ const STRANGERS_MAX: usize = 64;
 const KEY_FRAMES_MAX: usize = 64;
 /// Receiver reports leave at this interval while packets arrive.
 const REPORT_INTERVAL: Duration = Duration::from_secs(1);
-/// The most blocks in one report: 5 bits count them.
-const BLOCKS_MAX: usize = 31;
-const BLOCK_LEN: usize = 24;
-/// The longest NACK that one stream can ask with.
-const NACK_LEN_MAX: usize = 12 + nack::due_buffer().len() * 4;
 
 /// The receiving half of a peer.
 #[derive(Debug, Default)]
@@ -277,112 +272,6 @@ impl Receiving {
 
     pub(crate) const fn is_due(&self) -> bool {
         self.due
-    }
-
-    /// Writes what is due. False: no room, more waits.
-    pub(crate) fn write(
-        &mut self,
-        (now, clock, round_trip): (Instant, Clock, RoundTrip),
-        sender: u32,
-        writer: &mut Writer<'_>,
-        stats: &mut StreamStats,
-    ) -> bool {
-        if !self.due {
-            return true;
-        }
-        let all = self.write_reports(now, clock, sender, writer)
-            && self.write_key_frames(sender, writer)
-            && self.write_nacks(now, round_trip, sender, writer, stats)
-            && self.arrivals.write(now, sender, writer);
-        if all {
-            self.due = false;
-            self.deadline = None;
-            arm(&mut self.deadline, self.report_at);
-            arm(&mut self.deadline, self.arrivals.due_at());
-            for primary in self.streams.iter().flatten().filter_map(Stream::primary) {
-                arm(&mut self.deadline, primary.missing.next_at());
-            }
-        }
-        all
-    }
-
-    /// Receiver reports of all streams that got packets, then our reference time. While nothing
-    /// arrives, nothing is reported.
-    fn write_reports(&mut self, now: Instant, clock: Clock, sender: u32, writer: &mut Writer<'_>) -> bool {
-        if self.report_at.is_none_or(|at| at > now) {
-            return true;
-        }
-        let mut fresh = self
-            .streams
-            .iter_mut()
-            .flatten()
-            .filter_map(|stream| {
-                let ssrc = stream.ssrc;
-                Some((ssrc, stream.primary_mut()?))
-            })
-            .filter(|(_, primary)| primary.reception.is_fresh())
-            .peekable();
-        let mut any = false;
-        while fresh.peek().is_some() {
-            let room = RTCP_LEN_MAX.saturating_sub(writer.len() + 8) / BLOCK_LEN;
-            if room == 0 {
-                return false;
-            }
-            let mut blocks = [ReportBlock::default(); BLOCKS_MAX];
-            let mut count = 0;
-            for (slot, (ssrc, primary)) in blocks.iter_mut().take(room).zip(&mut fresh) {
-                *slot = primary.reception.block(now, ssrc);
-                count += 1;
-            }
-            any |= writer.rr(sender, &blocks[..count]);
-        }
-        self.report_at = None;
-        if any {
-            // RFC 3611 §4.4. Lost when there is no room; the next report brings another.
-            let ntp = clock.ntp(now);
-            if writer.xr_rrtr(sender, ntp) {
-                self.reference_times.sent(middle(ntp), now);
-            }
-        }
-        true
-    }
-
-    fn write_key_frames(&mut self, sender: u32, writer: &mut Writer<'_>) -> bool {
-        while let Some(&ssrc) = self.key_frames.last() {
-            if !writer.pli(sender, ssrc) {
-                return false;
-            }
-            self.key_frames.pop();
-        }
-        true
-    }
-
-    fn write_nacks(
-        &mut self,
-        now: Instant,
-        round_trip: RoundTrip,
-        sender: u32,
-        writer: &mut Writer<'_>,
-        stats: &mut StreamStats,
-    ) -> bool {
-        for stream in self.streams.iter_mut().flatten() {
-            let ssrc = stream.ssrc;
-            let Some(primary) = stream.primary_mut() else {
-                continue;
-            };
-            if primary.missing.next_at().is_none_or(|at| at > now) {
-                continue;
-            }
-            if writer.len() + NACK_LEN_MAX > RTCP_LEN_MAX {
-                return false;
-            }
-            let mut due = nack::due_buffer();
-            let count = primary.missing.take_due(now, round_trip.duration(), &mut due);
-            if writer.nack(sender, ssrc, &due[..count]) {
-                stats.nacks_sent += count as u64;
-            }
-        }
-        true
     }
 
     // ---- tables --------------------------------------------------------------------------
