@@ -331,3 +331,6 @@ impl Sctp {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;
