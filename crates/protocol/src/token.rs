@@ -41,6 +41,11 @@ impl Keys {
         Some((key, secret))
     }
 
+    /// The API keys.
+    pub fn names(&self) -> impl Iterator<Item = &str> {
+        self.pairs.iter().map(|(key, _)| key.as_str())
+    }
+
     /// How many there are.
     #[must_use]
     pub fn len(&self) -> usize {

@@ -3,6 +3,7 @@
 //! Owns: sockets, threads, tasks, clocks and randomness. It decides almost nothing; cores do.
 #![forbid(unsafe_code)]
 
+pub mod cli;
 pub mod clock;
 pub mod config;
 pub mod counters;

@@ -1,17 +1,33 @@
-//! The binary `plenum`: reads the configuration, starts the server, waits for the signal to stop.
+//! The binary `plenum`: reads the command line and the configuration, starts the server, waits for
+//! the signal to stop.
 #![expect(
     clippy::print_stdout,
-    reason = "errors and the page's address are what people read here"
+    reason = "errors, generated keys and the page's address are for people at a terminal"
 )]
 
 use anyhow::Result;
-use server::config::{Config, UdpPorts};
-use server::wiring;
+use server::cli::{self, Command};
+use server::config::{self, Config, UdpPorts};
+use server::{clock, wiring};
+use std::net::{IpAddr, SocketAddr};
 use std::process::ExitCode;
 use tokio::signal::unix::{SignalKind, signal};
+use tracing_subscriber::EnvFilter;
 
 fn main() -> ExitCode {
-    match run() {
+    let arguments = match cli::parse(std::env::args_os()) {
+        Ok(arguments) => arguments,
+        Err(error) => {
+            // Help and version are no errors; clap knows where each goes.
+            let _ = error.print();
+            return if error.use_stderr() {
+                ExitCode::FAILURE
+            } else {
+                ExitCode::SUCCESS
+            };
+        }
+    };
+    match run(arguments) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             println!("{error:#}");
@@ -20,16 +36,20 @@ fn main() -> ExitCode {
     }
 }
 
-fn run() -> Result<()> {
-    let mut config = Config::default();
-    if std::env::args().any(|argument| argument == "--dev") {
-        config.development = true;
-        config.rtc.udp_port = UdpPorts::Single(7882);
-        let key = ("devkey".to_owned(), "secret".to_owned());
-        config.keys = protocol::token::Keys::new(vec![key]);
-        config.bind_addresses = vec!["127.0.0.1".parse()?, "::1".parse()?];
+fn run(arguments: cli::Arguments) -> Result<()> {
+    let command = arguments.command.clone();
+    if matches!(command, Some(Command::GenerateKeys)) {
+        generate_keys();
+        return Ok(());
     }
-    tracing_subscriber::fmt().with_writer(std::io::stderr).init();
+    let sources = arguments.sources(|name| std::env::var(name).ok());
+    let config = config::from_sources(&sources)?;
+    if matches!(command, Some(Command::Ports)) {
+        ports(&config);
+        return Ok(());
+    }
+    start_logging(&config);
+    report(&config);
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     runtime.block_on(serve(config))
 }
@@ -39,9 +59,12 @@ async fn serve(config: Config) -> Result<()> {
     let running = wiring::start(config)?;
     for address in &running.addresses {
         tracing::info!(%address, "listening");
-        if page {
-            println!("\n  Open http://{address}/ in two tabs\n");
-        }
+    }
+    if page && let Some(address) = running.addresses.first() {
+        println!(
+            "\n  Plenum is running. Open  {}  in two tabs.\n",
+            page_url(*address)
+        );
     }
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
@@ -52,4 +75,84 @@ async fn serve(config: Config) -> Result<()> {
     tracing::info!("stopping");
     running.shutdown().await;
     Ok(())
+}
+
+/// Browsers give microphone and camera to `localhost` even without TLS.
+fn page_url(address: SocketAddr) -> String {
+    let ip = address.ip();
+    if ip.is_loopback() || ip.is_unspecified() {
+        format!("http://localhost:{}/", address.port())
+    } else {
+        format!("http://{address}/")
+    }
+}
+
+fn start_logging(config: &Config) {
+    let level = match config.logging.level.as_str() {
+        "debug" => "debug",
+        "warn" | "warning" => "warn",
+        "error" => "error",
+        // The reference does not check the level either.
+        _ => "info",
+    };
+    // What dependencies say is of use only when they complain.
+    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| {
+        EnvFilter::new(format!(
+            "warn,plenum={level},server={level},media={level},room={level},peer={level}"
+        ))
+    });
+    let builder = tracing_subscriber::fmt()
+        .with_writer(std::io::stderr)
+        .with_env_filter(filter);
+    if config.logging.json {
+        builder.json().init();
+    } else {
+        builder.init();
+    }
+}
+
+/// Tells what is in force, and what is not.
+fn report(config: &Config) {
+    tracing::info!(version = env!("CARGO_PKG_VERSION"), "starting plenum");
+    for line in &config.shown {
+        tracing::info!("configured: {line}");
+    }
+    if !config.not_built.is_empty() {
+        let keys = config.not_built.join(", ");
+        tracing::warn!("these keys are accepted but do nothing yet: {keys}");
+    }
+    if !config.development {
+        for key in config.weak_keys() {
+            tracing::error!(
+                api_key = key,
+                "secret is too short, should be at least 32 characters for security"
+            );
+        }
+    }
+    let open = config.bind_addresses.iter().any(|ip| !IpAddr::is_loopback(ip));
+    if config.page_enabled() && (open || config.bind_addresses.is_empty()) {
+        tracing::warn!("the page is on: whoever reaches this server can join any room");
+    }
+}
+
+fn generate_keys() {
+    let base62 = |count: usize| -> String {
+        const DIGITS: &[u8; 62] = b"0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz";
+        (0..count)
+            .map(|_| {
+                let index = usize::try_from(clock::random_u64() % 62).expect("below 62");
+                char::from(DIGITS[index])
+            })
+            .collect()
+    };
+    println!("API Key:  API{}", base62(12));
+    println!("API Secret:  {}", base62(44));
+}
+
+fn ports(config: &Config) {
+    println!("TCP Ports\n{} - HTTP service\nUDP Ports", config.port);
+    match &config.rtc.udp_port {
+        UdpPorts::Single(port) => println!("{port} - ICE/UDP"),
+        UdpPorts::Range(range) => println!("{}-{} - ICE/UDP range", range.start(), range.end()),
+    }
 }

@@ -4,6 +4,15 @@
 //! [`Config`] holds what is built; keys that are accepted but not built yet are listed in
 //! [`Config::not_built`] and named in a warning at start.
 
+mod build;
+mod duration;
+mod keys;
+mod settings;
+mod tree;
+
+pub use build::{ConfigError, Sources, environment_name, from_environment, from_sources};
+pub use keys::{KeySpec, Kind, all as all_keys, find as find_key};
+
 use protocol::proto;
 use protocol::token::Keys;
 use std::collections::BTreeMap;
@@ -180,6 +189,15 @@ impl Default for Config {
 }
 
 impl Config {
+    /// API keys whose secrets can be guessed.
+    #[must_use]
+    pub fn weak_keys(&self) -> Vec<&str> {
+        self.keys
+            .names()
+            .filter(|key| self.keys.secret(key).is_some_and(|secret| secret.len() < 32))
+            .collect()
+    }
+
     /// Whether the page is served.
     #[must_use]
     pub fn page_enabled(&self) -> bool {

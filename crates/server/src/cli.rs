@@ -1,0 +1,224 @@
+//! The command line: LiveKit's flags and the environment → [`Sources`].
+//!
+//! Every key with one value is a flag too (`--room.empty_timeout 5`), but not listed in the help:
+//! there are some 300.
+
+use crate::config::{self, Sources};
+use clap::{Parser, Subcommand};
+use std::ffi::OsString;
+use std::path::PathBuf;
+
+/// A realtime media server for LiveKit's clients and SDKs.
+#[derive(Debug, Parser)]
+#[command(name = "plenum", version, about)]
+pub struct Arguments {
+    /// What to do instead of serving.
+    #[command(subcommand)]
+    pub command: Option<Command>,
+    /// Address to listen on; may be repeated.
+    #[arg(long, value_name = "ADDRESS", global = true)]
+    bind: Vec<String>,
+    /// Configuration file (YAML).
+    #[arg(long, value_name = "FILE", global = true)]
+    config: Option<PathBuf>,
+    /// Configuration as YAML text; wins over the file.
+    #[arg(
+        long,
+        value_name = "YAML",
+        env = "LIVEKIT_CONFIG",
+        hide_env_values = true,
+        global = true
+    )]
+    config_body: Option<String>,
+    /// File with `key: secret` lines; others must not be able to read it.
+    #[arg(long, value_name = "FILE", global = true)]
+    key_file: Option<String>,
+    /// `key: secret` lines; replace the configured keys.
+    #[arg(
+        long,
+        value_name = "KEYS",
+        env = "LIVEKIT_KEYS",
+        hide_env_values = true,
+        global = true
+    )]
+    keys: Option<String>,
+    /// Region of this node.
+    #[arg(long, env = "LIVEKIT_REGION", global = true)]
+    region: Option<String>,
+    /// Address to tell clients: `v4`, `v6` or `v4,v6`.
+    #[arg(long, value_name = "IP", env = "NODE_IP", global = true)]
+    node_ip: Option<String>,
+    /// UDP port for media, or a range `a-b`.
+    #[arg(long, value_name = "PORT", env = "UDP_PORT", global = true)]
+    udp_port: Option<String>,
+    /// Redis host and port.
+    #[arg(long, env = "REDIS_HOST", global = true)]
+    redis_host: Option<String>,
+    /// Redis password.
+    #[arg(long, env = "REDIS_PASSWORD", hide_env_values = true, global = true)]
+    redis_password: Option<String>,
+    /// Certificate of the TURN server.
+    #[arg(long, env = "LIVEKIT_TURN_CERT", global = true)]
+    turn_cert: Option<String>,
+    /// Key of the TURN server's certificate.
+    #[arg(long, env = "LIVEKIT_TURN_KEY", global = true)]
+    turn_key: Option<String>,
+    /// Development: keys `devkey`/`secret` on loopback, the page, more logging.
+    #[arg(long, global = true)]
+    dev: bool,
+    /// Pass over unknown keys in the configuration.
+    #[arg(long, hide = true, global = true)]
+    disable_strict_config: bool,
+    /// Values of keys given as `--a.b.c`.
+    #[arg(skip)]
+    values: Vec<(String, String)>,
+}
+
+/// Commands.
+#[derive(Clone, Debug, Subcommand)]
+pub enum Command {
+    /// Make an API key and its secret.
+    GenerateKeys,
+    /// List the ports that have to be reachable.
+    Ports,
+}
+
+/// Reads the command line.
+///
+/// # Errors
+/// What clap or the flags of keys found wrong.
+pub fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Arguments, clap::Error> {
+    let (rest, values) = split_keys(arguments)?;
+    let mut parsed = Arguments::try_parse_from(rest)?;
+    parsed.values = values;
+    Ok(parsed)
+}
+
+impl Arguments {
+    /// The sources of the configuration. `get` reads the environment.
+    #[must_use]
+    pub fn sources(self, get: impl Fn(&str) -> Option<String>) -> Sources {
+        let mut values = config::from_environment(get);
+        let named = [
+            ("region", self.region),
+            ("rtc.node_ip", self.node_ip),
+            ("rtc.udp_port", self.udp_port),
+            ("redis.address", self.redis_host),
+            ("redis.password", self.redis_password),
+            ("turn.cert_file", self.turn_cert),
+            ("turn.key_file", self.turn_key),
+        ];
+        for (path, value) in named {
+            values.extend(
+                value
+                    .filter(|value| !value.is_empty())
+                    .map(|value| (path.to_owned(), value)),
+            );
+        }
+        values.extend(self.values);
+        Sources {
+            file: self.config,
+            body: self.config_body,
+            lenient: self.disable_strict_config,
+            development: self.dev,
+            bind: self.bind,
+            key_file: self.key_file,
+            keys: self.keys,
+            values,
+        }
+    }
+}
+
+type Split = (Vec<OsString>, Vec<(String, String)>);
+
+/// Takes out flags that are keys: `--a.b.c value`, `--a.b.c=value`, and `--a.b.c` for true.
+fn split_keys(arguments: impl IntoIterator<Item = OsString>) -> Result<Split, clap::Error> {
+    let mut rest = Vec::new();
+    let mut values = Vec::new();
+    let mut arguments = arguments.into_iter().peekable();
+    while let Some(argument) = arguments.next() {
+        let text = argument.to_string_lossy().into_owned();
+        let (name, inline) = match text.split_once('=') {
+            Some((name, value)) => (name, Some(value.to_owned())),
+            None => (text.as_str(), None),
+        };
+        let key = name
+            .strip_prefix("--")
+            .filter(|path| path.contains('.'))
+            .and_then(config::find_key)
+            .filter(|key| key.kind.is_scalar());
+        let Some(key) = key else {
+            rest.push(argument);
+            continue;
+        };
+        let flag = key.kind == config::Kind::Bool;
+        let value = match inline {
+            Some(value) => value,
+            None if flag => "true".to_owned(),
+            None => match arguments.next() {
+                Some(value) => value.to_string_lossy().into_owned(),
+                None => return Err(missing_value(name)),
+            },
+        };
+        values.push((key.path.to_owned(), value));
+    }
+    Ok((rest, values))
+}
+
+fn missing_value(name: &str) -> clap::Error {
+    clap::Error::raw(
+        clap::error::ErrorKind::InvalidValue,
+        format!("flag needs an argument: {name}\n"),
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn sources(arguments: &[&str]) -> Sources {
+        let arguments = ["plenum"].iter().chain(arguments).map(OsString::from);
+        parse(arguments).expect("valid").sources(|_| None)
+    }
+
+    #[test]
+    fn livekit_flags_are_understood() {
+        let read = sources(&[
+            "--dev",
+            "--bind",
+            "0.0.0.0",
+            "--node-ip",
+            "192.0.2.1",
+            "--udp-port",
+            "5000-5001",
+        ]);
+        assert!(read.development);
+        assert_eq!(read.bind, ["0.0.0.0"]);
+        let expected = [("rtc.node_ip", "192.0.2.1"), ("rtc.udp_port", "5000-5001")];
+        assert_eq!(
+            read.values,
+            expected.map(|(path, value)| (path.to_owned(), value.to_owned()))
+        );
+    }
+
+    #[test]
+    fn keys_are_flags() {
+        let read = sources(&[
+            "--room.empty_timeout",
+            "5",
+            "--room.auto_create=false",
+            "--rtc.use_ice_lite",
+        ]);
+        let expected = [
+            ("room.empty_timeout", "5"),
+            ("room.auto_create", "false"),
+            ("rtc.use_ice_lite", "true"),
+        ];
+        assert_eq!(
+            read.values,
+            expected.map(|(path, value)| (path.to_owned(), value.to_owned()))
+        );
+        assert!(parse(["plenum", "--room.nonsense", "1"].map(OsString::from)).is_err());
+        assert!(parse(["plenum", "--room.empty_timeout"].map(OsString::from)).is_err());
+    }
+}
