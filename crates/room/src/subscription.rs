@@ -5,7 +5,7 @@ use crate::negotiation::{CodecUnsupported, DownRequest};
 use crate::participant::ParticipantId;
 use crate::room::{Down, Room};
 use crate::timers::Timer;
-use media::api::{DownKey, Kind, TrackKey};
+use media::api::{DownKey, Kind, LayerWish, TrackKey};
 use protocol::proto;
 use protocol::proto::signal_response::Message as Response;
 
@@ -24,6 +24,8 @@ pub(crate) struct Subscription {
     pub(crate) down: Option<DownKey>,
     /// Negotiated: media flows.
     pub(crate) bound: bool,
+    /// What the media plane was last told to send.
+    pub(crate) wish: Option<LayerWish>,
 }
 
 impl Room {
@@ -182,11 +184,12 @@ impl Room {
             return;
         }
         self.open_subscriber(id);
+        self.enable_again(id, sid);
         let serial = self.next_serial();
         let Some(request) = self.down_request(id, sid, serial) else {
             return;
         };
-        let down = request.down;
+        let (down, wish) = (request.down, request.wish);
         let Some(participant) = self.participants.get_mut(&id) else {
             return;
         };
@@ -198,6 +201,7 @@ impl Room {
                 if let Some(subscription) = participant.subscriptions.get_mut(sid) {
                     subscription.down = Some(down);
                     subscription.bound = false;
+                    subscription.wish = Some(wish);
                 }
                 self.downs.insert(
                     down,
@@ -210,6 +214,17 @@ impl Room {
                 self.demand_changed(sid);
             }
             Err(CodecUnsupported) => self.subscription_failed(id, sid),
+        }
+    }
+
+    /// An adaptive client decides anew about a track that it gets anew.
+    fn enable_again(&mut self, id: ParticipantId, sid: &str) {
+        if let Some(participant) = self.participants.get_mut(&id)
+            && participant.settings.adaptive_stream
+            && let Some(subscription) = participant.subscriptions.get_mut(sid)
+            && let Some(settings) = &mut subscription.settings
+        {
+            settings.disabled = false;
         }
     }
 
@@ -335,6 +350,10 @@ impl Room {
             let hidden = participant.permission.hidden;
             if let Some(subscription) = participant.subscriptions.get_mut(&track_sid) {
                 subscription.bound = true;
+            }
+            // The negotiation told the wish of when it began.
+            if !self.timers.is_set(Timer::Wish(*down)) {
+                self.apply_wish(*down);
             }
             if !hidden {
                 self.tell_subscribed(&track_sid);

@@ -52,7 +52,16 @@ impl Room {
             return;
         };
         let wish = self.wish(subscriber, &track_sid);
-        self.command(down.thread(), Command::SetWish { down, wish });
+        let known = self
+            .participants
+            .get_mut(&subscriber)
+            .and_then(|participant| participant.subscriptions.get_mut(&track_sid))
+            .filter(|subscription| subscription.bound)
+            .map(|subscription| subscription.wish.replace(wish));
+        // Before it is bound the media plane knows nothing of the copy.
+        if known.is_some_and(|known| known != Some(wish)) {
+            self.command(down.thread(), Command::SetWish { down, wish });
+        }
         self.demand_changed(&track_sid);
     }
 

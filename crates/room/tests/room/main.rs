@@ -1,0 +1,25 @@
+//! `Room` from outside: messages in, messages out, in virtual time.
+#![allow(
+    deprecated,
+    reason = "what the protocol calls deprecated is what older clients still read"
+)]
+#![allow(
+    clippy::wildcard_enum_match_arm,
+    clippy::unwrap_used,
+    unreachable_pub,
+    reason = "tests pick one message of many, and fail loudly"
+)]
+
+mod api;
+mod data;
+mod joining;
+mod leaving;
+mod lifecycle;
+mod metadata;
+mod publishing;
+mod resuming;
+mod sdp;
+mod speaking;
+mod subscribing;
+mod updates;
+mod world;

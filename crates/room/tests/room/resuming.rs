@@ -1,0 +1,126 @@
+//! Coming back with a new signal connection.
+
+use crate::world::{World, grant, microphone, wish, wish_protocol};
+use media::api::{ChannelLabel, EventKind};
+use prost::Message as _;
+use protocol::proto;
+use protocol::proto::signal_request::Message as Request;
+use protocol::proto::signal_response::Message as Response;
+
+#[test]
+fn a_resume_of_nobody_is_told_to_start_anew() {
+    let mut world = World::new();
+    let nobody = world.join({
+        let mut join = wish("ghost");
+        join.resume = Some(Default::default());
+        join
+    });
+    assert_eq!(world.names(&nobody), "leave:STATE_MISMATCH:RECONNECT");
+    assert_eq!(world.closed, [nobody.connection]);
+    let old = world.join({
+        let mut join = wish_protocol("ghost", 12);
+        join.resume = Some(Default::default());
+        join
+    });
+    let messages = world.take(&old);
+    let [Response::Leave(leave)] = &messages[..] else {
+        panic!("a leave, not {messages:?}");
+    };
+    assert!(leave.can_reconnect);
+}
+
+#[test]
+fn a_resume_gets_reconnect_everybody_and_the_room_in_order() {
+    let mut world = World::new();
+    let alice = world.enter(wish("alice"));
+    world.enter(wish("bob"));
+    let mut join = wish("ghost");
+    grant(&mut join).hidden = true;
+    world.enter(join);
+    let sid = world.info("alice").sid;
+    world.pass_ms(10_000);
+    let packet = proto::DataPacket {
+        sequence: 7,
+        value: Some(proto::data_packet::Value::User(proto::UserPacket::default())),
+        ..Default::default()
+    };
+    world.media(EventKind::Message {
+        peer: alice.publisher,
+        label: ChannelLabel::Reliable,
+        data: packet.encode_to_vec(),
+    });
+    world.forget();
+    let again = world.resume(&alice, wish("alice"));
+    assert_eq!(
+        world.closed,
+        [alice.connection],
+        "the old socket, without a leave"
+    );
+    assert_eq!(world.names(&alice), "");
+    let messages = world.take(&again);
+    let names: Vec<_> = messages.iter().map(crate::world::name).collect();
+    assert_eq!(
+        names.join(" "),
+        "reconnect update(alice=ACTIVE,bob=ACTIVE) room_update refresh_token offer trickle:SUBSCRIBER!"
+    );
+    let Response::Reconnect(reconnect) = &messages[0] else {
+        panic!("reconnect");
+    };
+    assert_eq!(reconnect.last_message_seq, 7);
+    assert_eq!(world.info("alice").sid, sid);
+}
+
+#[test]
+fn a_resume_within_five_seconds_of_a_media_failure_keeps_the_session() {
+    let mut world = World::new();
+    let alice = world.enter(wish("alice"));
+    world.media(EventKind::PeerFailed {
+        peer: alice.primary(),
+    });
+    world.pass_ms(3_000);
+    let again = world.resume(&alice, wish("alice"));
+    world.answer(&again);
+    world.pass_ms(60_000);
+    assert_eq!(world.info("alice").identity, "alice");
+}
+
+#[test]
+fn departures_missed_while_away_are_told_from_protocol_9_on() {
+    for (protocol, told) in [(9, true), (8, false)] {
+        let mut world = World::new();
+        let alice = world.enter(wish_protocol("alice", protocol));
+        let bob = world.enter(wish("bob"));
+        world.pass_ms(10_000);
+        world.apply(room::Action::SignalClosed {
+            connection: alice.connection,
+        });
+        world.request(&bob, Request::Leave(proto::LeaveRequest::default()));
+        world.pass_ms(5_000);
+        let again = world.resume(&alice, wish_protocol("alice", protocol));
+        assert_eq!(world.names(&again).contains("bob=DISCONNECTED"), told);
+    }
+}
+
+#[test]
+fn a_state_that_does_not_match_ends_the_session() {
+    let mut world = World::new();
+    let alice = world.enter(wish("alice"));
+    let sid = world.publish(&alice, microphone("mic"));
+    let state = |sid: &str| {
+        Request::SyncState(proto::SyncState {
+            publish_tracks: vec![proto::TrackPublishedResponse {
+                cid: "mic".to_owned(),
+                track: Some(proto::TrackInfo {
+                    sid: sid.to_owned(),
+                    ..Default::default()
+                }),
+            }],
+            ..Default::default()
+        })
+    };
+    world.forget();
+    world.request(&alice, state(&sid));
+    assert_eq!(world.names(&alice), "");
+    world.request(&alice, state("TR_other"));
+    assert_eq!(world.names(&alice), "leave:STATE_MISMATCH:RECONNECT");
+}
