@@ -13,6 +13,10 @@ use std::sync::Arc;
 /// Largest message of a data channel.
 const MESSAGE_BYTES_MAX: usize = 65_535;
 
+/// Most reliable data kept for one client whose channel is not open yet. More would let silent
+/// joiners hold memory; less would lose more of what is said while they join.
+const WAITING_BYTES_MAX: usize = 100_000;
+
 /// How many nonces are remembered.
 const NONCES_MAX: usize = 100;
 
@@ -124,8 +128,9 @@ impl Room {
             return false;
         }
         let everyone = identities.is_empty() && sids.is_empty();
+        let data: Arc<[u8]> = bytes.into();
         let mut peers: BTreeMap<ThreadId, Vec<PeerKey>> = BTreeMap::new();
-        for participant in self.participants.values() {
+        for participant in self.participants.values_mut() {
             let reachable = match kind {
                 Kind::Lossy => participant.state == State::Active,
                 Kind::Reliable => participant.state != State::Joining,
@@ -135,16 +140,21 @@ impl Room {
                     .iter()
                     .any(|identity| identity == participant.identity())
                 || sids.contains(&participant.sid);
-            if reachable && meant && Some(participant.id) != sender {
-                let peer = participant.primary().transport.peer();
-                peers.entry(peer.thread()).or_default().push(peer);
+            if !reachable || !meant || Some(participant.id) == sender {
+                continue;
             }
+            let link = participant.primary();
+            if kind == Kind::Reliable && link.reliable_channels == 0 {
+                self.stats.data_missed += keep_for_later(participant, &data);
+                continue;
+            }
+            let peer = link.transport.peer();
+            peers.entry(peer.thread()).or_default().push(peer);
         }
         let label = match kind {
             Kind::Lossy => ChannelLabel::Lossy,
             Kind::Reliable => ChannelLabel::Reliable,
         };
-        let data: Arc<[u8]> = bytes.into();
         self.stats.data_forwarded += 1;
         for (thread, peers) in peers {
             self.command(
@@ -157,6 +167,42 @@ impl Room {
             );
         }
         true
+    }
+
+    /// A channel opened: what waited for it goes out.
+    pub(crate) fn channel_opened(&mut self, peer: PeerKey, label: ChannelLabel) {
+        if label != ChannelLabel::Reliable {
+            return;
+        }
+        let Some(participant) = self.peers.get(&peer).and_then(|id| self.participants.get_mut(id)) else {
+            return;
+        };
+        if let Some(link) = participant.link_mut(peer) {
+            link.reliable_channels += 1;
+        }
+        if participant.primary().transport.peer() != peer {
+            return;
+        }
+        participant.waiting_data_bytes = 0;
+        for data in std::mem::take(&mut participant.waiting_data) {
+            self.command(
+                peer.thread(),
+                Command::SendMessage {
+                    peers: vec![peer],
+                    label,
+                    data,
+                },
+            );
+        }
+    }
+
+    pub(crate) fn channel_closed(&mut self, peer: PeerKey, label: ChannelLabel) {
+        if label == ChannelLabel::Reliable
+            && let Some(participant) = self.peers.get(&peer).and_then(|id| self.participants.get_mut(id))
+            && let Some(link) = participant.link_mut(peer)
+        {
+            link.reliable_channels = link.reliable_channels.saturating_sub(1);
+        }
     }
 
     /// Remembers a nonce; false when it was seen before. Anything that is no nonce is new.
@@ -173,6 +219,20 @@ impl Room {
         self.nonces.push_back(nonce.to_vec());
         true
     }
+}
+
+/// Keeps a packet for a client without a channel, at the cost of the oldest. How many were lost.
+fn keep_for_later(participant: &mut Participant, data: &Arc<[u8]>) -> u64 {
+    participant.waiting_data_bytes += data.len();
+    participant.waiting_data.push_back(Arc::clone(data));
+    let mut lost = 0;
+    while participant.waiting_data_bytes > WAITING_BYTES_MAX
+        && let Some(oldest) = participant.waiting_data.pop_front()
+    {
+        participant.waiting_data_bytes -= oldest.len();
+        lost += 1;
+    }
+    lost
 }
 
 /// Raw bytes of a channel that LiveKit does not name.

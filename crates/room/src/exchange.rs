@@ -72,8 +72,6 @@ impl Room {
         self.copies_refused(&outcome.refused);
         if retry {
             self.negotiate(id);
-        } else if self.needs_offer(id) {
-            self.request_negotiation(id);
         }
     }
 
@@ -163,13 +161,6 @@ impl Room {
         } else if link.transport.needs_offer() {
             self.make_offer(id);
         }
-    }
-
-    fn needs_offer(&self, id: ParticipantId) -> bool {
-        self.participants
-            .get(&id)
-            .and_then(|participant| participant.subscriber.as_ref())
-            .is_some_and(|link| link.transport.needs_offer())
     }
 
     /// Offers what there is to offer.

@@ -11,6 +11,7 @@ use crate::timers::Timer;
 use media::api::{Command, IceCredentials, PeerKey, ThreadId, ThreadInfo};
 use protocol::proto;
 use protocol::proto::signal_response::Message as Response;
+use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
 /// Body of the HTTP error for every join that fails after the edge's own checks.
@@ -140,12 +141,14 @@ impl Room {
             publisher: Link::new(transport),
             subscriber: None,
             ice_once: false,
-            publications: std::collections::BTreeMap::new(),
+            publications: BTreeMap::new(),
             queued: Vec::new(),
-            subscriptions: std::collections::BTreeMap::new(),
+            subscriptions: BTreeMap::new(),
             rule: SubscriptionRule::All,
             last_sequence: 0,
             last_seen: self.now,
+            waiting_data: VecDeque::new(),
+            waiting_data_bytes: 0,
         };
         self.identities.insert(participant.claims.identity.clone(), id);
         self.connections.insert(join.connection, id);

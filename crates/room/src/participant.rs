@@ -11,7 +11,8 @@ use crate::subscription::Subscription;
 use media::api::{PeerKey, ThreadInfo, TrackKey};
 use protocol::grants::Claims;
 use protocol::proto;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
 use std::time::Instant;
 
 pub(crate) use proto::participant_info::State;
@@ -32,6 +33,8 @@ pub(crate) struct Link {
     pub(crate) last_negotiation: Option<Instant>,
     /// Something changed while an offer was unanswered.
     pub(crate) retry: bool,
+    /// Open channels for reliable data: a client may open one beside ours.
+    pub(crate) reliable_channels: u32,
 }
 
 impl Link {
@@ -42,6 +45,7 @@ impl Link {
             connected: false,
             last_negotiation: None,
             retry: false,
+            reliable_channels: 0,
         }
     }
 }
@@ -85,6 +89,9 @@ pub(crate) struct Participant {
     /// Highest sequence of a reliable packet received.
     pub(crate) last_sequence: u32,
     pub(crate) last_seen: Now,
+    /// Reliable data for a client that has no channel yet, and its size.
+    pub(crate) waiting_data: VecDeque<Arc<[u8]>>,
+    pub(crate) waiting_data_bytes: usize,
 }
 
 impl Participant {

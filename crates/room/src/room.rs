@@ -78,6 +78,8 @@ pub struct RoomStats {
     pub data_dropped: u64,
     /// Messages that a peer's channel could not take.
     pub data_undelivered: u64,
+    /// Reliable packets that a joining client missed because too much waited for its channel.
+    pub data_missed: u64,
     /// Requests past a limit of what a participant may keep here.
     pub over_limit: u64,
 }
@@ -216,14 +218,14 @@ impl Room {
                 codec,
             } => self.layer_started(track, layer, ssrc, rtx_ssrc, codec),
             EventKind::Message { peer, label, data } => self.data_message(peer, label, &data),
+            EventKind::ChannelOpen { peer, label } => self.channel_opened(peer, label),
+            EventKind::ChannelClosed { peer, label } => self.channel_closed(peer, label),
             EventKind::MessageDropped { .. } => self.stats.data_undelivered += 1,
             EventKind::AudioLevels { levels } => self.audio_levels(&levels),
-            // ICE that comes back, layers that pause and channels that open change nothing here.
+            // ICE that comes back and layers that pause change nothing here.
             EventKind::IceDisconnected { .. }
             | EventKind::LayerStopped { .. }
-            | EventKind::DownStarted { .. }
-            | EventKind::ChannelOpen { .. }
-            | EventKind::ChannelClosed { .. } => {}
+            | EventKind::DownStarted { .. } => {}
             #[allow(unreachable_patterns, reason = "the enum is open towards the future")]
             _ => {}
         }

@@ -86,11 +86,15 @@ impl Room {
         if changes.is_empty() {
             return;
         }
+        let changes: Vec<_> = changes
+            .into_iter()
+            .map(|change| (self.published_by(&change.sid), change))
+            .collect();
         for id in self.participants.keys().copied().collect::<Vec<_>>() {
             let speakers: Vec<_> = changes
                 .iter()
-                .filter(|change| self.hears(id, &change.sid))
-                .cloned()
+                .filter(|(tracks, change)| self.hears(id, &change.sid, tracks))
+                .map(|(_, change)| change.clone())
                 .collect();
             if !speakers.is_empty() {
                 self.send(id, Response::SpeakersChanged(proto::SpeakersChanged { speakers }));
@@ -98,19 +102,27 @@ impl Room {
         }
     }
 
-    /// Whether a participant is the speaker or receives anything of it.
-    fn hears(&self, id: ParticipantId, speaker_sid: &str) -> bool {
-        let Some(participant) = self.participants.get(&id) else {
-            return false;
-        };
-        participant.sid == speaker_sid
-            || participant.subscriptions.iter().any(|(sid, subscription)| {
-                subscription.down.is_some()
-                    && self
-                        .find_published(sid)
-                        .and_then(|(publisher, _)| self.participants.get(&publisher))
-                        .is_some_and(|publisher| publisher.sid == speaker_sid)
-            })
+    /// SIDs of what a participant publishes.
+    fn published_by(&self, sid: &str) -> Vec<String> {
+        self.participants
+            .values()
+            .filter(|participant| participant.sid == sid)
+            .flat_map(|participant| participant.publications.values())
+            .map(|publication| publication.info.sid.clone())
+            .collect()
+    }
+
+    /// Whether a participant is the speaker or receives any of its tracks.
+    fn hears(&self, id: ParticipantId, speaker_sid: &str, tracks: &[String]) -> bool {
+        self.participants.get(&id).is_some_and(|participant| {
+            participant.sid == speaker_sid
+                || tracks.iter().any(|track| {
+                    participant
+                        .subscriptions
+                        .get(track)
+                        .is_some_and(|subscription| subscription.down.is_some())
+                })
+        })
     }
 }
 

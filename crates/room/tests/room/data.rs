@@ -160,9 +160,47 @@ fn lossy_packets_reach_active_participants_only() {
     send(&mut world, &alice, ChannelLabel::Lossy, &user(b"x"));
     let (peers, ..) = sent(&world).expect("forwarded");
     assert!(!peers.contains(&dora.primary()));
-    send(&mut world, &alice, ChannelLabel::Reliable, &user(b"x"));
+}
+
+#[test]
+fn reliable_packets_wait_for_the_channel_of_a_joiner() {
+    let (mut world, alice, ..) = three();
+    let dora = world.join(wish("dora"));
+    for payload in [b"1", b"2"] {
+        send(&mut world, &alice, ChannelLabel::Reliable, &user(payload));
+        let (peers, ..) = sent(&world).expect("forwarded");
+        assert!(!peers.contains(&dora.primary()));
+    }
+    world.commands.clear();
+    world.connect(&dora);
+    let payloads: Vec<_> = world
+        .commands
+        .iter()
+        .filter_map(|(_, command)| match command {
+            Command::SendMessage { peers, data, .. } => {
+                assert_eq!(*peers, [dora.primary()]);
+                match proto::DataPacket::decode(&data[..]).expect("a packet").value {
+                    Some(Value::User(user)) => Some(user.payload),
+                    other => panic!("{other:?}"),
+                }
+            }
+            _ => None,
+        })
+        .collect();
+    assert_eq!(payloads, [b"1", b"2"]);
+    send(&mut world, &alice, ChannelLabel::Reliable, &user(b"3"));
     let (peers, ..) = sent(&world).expect("forwarded");
     assert!(peers.contains(&dora.primary()));
+}
+
+#[test]
+fn what_waits_for_a_joiner_is_bounded() {
+    let (mut world, alice, ..) = three();
+    world.join(wish("dora"));
+    for _ in 0..10 {
+        send(&mut world, &alice, ChannelLabel::Reliable, &user(&[0; 30_000]));
+    }
+    assert_eq!(world.room.stats().data_missed, 7);
 }
 
 #[test]

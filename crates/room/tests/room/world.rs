@@ -1,7 +1,9 @@
 //! A room on a virtual clock, with what it said sorted by whom it said it to.
 
 use crate::sdp;
-use media::api::{Command, Event, EventKind, LocalSocket, PeerKey, RoomKey, ThreadId, ThreadInfo, TrackKey};
+use media::api::{
+    ChannelLabel, Command, Event, EventKind, LocalSocket, PeerKey, RoomKey, ThreadId, ThreadInfo, TrackKey,
+};
 use protocol::grants::{Claims, VideoGrant};
 use protocol::proto;
 use protocol::proto::signal_request::Message as Request;
@@ -245,6 +247,9 @@ impl World {
         for peer in [Some(client.publisher), client.subscriber].into_iter().flatten() {
             self.media(EventKind::IceConnected { peer });
             self.media(EventKind::PeerConnected { peer });
+            for label in [ChannelLabel::Reliable, ChannelLabel::Lossy] {
+                self.media(EventKind::ChannelOpen { peer, label });
+            }
         }
     }
 
