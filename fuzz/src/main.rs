@@ -23,6 +23,9 @@ fuzz --write-corpus                                       the corpus, anew
 --seed      of the mutations (1)
 ";
 
+/// Longest message that is shown, in characters.
+const MESSAGE_MAX: usize = 600;
+
 struct Options {
     seconds: u64,
     count: Option<u64>,
@@ -144,7 +147,9 @@ fn report(target: &Target, options: &Options) -> bool {
 }
 
 fn tell(target: &Target, failure: &Failure) {
-    println!("  failed on {}: {}", failure.origin, failure.message);
+    // An assertion about texts repeats both of them, which the input tells better.
+    let message: String = failure.message.chars().take(MESSAGE_MAX).collect();
+    println!("  failed on {}: {message}", failure.origin);
     let hex: String = failure.input.iter().map(|byte| format!("{byte:02x}")).collect();
     println!("  input ({} bytes): {hex}", failure.input.len());
     let folder = PathBuf::from("target/fuzz");

@@ -478,6 +478,10 @@ fn small_structure() -> [Vec<u8>; 2] {
     [bytes, vec![0xC2, 0, 2]]
 }
 
+/// What is space to Unicode is not to SDP.
+const WHITE_SPACE: &str = "v=0\r\nm=audio 9 UDP/TLS/RTP/SAVPF 0\r\na=mid:0\u{b}\r\n\
+                           a=extmap:1 urn:x\u{b}\u{c}y\r\na=fmtp:0 \u{a0}x\u{b}\r\n";
+
 /// Some of the recorded descriptions, small ones of different calls.
 fn sdp() -> Seeds {
     let file = include_str!("../../crates/wire/tests/vectors/calls.txt");
@@ -511,6 +515,7 @@ fn sdp() -> Seeds {
         .step_by(step)
         .enumerate()
         .map(|(at, text)| (format!("recorded_{at:02}"), text.clone().into_bytes()))
+        .chain([("white_space".to_owned(), WHITE_SPACE.as_bytes().to_vec())])
         .collect()
 }
 

@@ -33,7 +33,7 @@ pub(super) fn description(text: &str) -> Result<Description, ParseError> {
         return Err(ParseError::TooLarge);
     }
     let mut lines = text.split(['\n', '\r']).filter(|line| !line.is_empty());
-    if lines.next().is_none_or(|line| line.trim_end() != "v=0") {
+    if lines.next().is_none_or(|line| line.trim_ascii_end() != "v=0") {
         return Err(ParseError::NotSdp);
     }
     let mut result = Description::default();
@@ -53,10 +53,10 @@ pub(super) fn description(text: &str) -> Result<Description, ParseError> {
                 media.direction = default_direction;
                 result.media.push(media);
             }
-            ("a", Some(media)) => media_attribute(media, value.trim_end()),
-            ("a", None) => match direction(value.trim_end()) {
+            ("a", Some(media)) => media_attribute(media, value.trim_ascii_end()),
+            ("a", None) => match direction(value.trim_ascii_end()) {
                 Some(found) => default_direction = found,
-                None => session_attribute(&mut result, value.trim_end()),
+                None => session_attribute(&mut result, value.trim_ascii_end()),
             },
             ("o", None) => {
                 let mut words = value.split_ascii_whitespace().skip(1);
@@ -100,7 +100,7 @@ fn session_attribute(result: &mut Description, attribute: &str) {
     let session = &mut result.session;
     let (name, value) = attribute.split_once(':').unwrap_or((attribute, ""));
     match name {
-        "msid-semantic" => session.msid_semantic = Some(value.trim().to_owned()),
+        "msid-semantic" => session.msid_semantic = Some(value.trim_ascii().to_owned()),
         "extmap-allow-mixed" => session.extmap_allow_mixed = true,
         "ice-lite" => session.ice_lite = true,
         "group" => {
@@ -115,8 +115,8 @@ fn session_attribute(result: &mut Description, attribute: &str) {
 
 fn transport_attribute(transport: &mut Transport, name: &str, value: &str) {
     match name {
-        "ice-ufrag" => transport.ufrag = Some(value.trim().to_owned()),
-        "ice-pwd" => transport.pwd = Some(value.trim().to_owned()),
+        "ice-ufrag" => transport.ufrag = Some(value.trim_ascii().to_owned()),
+        "ice-pwd" => transport.pwd = Some(value.trim_ascii().to_owned()),
         "ice-options" => {
             transport.trickle |= value.split_ascii_whitespace().any(|option| option == "trickle");
         }
@@ -128,7 +128,7 @@ fn transport_attribute(transport: &mut Transport, name: &str, value: &str) {
             }
         }
         "setup" => {
-            transport.setup = match value.trim() {
+            transport.setup = match value.trim_ascii() {
                 "actpass" => Some(Setup::ActPass),
                 "active" => Some(Setup::Active),
                 "passive" => Some(Setup::Passive),
@@ -149,7 +149,7 @@ fn media_attribute(media: &mut Media, attribute: &str) {
     }
     let (name, value) = attribute.split_once(':').unwrap_or((attribute, ""));
     match name {
-        "mid" => media.mid = Some(value.trim().to_owned()),
+        "mid" => media.mid = Some(value.trim_ascii().to_owned()),
         "bundle-only" => media.bundle_only = true,
         "rtcp-mux" => media.rtcp_mux = true,
         "rtcp-rsize" => media.rtcp_rsize = true,
@@ -162,7 +162,7 @@ fn media_attribute(media: &mut Media, attribute: &str) {
         "rid" => keep(&mut media.rids, rid(value)),
         "simulcast" => media.simulcast = simulcast(value),
         "msid" => keep(&mut media.msids, Some(Msid::parse(value))),
-        "sctp-port" => media.sctp_port = value.trim().parse().ok(),
+        "sctp-port" => media.sctp_port = value.trim_ascii().parse().ok(),
         "sctpmap" => {
             let port = value
                 .split_ascii_whitespace()
@@ -170,7 +170,7 @@ fn media_attribute(media: &mut Media, attribute: &str) {
                 .and_then(|word| word.parse().ok());
             media.sctp_port = media.sctp_port.or(port);
         }
-        "max-message-size" => media.max_message_size = value.trim().parse().ok(),
+        "max-message-size" => media.max_message_size = value.trim_ascii().parse().ok(),
         _ => transport_attribute(&mut media.transport, name, value),
     }
 }
@@ -186,8 +186,8 @@ fn payload_type(word: &str) -> Option<u8> {
 }
 
 fn rtpmap(value: &str) -> Option<RtpMap> {
-    let (pt, format) = value.trim().split_once(' ')?;
-    let mut parts = format.trim().split('/');
+    let (pt, format) = value.trim_ascii().split_once(' ')?;
+    let mut parts = format.trim_ascii().split('/');
     Some(RtpMap {
         pt: payload_type(pt)?,
         encoding: parts.next()?.to_owned(),
@@ -197,17 +197,17 @@ fn rtpmap(value: &str) -> Option<RtpMap> {
 }
 
 fn fmtp(value: &str) -> Option<(u8, String)> {
-    let (pt, parameters) = value.trim().split_once(' ')?;
-    Some((payload_type(pt)?, parameters.trim().to_owned()))
+    let (pt, parameters) = value.trim_ascii().split_once(' ')?;
+    Some((payload_type(pt)?, parameters.trim_ascii().to_owned()))
 }
 
 fn feedback(value: &str) -> Option<(Option<u8>, String)> {
-    let (pt, what) = value.trim().split_once(' ')?;
+    let (pt, what) = value.trim_ascii().split_once(' ')?;
     let pt = match pt {
         "*" => None,
         number => Some(payload_type(number)?),
     };
-    Some((pt, what.trim().to_owned()))
+    Some((pt, what.trim_ascii().to_owned()))
 }
 
 fn extmap(value: &str) -> Option<ExtMap> {
@@ -218,7 +218,10 @@ fn extmap(value: &str) -> Option<ExtMap> {
 }
 
 fn ssrc(media: &mut Media, value: &str) {
-    let (number, attribute) = value.trim().split_once(' ').unwrap_or((value.trim(), ""));
+    let (number, attribute) = value
+        .trim_ascii()
+        .split_once(' ')
+        .unwrap_or((value.trim_ascii(), ""));
     let Ok(number) = number.parse::<u32>() else {
         return;
     };
@@ -255,14 +258,14 @@ fn ssrc_group(value: &str) -> Option<SsrcGroup> {
 }
 
 fn rid(value: &str) -> Option<Rid> {
-    let mut words = value.trim().splitn(3, ' ');
+    let mut words = value.trim_ascii().splitn(3, ' ');
     let id = words.next().filter(|id| !id.is_empty())?.to_owned();
     let send = match words.next()? {
         "send" => true,
         "recv" => false,
         _ => return None,
     };
-    let restrictions = words.next().unwrap_or_default().trim().to_owned();
+    let restrictions = words.next().unwrap_or_default().trim_ascii().to_owned();
     Some(Rid {
         id,
         send,
