@@ -2,6 +2,9 @@
 //!
 //! Owns: the digest's shape. Must not know: layers of other streams, subscribers.
 
+use peer::Codec;
+use wire::codec::{av1, h264, h265, vp8, vp9};
+
 /// A digest of one packet's payload descriptor.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Frame {
@@ -63,4 +66,88 @@ impl Frame {
         vp8: None,
         dependency: None,
     };
+}
+
+/// Reads the digest of one packet. `begins`: no packet with its timestamp came before.
+/// Without a readable descriptor the packet counts as a plain piece of its frame.
+pub(crate) fn describe(codec: Codec, payload: &[u8], marker: bool, begins: bool) -> Frame {
+    let piece = Frame {
+        start: begins,
+        end: marker,
+        key: false,
+        sync: false,
+        independent: false,
+        ..Frame::PLAIN
+    };
+    match codec {
+        Codec::Opus | Codec::Red | Codec::Pcmu | Codec::Pcma => Frame::PLAIN,
+        Codec::Vp8 => describe_vp8(payload, piece),
+        Codec::Vp9 => describe_vp9(payload, piece),
+        Codec::H264 => {
+            let units = h264::NalUnits::parse(payload);
+            let key = units.key_frame();
+            Frame {
+                // Some encoders put a delimiter in front of the parameter sets.
+                start: begins || units.sps,
+                key,
+                independent: key,
+                ..piece
+            }
+        }
+        Codec::H265 => {
+            let units = h265::NalUnits::parse(payload);
+            let key = units.key_frame();
+            Frame {
+                start: begins || units.vps || units.sps,
+                key,
+                independent: key,
+                temporal: units.temporal,
+                ..piece
+            }
+        }
+        Codec::Av1 => {
+            let key = av1::is_key_frame(payload);
+            Frame {
+                key,
+                independent: key,
+                ..piece
+            }
+        }
+    }
+}
+
+fn describe_vp8(payload: &[u8], piece: Frame) -> Frame {
+    let Some(descriptor) = vp8::Descriptor::parse(payload) else {
+        return piece;
+    };
+    Frame {
+        start: descriptor.start_of_partition && descriptor.partition == 0,
+        key: descriptor.key_frame,
+        independent: descriptor.key_frame,
+        temporal: descriptor.temporal.unwrap_or(0),
+        sync: descriptor.temporal.is_some() && descriptor.layer_sync,
+        vp8: Some(Vp8Numbers {
+            header_len: descriptor.len,
+            picture: descriptor.picture_id.map(|id| (id.value, id.wide)),
+            tl0: descriptor.tl0_pic_idx,
+            keyidx: descriptor.key_idx,
+        }),
+        ..piece
+    }
+}
+
+fn describe_vp9(payload: &[u8], piece: Frame) -> Frame {
+    let Some(descriptor) = vp9::Descriptor::parse(payload) else {
+        return piece;
+    };
+    Frame {
+        start: descriptor.start_of_frame,
+        end: descriptor.end_of_frame,
+        key: descriptor.key_frame(),
+        spatial: descriptor.spatial(),
+        temporal: descriptor.temporal(),
+        sync: descriptor.layer.is_some_and(|layer| layer.switching_up),
+        independent: descriptor.start_of_frame && !descriptor.inter_predicted,
+        ..piece
+    }
 }

@@ -7,12 +7,19 @@
 #![forbid(unsafe_code)]
 
 pub mod api;
+mod crossing;
+mod demux;
 mod down;
+mod events;
+mod fanout;
 mod frame;
+mod slab;
 pub mod stats;
 #[cfg(test)]
 mod testing;
+mod timers;
 mod up;
 mod worker;
 
-pub use worker::{Mesh, Worker, WorkerConfig, mesh};
+pub use crossing::{Mesh, mesh};
+pub use worker::{Worker, WorkerConfig};

@@ -1,9 +1,29 @@
 //! The only orchestrator of a media thread: it calls down into peers, up tracks, fan-out and down
 //! tracks; nothing calls back.
+//!
+//! Owns: all state of one media thread. Must not know: sockets, clocks, rooms' rules.
+//!
+//! `commands` does what the control plane says, `receive` takes datagrams and crossings, `peers`
+//! drains peers' events, `time` runs timers; [`crate::fanout`] writes what leaves.
 
-use crate::api::{Command, Event, LocalSocket, ThreadId};
+mod commands;
+mod peers;
+mod receive;
+mod time;
+
+use crate::api::{Command, DownKey, Event, LocalSocket, PeerKey, RoomKey, ThreadId, TrackKey};
+use crate::crossing::Mesh;
+use crate::demux::Demux;
+use crate::down::track::Scratch;
+use crate::events::Events;
+use crate::fanout::Fanout;
+use crate::slab::Slab;
 use crate::stats::Stats;
+use crate::timers::Timers;
+use crate::up::track::{Subscriber, UpTrack};
 use peer::Outbox;
+pub(crate) use peers::PeerSlot;
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Instant;
@@ -19,6 +39,12 @@ pub struct WorkerConfig {
     pub sockets: Vec<LocalSocket>,
 }
 
+/// Tracks that one peer may publish: far above what clients do, so that a broken control plane
+/// cannot grow a table without bound.
+pub(crate) const UP_TRACKS_PER_PEER_MAX: usize = 256;
+/// Tracks that one peer may subscribe to.
+pub(crate) const DOWN_TRACKS_PER_PEER_MAX: usize = 4096;
+
 /// One media thread's state machine.
 ///
 /// One turn of its shell: `handle_command`* → `handle_datagram`* → `handle_crossings` →
@@ -26,59 +52,114 @@ pub struct WorkerConfig {
 /// time) → `poll_wake`* → `poll_event`* → wait until `poll_timeout`, a datagram, a command or a wake.
 #[derive(Debug)]
 pub struct Worker {
-    _config: WorkerConfig,
+    pub(crate) config: WorkerConfig,
+    pub(crate) shared: Arc<peer::Shared>,
+    pub(crate) mesh: Mesh,
+    pub(crate) peers: Slab<PeerSlot>,
+    pub(crate) tracks: Slab<UpTrack>,
+    pub(crate) peer_keys: BTreeMap<PeerKey, u32>,
+    pub(crate) track_keys: BTreeMap<TrackKey, u32>,
+    pub(crate) down_keys: BTreeMap<DownKey, Subscriber>,
+    pub(crate) demux: Demux,
+    pub(crate) timers: Timers,
+    pub(crate) events: Events,
+    /// Microphone tracks by room, and whether any of them was above zero at the last tick.
+    pub(crate) levels: BTreeMap<RoomKey, RoomLevels>,
+    /// When levels are told next; `None` while no microphone is published.
+    pub(crate) levels_due: Option<Instant>,
+    pub(crate) fanout: Fanout,
+    pub(crate) scratch: Scratch,
+    pub(crate) stats: Stats,
 }
 
-/// Rings to and from every other media thread. Made all at once by [`mesh`].
-#[derive(Debug)]
-pub struct Mesh {}
-
-/// Makes the rings of `threads` media threads: element *i* goes to thread *i*.
-/// `capacity` packets per ring and direction.
-#[must_use]
-pub fn mesh(threads: usize, capacity: usize) -> Vec<Mesh> {
-    let _ = capacity;
-    (0..threads).map(|_| Mesh {}).collect()
+/// The microphones of one room on this thread.
+#[derive(Debug, Default)]
+pub(crate) struct RoomLevels {
+    pub(crate) tracks: Vec<u32>,
+    pub(crate) told_above_zero: bool,
 }
 
-#[allow(unused_variables, clippy::todo, missing_docs, reason = "skeleton")]
 impl Worker {
+    /// An empty worker. `mesh` is this thread's element of what [`crate::mesh`] made.
     #[must_use]
     pub fn new(config: WorkerConfig, shared: Arc<peer::Shared>, mesh: Mesh) -> Self {
-        todo!()
+        let mut stats = Stats::default();
+        stats.crossings_out.resize(mesh.threads(), 0);
+        stats.drops.crossing_full.resize(mesh.threads(), 0);
+        Self {
+            config,
+            shared,
+            mesh,
+            peers: Slab::default(),
+            tracks: Slab::default(),
+            peer_keys: BTreeMap::new(),
+            track_keys: BTreeMap::new(),
+            down_keys: BTreeMap::new(),
+            demux: Demux::default(),
+            timers: Timers::default(),
+            events: Events::default(),
+            levels: BTreeMap::new(),
+            levels_due: None,
+            fanout: Fanout::default(),
+            scratch: Scratch::default(),
+            stats,
+        }
     }
+
+    /// Does what the control plane says.
     pub fn handle_command(&mut self, now: Instant, command: Command) {
-        todo!()
+        debug_assert!(self.fanout.is_drained(), "poll_transmit until false first (I6)");
+        self.command(now, command);
     }
-    /// `local` is the index of the socket; `data` is decrypted in place.
+
+    /// Takes one datagram. `local` is the index of the socket; `data` is decrypted in place.
     pub fn handle_datagram(&mut self, now: Instant, from: SocketAddr, local: u8, data: &mut [u8]) {
-        todo!()
+        self.stats.datagrams_in += 1;
+        self.datagram(now, from, local, data, true);
     }
+
     /// Takes what other threads sent, up to a bound per ring.
     pub fn handle_crossings(&mut self, now: Instant) {
-        todo!()
+        self.crossings(now);
     }
+
+    /// Does what is due.
     pub fn handle_timeout(&mut self, now: Instant) {
-        todo!()
+        self.timeout(now);
     }
+
     /// Fills the outbox. True: send it, clear it and call again. False: nothing is left.
     pub fn poll_transmit(&mut self, now: Instant, outbox: &mut Outbox) -> bool {
-        todo!()
+        self.transmit(now, outbox)
     }
-    /// Another thread to wake, because its ring was empty and now is not.
+
+    /// Another thread to wake, because something was put into its rings.
     pub fn poll_wake(&mut self) -> Option<ThreadId> {
-        todo!()
+        self.mesh.poll_wake()
     }
+
+    /// The next thing to tell the control plane. Draining makes room for messages that peers hold back.
     pub fn poll_event(&mut self) -> Option<Event> {
-        todo!()
+        self.next_event()
     }
+
     /// What was counted since the start.
     #[must_use]
     pub fn stats(&self) -> Stats {
-        todo!()
+        let mut stats = self.stats.clone();
+        stats.peers = self.peers.len() as u64;
+        stats.up_tracks = self.tracks.len() as u64;
+        stats.down_tracks = self.down_keys.len() as u64;
+        stats.drops.addresses = self.demux.forgotten();
+        stats
     }
+
+    /// When [`Self::handle_timeout`] wants to be called.
     #[must_use]
     pub fn poll_timeout(&self) -> Option<Instant> {
-        todo!()
+        match (self.timers.next(), self.levels_due) {
+            (Some(a), Some(b)) => Some(a.min(b)),
+            (a, b) => a.or(b),
+        }
     }
 }

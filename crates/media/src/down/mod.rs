@@ -3,3 +3,4 @@
 pub(crate) mod history;
 pub(crate) mod munge;
 pub(crate) mod select;
+pub(crate) mod track;

@@ -79,11 +79,6 @@ impl Select {
         }
     }
 
-    /// What the subscriber wants.
-    pub(crate) fn wish(&self) -> LayerWish {
-        self.wish
-    }
-
     /// Other layers, or on and off. Takes effect at the next frame that allows it.
     pub(crate) fn set_wish(&mut self, wish: LayerWish) {
         self.wish = wish;

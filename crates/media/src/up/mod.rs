@@ -1,5 +1,7 @@
 //! Up tracks: what participants send.
 
 pub(crate) mod keyframe;
+pub(crate) mod layer;
 pub(crate) mod level;
 pub(crate) mod ring;
+pub(crate) mod track;

@@ -56,6 +56,8 @@ pub(crate) struct PacketInfo {
     pub(crate) frame: Frame,
     /// When it arrived.
     pub(crate) at: Instant,
+    /// It came behind newer ones.
+    pub(crate) late: bool,
 }
 
 /// A stored packet with its bytes.
@@ -289,6 +291,7 @@ mod tests {
             codec: Codec::Vp8,
             frame: Frame::PLAIN,
             at,
+            late: false,
         }
     }
 

@@ -1,0 +1,255 @@
+//! One subscriber's copy of an up track: decides about each packet and says how it is written.
+//!
+//! Owns: selection and numbering of this copy. Must not know: the peer, the outbox, other copies.
+
+use super::history::{RUNS_AUDIO, RUNS_VIDEO, Run};
+use super::munge::{Munger, Source};
+use super::select::{DecodeTargets, Select, Verdict};
+use crate::api::{DownKey, LayerWish};
+use crate::up::ring::Packet;
+use crate::up::track::UpTrack;
+use peer::{Codec, Kind, Payload, RtpWrite};
+use wire::codec::{red::Red, vp8};
+
+/// Longest dependency descriptor that is rewritten, in bytes: what a two-byte header extension holds.
+const DEPENDENCY_MAX: usize = 255;
+
+/// Room for the rewritten pieces of one packet, reused for all.
+#[derive(Debug)]
+pub(crate) struct Scratch {
+    prefix: [u8; vp8::Descriptor::LEN_MAX],
+    dependency: [u8; DEPENDENCY_MAX],
+}
+
+impl Default for Scratch {
+    fn default() -> Self {
+        Self {
+            prefix: [0; vp8::Descriptor::LEN_MAX],
+            dependency: [0; DEPENDENCY_MAX],
+        }
+    }
+}
+
+/// A down track.
+#[derive(Debug)]
+pub(crate) struct DownTrack {
+    /// Its key.
+    pub(crate) key: DownKey,
+    /// Index of the up track.
+    pub(crate) track: u32,
+    /// Index of the send stream within the peer.
+    pub(crate) send_index: Option<u32>,
+    /// Layers.
+    pub(crate) select: Select,
+    /// A packet left already.
+    pub(crate) started: bool,
+    accepts: Accepts,
+    munger: Munger,
+}
+
+impl DownTrack {
+    /// A copy of which nothing was sent. `first` is the first outgoing sequence number.
+    pub(crate) fn new(
+        key: DownKey,
+        track: u32,
+        send_index: Option<u32>,
+        kind: Kind,
+        payloads: &[Payload],
+        wish: LayerWish,
+        first: u16,
+    ) -> Self {
+        let runs_max = match kind {
+            Kind::Audio => RUNS_AUDIO,
+            Kind::Video => RUNS_VIDEO,
+        };
+        Self {
+            key,
+            track,
+            send_index,
+            select: Select::new(wish),
+            started: false,
+            accepts: Accepts::new(payloads),
+            munger: Munger::new(first, runs_max),
+        }
+    }
+
+    /// The section was negotiated again.
+    pub(crate) fn set_payloads(&mut self, payloads: &[Payload]) {
+        self.accepts = Accepts::new(payloads);
+    }
+
+    /// Decides about one packet of the running turn; `Some` says how to number it.
+    pub(crate) fn offer(&mut self, track: &UpTrack, layer: u8, packet: &Packet<'_>) -> Option<Run> {
+        let info = packet.info;
+        let flowing = self.select.stream();
+        if info.late && flowing.is_some() {
+            if let Some(run) = self.munger.late(layer, info.sequence) {
+                let frame = &info.frame;
+                let ours = frame.spatial <= run.spatial_max && frame.temporal <= run.temporal_max;
+                return ours.then_some(*run);
+            }
+            if flowing == Some(layer) && self.munger.is_late(info.sequence) {
+                return None;
+            }
+        }
+        let up = track.layer(layer)?;
+        let accepted = self.accepts.outgoing(info.codec).is_some();
+        let verdict = if accepted {
+            // VP8 and VP9 name their layers themselves.
+            let targets = if info.codec == Codec::Av1 {
+                &up.targets
+            } else {
+                &DecodeTargets::NONE
+            };
+            self.select.decide(layer, track.alive, &info.frame, targets)
+        } else {
+            Verdict::Drop
+        };
+        let source = Source {
+            layer,
+            sequence: info.sequence,
+            timestamp: info.timestamp,
+            clock_rate: info.codec.clock_rate(),
+            frame: &info.frame,
+            at: info.at,
+        };
+        match verdict {
+            Verdict::Drop => {
+                if flowing == Some(layer) {
+                    self.munger.drop_packet(info.sequence, &info.frame);
+                }
+                None
+            }
+            Verdict::Forward => self.munger.forward(&source, self.within(&up.targets)).copied(),
+            Verdict::Switch => {
+                let before = self
+                    .munger
+                    .running()
+                    .and_then(|(old, _)| track.layer(old)?.report);
+                let within = self.within(&up.targets);
+                Some(*self.munger.switch(&source, within, (before, up.report)))
+            }
+        }
+    }
+
+    /// Highest layers in force, for the marker and for late packets.
+    fn within(&self, targets: &DecodeTargets) -> (u8, u8) {
+        match self.select.target() {
+            Some(target) if target < targets.count => targets.layers[usize::from(target)],
+            _ => self.select.within(),
+        }
+    }
+
+    /// How a packet that was offered is written.
+    pub(crate) fn write<'a>(
+        &self,
+        packet: &Packet<'a>,
+        run: &Run,
+        spatial_top: u8,
+        scratch: &'a mut Scratch,
+    ) -> Option<RtpWrite<'a>> {
+        let info = packet.info;
+        let codec = self.accepts.outgoing(info.codec)?;
+        let mut payload = packet.payload;
+        if codec == Codec::Opus && info.codec == Codec::Red {
+            let primary = Red::parse(payload)?.primary().range.clone();
+            payload = payload.get(primary)?;
+        }
+        let mut prefix_len = 0;
+        if let Some(numbers) = info.frame.vp8 {
+            prefix_len = write_vp8(payload, run, &mut scratch.prefix)?;
+            payload = payload.get(usize::from(numbers.header_len)..)?;
+        }
+        let dependency_descriptor =
+            rewrite_dependency(packet.dependency_descriptor, run, &mut scratch.dependency);
+        // A picture ends with the highest spatial layer that this subscriber gets.
+        let last_part = info.frame.end && info.frame.spatial == run.spatial_max.min(spatial_top);
+        Some(RtpWrite {
+            codec,
+            sequence: run.out(info.sequence),
+            timestamp: info.timestamp.wrapping_add(run.timestamp_offset),
+            marker: info.marker || (spatial_top > 0 && last_part),
+            dependency_descriptor,
+            abs_capture_time: packet.abs_capture_time,
+            prefix: &scratch.prefix[..prefix_len],
+            payload,
+            padding: 0,
+            retransmission: false,
+        })
+    }
+
+    /// The run and source sequence number behind an outgoing sequence number.
+    pub(crate) fn find_sent(&self, out: u16) -> Option<(Run, u64)> {
+        self.munger.sent(out).map(|(run, sequence)| (*run, sequence))
+    }
+
+    /// The layer that flows and what is added to its timestamps, for sender reports.
+    pub(crate) fn clock(&mut self) -> Option<(u8, u32)> {
+        self.select.stream()?;
+        self.munger.running()
+    }
+
+    /// The publisher paused (muted) or is gone: go on at the next key frame.
+    pub(crate) fn pause(&mut self) {
+        self.select.pause();
+    }
+
+    /// A layer's source began anew with other numbers.
+    pub(crate) fn source_restarted(&mut self, layer: u8) {
+        if self.select.stream() == Some(layer) {
+            self.select.pause();
+        }
+        self.munger.source_restarted();
+    }
+}
+
+/// Codecs that the subscriber accepts, bit per codec.
+#[derive(Clone, Copy, Debug)]
+struct Accepts(u16);
+
+impl Accepts {
+    fn new(payloads: &[Payload]) -> Self {
+        Self(payloads.iter().fold(0, |set, payload| set | bit(payload.codec)))
+    }
+
+    /// As what a packet is sent: redundant audio is unpacked for those who do not read it.
+    fn outgoing(self, codec: Codec) -> Option<Codec> {
+        if self.0 & bit(codec) != 0 {
+            return Some(codec);
+        }
+        (codec == Codec::Red && self.0 & bit(Codec::Opus) != 0).then_some(Codec::Opus)
+    }
+}
+
+fn bit(codec: Codec) -> u16 {
+    1 << (codec as u16)
+}
+
+/// Writes the VP8 descriptor with the run's offsets.
+fn write_vp8(payload: &[u8], run: &Run, out: &mut [u8; vp8::Descriptor::LEN_MAX]) -> Option<usize> {
+    let mut descriptor = vp8::Descriptor::parse(payload)?;
+    if let Some(id) = &mut descriptor.picture_id {
+        let mask = if id.wide { 0x7FFF } else { 0x7F };
+        id.value = id.value.wrapping_add(run.picture_offset) & mask;
+    }
+    if let Some(tl0) = &mut descriptor.tl0_pic_idx {
+        *tl0 = tl0.wrapping_add(run.tl0_offset);
+    }
+    if let Some(keyidx) = &mut descriptor.key_idx {
+        *keyidx = keyidx.wrapping_add(run.keyidx_offset) & 0x1F;
+    }
+    Some(descriptor.write(out))
+}
+
+/// The dependency descriptor with the run's frame number: it stands in bytes 1 and 2
+/// (AV1 RTP specification §A.8.3, mandatory_descriptor_fields).
+fn rewrite_dependency<'a>(raw: &'a [u8], run: &Run, out: &'a mut [u8; DEPENDENCY_MAX]) -> &'a [u8] {
+    if run.frame_offset == 0 || raw.len() < 3 || raw.len() > DEPENDENCY_MAX {
+        return raw;
+    }
+    let out = &mut out[..raw.len()];
+    out.copy_from_slice(raw);
+    let number = u16::from_be_bytes([raw[1], raw[2]]).wrapping_add(run.frame_offset);
+    out[1..3].copy_from_slice(&number.to_be_bytes());
+    out
+}

@@ -1,0 +1,218 @@
+//! What leaves: the turn's packets to all subscribers, retransmissions, and peers' own datagrams.
+//!
+//! Owns: the lists of what waits and the place at which a full outbox interrupted. Must not know:
+//! where datagrams go (peers know), what packets mean.
+//!
+//! Subscriber-major: all packets that a track got in this turn are written for one subscriber side
+//! by side, so that equal sizes can leave as one train; then for the next subscriber. Each packet is
+//! copied once per subscriber, from the layer's ring into the send slot (I5).
+
+use crate::api::{EventKind, RoomKey};
+use crate::down::track::Scratch;
+use crate::events::Events;
+use crate::slab::Slab;
+use crate::stats::Stats;
+use crate::timers::Who;
+use crate::up::track::{Subscriber, TurnPacket, UpTrack};
+use crate::worker::{PeerSlot, Worker};
+use peer::Outbox;
+use std::collections::VecDeque;
+use std::time::Instant;
+
+/// Retransmissions that may wait for one transmission.
+const RESEND_MAX: usize = 8192;
+
+/// What waits to be written.
+#[derive(Debug, Default)]
+pub(crate) struct Fanout {
+    /// Tracks with packets in this turn.
+    pub(crate) tracks: Vec<u32>,
+    /// Peers with datagrams of their own.
+    pub(crate) peers: Vec<u32>,
+    /// Peers that hold a message back.
+    pub(crate) stalled: VecDeque<u32>,
+    /// Peers that held one back and must be asked for more.
+    pub(crate) resumed: Vec<u32>,
+    /// Layers of which another thread missed packets.
+    pub(crate) torn: Vec<(u32, u8)>,
+    resend: VecDeque<(Subscriber, u16)>,
+    cursor: Cursor,
+}
+
+/// Position within the turn.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+struct Cursor {
+    track: usize,
+    subscriber: usize,
+    packet: usize,
+}
+
+impl Fanout {
+    /// Whether no transmission is half done.
+    pub(crate) fn is_drained(&self) -> bool {
+        self.cursor == Cursor::default()
+    }
+
+    /// Queues a retransmission; false when too many wait.
+    pub(crate) fn resend(&mut self, at: Subscriber, sequence: u16) -> bool {
+        if self.resend.len() == RESEND_MAX {
+            return false;
+        }
+        self.resend.push_back((at, sequence));
+        true
+    }
+
+    /// A track is gone.
+    pub(crate) fn forget_track(&mut self, index: u32) {
+        self.tracks.retain(|track| *track != index);
+    }
+}
+
+/// What writing one packet needs of the worker.
+struct Writer<'a> {
+    now: Instant,
+    stats: &'a mut Stats,
+    events: &'a mut Events,
+    scratch: &'a mut Scratch,
+    outbox: &'a mut Outbox,
+}
+
+impl Worker {
+    /// Fills the outbox; true when it is full and more waits.
+    pub(crate) fn transmit(&mut self, now: Instant, outbox: &mut Outbox) -> bool {
+        for index in std::mem::take(&mut self.fanout.resumed) {
+            self.touched(now, index);
+        }
+        self.fan_out(now, outbox) || self.retransmit(now, outbox) || self.transmit_peers(now, outbox)
+    }
+
+    fn fan_out(&mut self, now: Instant, outbox: &mut Outbox) -> bool {
+        let mut writer = Writer {
+            now,
+            stats: &mut self.stats,
+            events: &mut self.events,
+            scratch: &mut self.scratch,
+            outbox,
+        };
+        let cursor = &mut self.fanout.cursor;
+        while let Some(&index) = self.fanout.tracks.get(cursor.track) {
+            if let Some(track) = self.tracks.get_mut(index) {
+                if writer.track(track, &mut self.peers, cursor) {
+                    return true;
+                }
+                track.end_turn();
+            }
+            *cursor = Cursor {
+                track: cursor.track + 1,
+                ..Cursor::default()
+            };
+        }
+        self.fanout.tracks.clear();
+        *cursor = Cursor::default();
+        false
+    }
+
+    fn retransmit(&mut self, now: Instant, outbox: &mut Outbox) -> bool {
+        while let Some(&(at, sequence)) = self.fanout.resend.front() {
+            if outbox.slot().is_none() {
+                return true;
+            }
+            self.fanout.resend.pop_front();
+            if self.resend_one(now, at, sequence, outbox).is_none() {
+                self.stats.resend_missed += 1;
+            }
+        }
+        false
+    }
+
+    /// Rebuilds a packet that was sent and writes it as a retransmission.
+    fn resend_one(&mut self, now: Instant, at: Subscriber, sequence: u16, outbox: &mut Outbox) -> Option<()> {
+        let slot = self.peers.get_mut(at.peer)?;
+        let down = slot.downs.get(at.down as usize)?.as_ref()?;
+        let track = self.tracks.get(down.track)?;
+        let (run, source) = down.find_sent(sequence)?;
+        let packet = track.layer(run.layer)?.get(source)?;
+        let ours =
+            packet.info.frame.spatial <= run.spatial_max && packet.info.frame.temporal <= run.temporal_max;
+        if !ours {
+            return None;
+        }
+        let mut write = down.write(&packet, &run, track.spatial_top, &mut self.scratch)?;
+        write.retransmission = true;
+        let index = down.send_index?;
+        if slot.peer.write_rtp(now, index, &write, outbox) {
+            self.stats.packets_resent += 1;
+        }
+        Some(())
+    }
+
+    fn transmit_peers(&mut self, now: Instant, outbox: &mut Outbox) -> bool {
+        while let Some(&index) = self.fanout.peers.last() {
+            if let Some(slot) = self.peers.get_mut(index) {
+                if !slot.peer.poll_transmit(now, outbox) {
+                    return true;
+                }
+                slot.transmits = false;
+                let due = match (slot.peer.poll_timeout(), slot.reports_due) {
+                    (Some(a), Some(b)) => Some(a.min(b)),
+                    (a, b) => a.or(b),
+                };
+                self.timers.arm(Who::Peer(index), due, &mut slot.armed);
+                if slot.closing {
+                    self.peers.remove(index);
+                    self.demux.remove(index);
+                }
+            }
+            self.fanout.peers.pop();
+        }
+        false
+    }
+}
+
+impl Writer<'_> {
+    /// Writes a track's turn for all its subscribers; true when the outbox is full.
+    fn track(&mut self, track: &UpTrack, peers: &mut Slab<PeerSlot>, cursor: &mut Cursor) -> bool {
+        let room = track.key.room();
+        while let Some(&at) = track.subscribers.get(cursor.subscriber) {
+            if let Some(slot) = peers.get_mut(at.peer)
+                && slot.connected
+            {
+                while let Some(&packet) = track.turn.get(cursor.packet) {
+                    if self.outbox.slot().is_none() {
+                        return true;
+                    }
+                    self.packet(track, slot, at.down, packet, room);
+                    cursor.packet += 1;
+                }
+            }
+            cursor.subscriber += 1;
+            cursor.packet = 0;
+        }
+        false
+    }
+
+    fn packet(&mut self, track: &UpTrack, slot: &mut PeerSlot, down: u32, turn: TurnPacket, room: RoomKey) {
+        let Some(down) = slot.downs.get_mut(down as usize).and_then(Option::as_mut) else {
+            return;
+        };
+        let (Some(index), Some(packet)) = (
+            down.send_index,
+            track.layer(turn.layer).and_then(|layer| layer.get(turn.sequence)),
+        ) else {
+            return;
+        };
+        let Some(run) = down.offer(track, turn.layer, &packet) else {
+            return;
+        };
+        let Some(write) = down.write(&packet, &run, track.spatial_top, self.scratch) else {
+            return;
+        };
+        let written = slot.peer.write_rtp(self.now, index, &write, self.outbox);
+        debug_assert!(written, "a slot was free");
+        self.stats.packets_out += 1;
+        if !down.started {
+            down.started = true;
+            self.events.push(room, EventKind::DownStarted { down: down.key });
+        }
+    }
+}

@@ -1,0 +1,189 @@
+//! One layer of an up track: a stream with its own SSRC, clock and packet ring.
+//!
+//! Owns: the layer's packets, liveness, sender report and key-frame requests. Must not know:
+//! other layers, subscribers.
+
+use super::keyframe::KeyFrameRequests;
+use super::ring::{Inserted, Packet, PacketInfo, PacketRing, RingSize};
+use crate::down::munge::SenderReport;
+use crate::down::select::DecodeTargets;
+use crate::frame::{Dependency, Frame, describe};
+use peer::{Codec, Kind};
+use std::time::{Duration, Instant};
+use wire::dependency_descriptor::{Descriptor, Indication, Mandatory, Structure};
+
+/// A video layer that sent nothing for this long counts as stopped (media.md §8: four cycles of
+/// 500 ms). Screen shares of still pictures send a frame per second.
+pub(crate) const STOP_AFTER: Duration = Duration::from_secs(2);
+/// The same for the layers above the lowest while that one flows: a publisher pauses them when its
+/// uplink shrinks, and their subscribers should not look at a still picture for long.
+pub(crate) const STOP_UPPER_AFTER: Duration = Duration::from_secs(1);
+
+/// One layer.
+#[derive(Debug)]
+pub(crate) struct Layer {
+    /// Its recent packets.
+    pub(crate) ring: PacketRing,
+    /// Codec of its packets.
+    pub(crate) codec: Codec,
+    /// When the latest packet arrived; `None` before the first and after it stopped.
+    pub(crate) last_at: Option<Instant>,
+    /// Latest sender report.
+    pub(crate) report: Option<SenderReport>,
+    /// Requests for key frames.
+    pub(crate) requests: KeyFrameRequests,
+    /// Decode targets of the running dependency structure.
+    pub(crate) targets: DecodeTargets,
+    /// Dependency structure that came last.
+    structure: Option<Box<Structure>>,
+    /// SSRC, to notice that the source began anew.
+    pub(crate) ssrc: Option<u32>,
+    /// SSRC of retransmissions.
+    pub(crate) rtx_ssrc: Option<u32>,
+    /// Sequence number and timestamp of the newest packet.
+    newest: Option<(u64, u32)>,
+}
+
+/// One decrypted packet on its way into a layer.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Arrival<'a> {
+    pub(crate) sequence: u64,
+    pub(crate) timestamp: u32,
+    pub(crate) marker: bool,
+    pub(crate) codec: Codec,
+    pub(crate) payload: &'a [u8],
+    pub(crate) dependency_descriptor: &'a [u8],
+    pub(crate) abs_capture_time: &'a [u8],
+}
+
+impl Layer {
+    /// A layer that has sent nothing.
+    pub(crate) fn new(kind: Kind, codec: Codec) -> Self {
+        let size = match kind {
+            Kind::Audio => RingSize::AUDIO,
+            Kind::Video => RingSize::VIDEO,
+        };
+        Self {
+            ring: PacketRing::new(size),
+            codec,
+            last_at: None,
+            report: None,
+            requests: KeyFrameRequests::default(),
+            targets: DecodeTargets::NONE,
+            structure: None,
+            ssrc: None,
+            rtx_ssrc: None,
+            newest: None,
+        }
+    }
+
+    /// Stores a packet and reads its descriptor.
+    pub(crate) fn accept(&mut self, now: Instant, arrival: &Arrival<'_>) -> (Inserted, Frame) {
+        let late = self
+            .newest
+            .is_some_and(|(sequence, _)| arrival.sequence <= sequence);
+        let begins = !late
+            && self
+                .newest
+                .is_none_or(|(_, timestamp)| arrival.timestamp != timestamp);
+        let mut frame = describe(arrival.codec, arrival.payload, arrival.marker, begins);
+        if !arrival.dependency_descriptor.is_empty() && arrival.codec.kind() == Kind::Video {
+            self.describe_dependency(arrival.codec, arrival.dependency_descriptor, &mut frame);
+        }
+        let info = PacketInfo {
+            sequence: arrival.sequence,
+            timestamp: arrival.timestamp,
+            marker: arrival.marker,
+            codec: arrival.codec,
+            frame,
+            at: now,
+            late,
+        };
+        let inserted = self.ring.insert(
+            info,
+            arrival.payload,
+            arrival.dependency_descriptor,
+            arrival.abs_capture_time,
+        );
+        if inserted == Inserted::New {
+            if !late {
+                self.newest = Some((arrival.sequence, arrival.timestamp));
+            }
+            self.codec = arrival.codec;
+            self.last_at = Some(now);
+            if frame.key && frame.start {
+                self.requests.satisfied();
+            }
+        }
+        (inserted, frame)
+    }
+
+    /// A stored packet.
+    pub(crate) fn get(&self, sequence: u64) -> Option<Packet<'_>> {
+        self.ring.get(sequence)
+    }
+
+    /// The source began anew (another SSRC): what is stored belongs to other numbers.
+    pub(crate) fn restart(&mut self) {
+        self.ring.clear();
+        self.report = None;
+        self.newest = None;
+        self.targets = DecodeTargets::NONE;
+        self.structure = None;
+    }
+
+    /// Adds what a dependency descriptor says. Where the payload has a descriptor of its own (VP8,
+    /// VP9) that one decides, and only the frame number is of interest.
+    fn describe_dependency(&mut self, codec: Codec, raw: &[u8], frame: &mut Frame) {
+        let Ok(mut descriptor) = Descriptor::parse(raw, self.structure.as_deref()) else {
+            // Without its structure a frame cannot be judged; the number can still be read.
+            frame.dependency = Mandatory::parse(raw).map(|mandatory| Dependency {
+                number: mandatory.frame_number,
+                present: u32::MAX,
+                switch: 0,
+            });
+            return;
+        };
+        let attached = descriptor.structure.take();
+        let starts = attached.is_some();
+        if let Some(structure) = attached {
+            self.targets = targets_of(&structure);
+            self.structure = Some(structure);
+        }
+        let (mut present, mut switch) = (0, 0);
+        for target in 0..usize::from(self.targets.count) {
+            match descriptor.indications.get(target) {
+                Indication::NotPresent => {}
+                Indication::Switch => {
+                    present |= 1 << target;
+                    switch |= 1 << target;
+                }
+                Indication::Discardable | Indication::Required => present |= 1 << target,
+            }
+        }
+        frame.dependency = Some(Dependency {
+            number: descriptor.mandatory.frame_number,
+            present,
+            switch,
+        });
+        if codec == Codec::Av1 {
+            frame.start = descriptor.mandatory.first_packet;
+            frame.end = descriptor.mandatory.last_packet;
+            frame.spatial = descriptor.spatial;
+            frame.temporal = descriptor.temporal;
+            frame.key = starts && descriptor.frame_diffs.as_slice().is_empty();
+            frame.independent = frame.key;
+        }
+    }
+}
+
+fn targets_of(structure: &Structure) -> DecodeTargets {
+    let mut targets = DecodeTargets::NONE;
+    for (target, layers) in targets.layers.iter_mut().enumerate() {
+        if let Some(found) = structure.layers_of(target) {
+            *layers = found;
+            targets.count = target as u8 + 1;
+        }
+    }
+    targets
+}

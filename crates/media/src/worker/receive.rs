@@ -1,0 +1,315 @@
+//! What comes in: datagrams of peers, and crossings from other threads.
+
+use super::Worker;
+use crate::api::{EventKind, ThreadId, TrackKey, thread_of_ufrag};
+use crate::crossing::{Content, Control, Crossing};
+use crate::demux::Route;
+use crate::up::layer::Arrival;
+use crate::up::ring::Inserted;
+use crate::up::track::{Source, TurnPacket};
+use peer::ReceivedRtp;
+use std::net::SocketAddr;
+use std::time::Instant;
+use wire::stun;
+
+/// Crossings taken per ring and turn: as many as a large batch of datagrams, so that neither starves.
+const CROSSINGS_PER_TURN: usize = 256;
+/// Control items taken per ring and turn.
+const CONTROLS_PER_TURN: usize = 1024;
+
+impl Worker {
+    /// Finds the peer of a datagram and gives it to it. `first_hand`: it came from a socket of
+    /// ours, so it may be handed over; one that was handed over stays.
+    pub(crate) fn datagram(
+        &mut self,
+        now: Instant,
+        from: SocketAddr,
+        local: u8,
+        data: &mut [u8],
+        first_hand: bool,
+    ) {
+        let known = self.demux.by_address(from);
+        let route = match stun::username(data) {
+            Some((fragment, _)) => self.route_of_fragment(fragment).or(known),
+            None => known,
+        };
+        match route {
+            Some(Route::Peer(index)) => {
+                if known.is_none() {
+                    self.demux.learn(from, index);
+                }
+                self.peer_datagram(now, index, from, local, data);
+                if known.is_some_and(|known| known != Route::Peer(index)) {
+                    self.take_over_address(from, local, index);
+                }
+            }
+            Some(Route::Thread(thread)) if first_hand => {
+                self.demux.learn_foreign(from, thread);
+                if self.mesh.send_datagram(thread, from, local, data) {
+                    self.stats.datagrams_handed_over += 1;
+                } else {
+                    self.count_crossing_drop(thread);
+                }
+            }
+            Some(Route::Thread(_)) | None => self.stats.datagrams_unknown += 1,
+        }
+    }
+
+    fn route_of_fragment(&self, fragment: &[u8]) -> Option<Route> {
+        if let Some(index) = self.demux.by_fragment(fragment) {
+            return Some(Route::Peer(index));
+        }
+        let thread = thread_of_ufrag(fragment)?;
+        (thread != self.config.thread && self.mesh.knows(thread)).then_some(Route::Thread(thread))
+    }
+
+    /// An address that belonged to another peer goes over only when ICE chose it: anybody may send
+    /// a request with a forged source.
+    fn take_over_address(&mut self, from: SocketAddr, local: u8, index: u32) {
+        let chosen = self.peers.get(index).and_then(|slot| slot.peer.destination());
+        if chosen == Some((from, local)) {
+            self.demux.learn(from, index);
+        }
+    }
+
+    fn peer_datagram(&mut self, now: Instant, index: u32, from: SocketAddr, local: u8, data: &mut [u8]) {
+        let Some(slot) = self.peers.get_mut(index) else {
+            return;
+        };
+        let received = slot.peer.handle_datagram(now, from, local, data);
+        self.touched(now, index);
+        if let Some(rtp) = received {
+            self.stats.packets_in += 1;
+            self.stats.packets_in_retransmitted += u64::from(rtp.retransmitted);
+            self.rtp(now, index, &rtp, data);
+        }
+    }
+
+    /// Takes a decrypted packet of a peer of this thread.
+    fn rtp(&mut self, now: Instant, peer: u32, rtp: &ReceivedRtp, data: &[u8]) {
+        let key = TrackKey(rtp.tag);
+        let found = self.peers.get(peer).and_then(|slot| {
+            let (_, index) = slot.ups.iter().find(|(up, _)| *up == key)?;
+            Some(*index)
+        });
+        let Some(index) = found else {
+            self.stats.drops.unknown_track += 1;
+            return;
+        };
+        let bytes = |range: &std::ops::Range<usize>| data.get(range.clone()).unwrap_or(&[]);
+        let arrival = Arrival {
+            sequence: rtp.sequence,
+            timestamp: rtp.timestamp,
+            marker: rtp.marker,
+            codec: rtp.codec,
+            payload: bytes(&rtp.payload),
+            dependency_descriptor: bytes(&rtp.dependency_descriptor),
+            abs_capture_time: bytes(&rtp.abs_capture_time),
+        };
+        if let (Some((_, level)), Some(track)) = (rtp.audio_level, self.tracks.get_mut(index))
+            && let Some(meter) = &mut track.level
+        {
+            meter.observe(now, rtp.timestamp, rtp.codec.clock_rate(), level);
+        }
+        if self.accept(now, index, rtp.layer, &arrival) {
+            self.cross(index, rtp.layer, &arrival);
+        }
+    }
+
+    /// Stores a packet of a track and puts it on the turn's list. True when it is new and the
+    /// track is not muted.
+    fn accept(&mut self, now: Instant, index: u32, number: u8, arrival: &Arrival<'_>) -> bool {
+        // Padding only: nothing to forward.
+        if arrival.payload.is_empty() {
+            return false;
+        }
+        let Some(track) = self.tracks.get_mut(index) else {
+            return false;
+        };
+        if track.muted {
+            return false;
+        }
+        let Some(layer) = track.layer_or_new(number, arrival.codec) else {
+            self.stats.drops.unknown_track += 1;
+            return false;
+        };
+        let (inserted, frame) = layer.accept(now, arrival);
+        let (ssrc, rtx_ssrc) = (layer.ssrc, layer.rtx_ssrc);
+        match inserted {
+            Inserted::New => {}
+            Inserted::Duplicate => self.stats.drops.duplicate += 1,
+            Inserted::TooOld => self.stats.drops.too_old += 1,
+            Inserted::Full => self.stats.drops.ring_full += 1,
+        }
+        if inserted != Inserted::New {
+            return false;
+        }
+        track.spatial_top = track.spatial_top.max(frame.spatial);
+        if track.turn.is_empty() {
+            self.fanout.tracks.push(index);
+        }
+        track.turn.push(TurnPacket {
+            layer: number,
+            sequence: arrival.sequence,
+        });
+        let bit = 1u8 << number;
+        if track.alive & bit == 0 {
+            track.alive |= bit;
+            let (key, here) = (track.key, matches!(track.source, Source::Peer(_)));
+            if here {
+                let started = EventKind::LayerStarted {
+                    track: key,
+                    layer: number,
+                    ssrc: ssrc.unwrap_or(0),
+                    rtx_ssrc,
+                    codec: arrival.codec,
+                };
+                self.events.push(key.room(), started);
+            }
+            if !(frame.key && frame.start) {
+                self.ask_for_subscribers(now, index);
+            }
+            self.arm_track(index);
+        }
+        true
+    }
+
+    /// Sends a packet to each other thread with subscribers, once.
+    fn cross(&mut self, index: u32, layer: u8, arrival: &Arrival<'_>) {
+        let Some(track) = self.tracks.get(index) else {
+            return;
+        };
+        let key = track.key;
+        for i in 0..track.threads.len() {
+            let Some(&thread) = self.tracks.get(index).and_then(|track| track.threads.get(i)) else {
+                return;
+            };
+            if self.mesh.send_packet(thread, key, layer, arrival) {
+                if let Some(count) = self.stats.crossings_out.get_mut(usize::from(thread.0)) {
+                    *count += 1;
+                }
+            } else {
+                self.count_crossing_drop(thread);
+                // Its subscribers have a hole that no retransmission fills.
+                self.fanout.torn.push((index, layer));
+            }
+        }
+    }
+
+    fn count_crossing_drop(&mut self, thread: ThreadId) {
+        if let Some(count) = self.stats.drops.crossing_full.get_mut(usize::from(thread.0)) {
+            *count += 1;
+        }
+    }
+
+    /// Takes control items and crossings of all other threads, bounded per ring.
+    pub(crate) fn crossings(&mut self, now: Instant) {
+        self.mesh.flush();
+        while let Some((index, layer)) = self.fanout.torn.pop() {
+            self.want_key_frame(now, index, layer);
+        }
+        for thread in 0..self.mesh.threads() {
+            let thread = ThreadId(thread as u8);
+            for _ in 0..CONTROLS_PER_TURN {
+                let Some(control) = self.mesh.receive_control(thread) else {
+                    break;
+                };
+                self.control(now, thread, control);
+            }
+            for _ in 0..CROSSINGS_PER_TURN {
+                let Some(mut crossing) = self.mesh.receive(thread) else {
+                    break;
+                };
+                self.stats.crossings_in += 1;
+                self.crossing(now, &mut crossing);
+                self.mesh.recycle(thread, crossing);
+            }
+        }
+    }
+
+    fn crossing(&mut self, now: Instant, crossing: &mut Crossing) {
+        match crossing.content {
+            Content::Datagram { from, local, .. } => {
+                self.datagram(now, from, local, crossing.datagram_mut(), false);
+            }
+            Content::Packet { track, layer, .. } => {
+                if let (Some(&index), Some(arrival)) = (self.track_keys.get(&track), crossing.arrival()) {
+                    self.accept(now, index, layer, &arrival);
+                }
+            }
+        }
+    }
+
+    fn control(&mut self, now: Instant, from: ThreadId, control: Control) {
+        match control {
+            Control::Want { track } => self.thread_wants(now, from, track),
+            Control::Unwant { track } => self.thread_unwants(from, track),
+            Control::KeyFrame { track, layer } => {
+                if let Some(&index) = self.track_keys.get(&track) {
+                    self.want_key_frame(now, index, layer);
+                }
+            }
+            Control::Muted { track, muted } => self.mute(now, track, muted),
+            Control::Started {
+                track,
+                layer,
+                codec,
+                ssrc,
+            } => self.stream_started(track, layer, codec, (ssrc, None)),
+            Control::Ended { track } => self.source_ended(track),
+            Control::Report { track, layer, report } => self.sender_report(track, layer, report),
+        }
+    }
+
+    /// Another thread has subscribers of a track of ours, published or not yet.
+    fn thread_wants(&mut self, now: Instant, thread: ThreadId, key: TrackKey) {
+        if key.thread() != self.config.thread {
+            self.stats.drops.commands += 1;
+            return;
+        }
+        let index = self.track_or_new(key);
+        let Some(track) = self.tracks.get_mut(index) else {
+            return;
+        };
+        if !track.threads.contains(&thread) {
+            track.threads.push(thread);
+        }
+        let muted = track.muted;
+        let mut news = [None, None, None];
+        for (number, layer) in track.layers_mut() {
+            let slot = news.get_mut(usize::from(number)).expect("as many as layers");
+            *slot = layer.ssrc.map(|ssrc| (number, layer.codec, ssrc, layer.report));
+        }
+        let mut controls = vec![Control::Muted { track: key, muted }];
+        for (layer, codec, ssrc, report) in news.into_iter().flatten() {
+            controls.push(Control::Started {
+                track: key,
+                layer,
+                codec,
+                ssrc,
+            });
+            controls.extend(report.map(|report| Control::Report {
+                track: key,
+                layer,
+                report,
+            }));
+        }
+        for control in controls {
+            if !self.mesh.send_control(thread, control) {
+                self.stats.drops.control_full += 1;
+            }
+        }
+        // The replica asks for the layer it needs when it sees what flows.
+        self.arm_track(index);
+        let _ = now;
+    }
+
+    fn thread_unwants(&mut self, thread: ThreadId, key: TrackKey) {
+        if let Some(&index) = self.track_keys.get(&key) {
+            if let Some(track) = self.tracks.get_mut(index) {
+                track.threads.retain(|other| *other != thread);
+            }
+            self.drop_unused_track(index);
+        }
+    }
+}
