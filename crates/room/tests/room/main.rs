@@ -17,6 +17,7 @@ mod leaving;
 mod lifecycle;
 mod metadata;
 mod publishing;
+mod replaying;
 mod resuming;
 mod sdp;
 mod speaking;
