@@ -273,10 +273,11 @@ fn decode_join_request(text: &str) -> Result<proto::JoinRequest, JoinError> {
         .map_err(|_| bad("cannot base64 decode wrapped join request"))?;
     let wrapped = proto::WrappedJoinRequest::decode(wrapped.as_slice())
         .map_err(|_| bad("cannot unmarshal wrapped join request"))?;
-    let bytes = if wrapped.compression == i32::from(Compression::Gzip) {
-        gunzip(&wrapped.join_request)?
-    } else {
-        wrapped.join_request
+    let bytes = match Compression::try_from(wrapped.compression) {
+        Ok(Compression::None) => wrapped.join_request,
+        Ok(Compression::Gzip) => gunzip(&wrapped.join_request)?,
+        // The reference reads nothing then: an empty request.
+        Err(_) => Vec::new(),
     };
     proto::JoinRequest::decode(bytes.as_slice()).map_err(|_| bad("cannot unmarshal join request"))
 }

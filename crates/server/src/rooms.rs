@@ -15,6 +15,13 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 use tokio::sync::{mpsc, oneshot};
 
+/// Told to clients when no STUN server is configured, as the reference does (`media.md` §4.1).
+const PUBLIC_STUN: [&str; 3] = [
+    "global.stun.twilio.com:3478",
+    "stun.l.google.com:19302",
+    "stun1.l.google.com:19302",
+];
+
 /// What a new room is told besides the defaults.
 #[derive(Clone, Debug, Default)]
 pub struct RoomWish {
@@ -280,16 +287,15 @@ impl Shared {
     }
 
     fn ice_servers(&self) -> Vec<proto::IceServer> {
-        let urls: Vec<_> = self
-            .config
-            .rtc
-            .stun_servers
-            .iter()
-            .map(|server| format!("stun:{server}"))
-            .collect();
-        if urls.is_empty() {
-            return Vec::new();
-        }
+        let configured = &self.config.rtc.stun_servers;
+        let urls: Vec<_> = if configured.is_empty() {
+            PUBLIC_STUN
+                .iter()
+                .map(|server| format!("stun:{server}"))
+                .collect()
+        } else {
+            configured.iter().map(|server| format!("stun:{server}")).collect()
+        };
         vec![proto::IceServer {
             urls,
             ..Default::default()

@@ -7,14 +7,20 @@ use crate::edge::{Edge, http};
 use crate::media_pool::{MediaPool, MediaPoolConfig, SocketPlan, default_threads};
 use crate::rooms::Rooms;
 use anyhow::{Context as _, Result, bail};
-use axum::Router;
+use axum::body::Body;
+use hyper::body::Incoming;
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioIo, TokioTimer};
 use protocol::proto;
+use std::convert::Infallible;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::net::{TcpListener, TcpSocket};
-use tokio::sync::{mpsc, watch};
-use tokio::task::JoinHandle;
+use tokio::net::{TcpListener, TcpSocket, TcpStream};
+use tokio::sync::{Semaphore, mpsc, watch};
+use tokio::task::{JoinHandle, JoinSet};
 
 /// The version of livekit-server whose contract this server keeps; SDKs compare it.
 pub const CONTRACT_VERSION: &str = "1.13.11";
@@ -27,6 +33,19 @@ const EVENTS_MAX: usize = 8192;
 
 /// Connections that the kernel may hold for us before we accept them.
 const BACKLOG: u32 = 1024;
+
+/// Open TCP connections per listener; further ones wait in the kernel. Above what one process's
+/// rooms can serve, below what its memory can bear.
+const CONNECTIONS_MAX: usize = 65_536;
+
+/// A request's head must be here by then, or the connection is closed.
+const HEADER_PATIENCE: Duration = Duration::from_secs(10);
+
+/// Bound of a request's head: the reference's 1 MiB and its slack. Tokens with metadata are large.
+const HEADER_BYTES_MAX: usize = (1 << 20) + 4096;
+
+/// Pause after a failed accept.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
 /// Rooms get this long to say goodbye, and then as much again for sockets to flush.
 const SHUTDOWN_PATIENCE: Duration = Duration::from_secs(5);
@@ -74,13 +93,12 @@ pub fn start(config: Config) -> Result<Running> {
         }
     });
     let edge = Edge::new(Arc::clone(&config), rooms.clone(), Arc::clone(&counters));
-    let app = Router::new().fallback(http::handle).with_state(edge);
     let (stop, stopped) = watch::channel(false);
     let mut addresses = Vec::new();
     let mut listeners = Vec::new();
     for socket in sockets {
         addresses.push(socket.local_addr()?);
-        listeners.push(tokio::spawn(serve(socket, app.clone(), stopped.clone())));
+        listeners.push(tokio::spawn(serve(socket, edge.clone(), stopped.clone())));
     }
     Ok(Running {
         addresses,
@@ -122,15 +140,59 @@ impl Running {
     }
 }
 
-async fn serve(socket: TcpListener, app: Router, mut stopped: watch::Receiver<bool>) {
-    let service = app.into_make_service_with_connect_info::<SocketAddr>();
-    let stop = async move {
-        // An error means that the sender is gone: stop as well.
-        let _ = stopped.wait_for(|stopped| *stopped).await;
-    };
-    if let Err(error) = axum::serve(socket, service).with_graceful_shutdown(stop).await {
-        tracing::error!(%error, "listener ended");
+/// Accepts connections until told to stop, then waits for the open ones to end.
+async fn serve(listener: TcpListener, edge: Edge, mut stopped: watch::Receiver<bool>) {
+    let permits = Arc::new(Semaphore::new(CONNECTIONS_MAX));
+    let mut connections = JoinSet::new();
+    loop {
+        // The semaphore is never closed.
+        let Ok(permit) = Arc::clone(&permits).acquire_owned().await else {
+            return;
+        };
+        let accepted = tokio::select! {
+            accepted = listener.accept() => accepted,
+            _ = stopped.wait_for(|stopped| *stopped) => break,
+            Some(_) = connections.join_next() => continue,
+        };
+        match accepted {
+            Ok((stream, peer)) => {
+                let connection = connection(stream, peer, edge.clone(), stopped.clone());
+                connections.spawn(async move {
+                    connection.await;
+                    drop(permit);
+                });
+            }
+            Err(error) => {
+                // Out of file descriptors, usually: waiting lets some close.
+                tracing::warn!(%error, "accepting failed");
+                tokio::time::sleep(ACCEPT_PAUSE).await;
+            }
+        }
     }
+    while connections.join_next().await.is_some() {}
+}
+
+/// Serves the requests of one TCP connection.
+async fn connection(stream: TcpStream, peer: SocketAddr, edge: Edge, mut stopped: watch::Receiver<bool>) {
+    // Signalling is small messages that somebody waits for.
+    let _ = stream.set_nodelay(true);
+    let service = service_fn(move |request: hyper::Request<Incoming>| {
+        let edge = edge.clone();
+        async move { Ok::<_, Infallible>(http::handle(&edge, peer, request.map(Body::new)).await) }
+    });
+    let connection = http1::Builder::new()
+        .timer(TokioTimer::new())
+        .header_read_timeout(HEADER_PATIENCE)
+        .max_buf_size(HEADER_BYTES_MAX)
+        .serve_connection(TokioIo::new(stream), service)
+        .with_upgrades();
+    let mut connection = pin!(connection);
+    // What a client does to its connection is its own business: errors are not ours.
+    tokio::select! {
+        _ = connection.as_mut() => return,
+        _ = stopped.wait_for(|stopped| *stopped) => connection.as_mut().graceful_shutdown(),
+    }
+    let _ = connection.await;
 }
 
 fn listen(config: &Config) -> Result<Vec<TcpListener>> {

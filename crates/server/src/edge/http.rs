@@ -2,7 +2,7 @@
 
 use super::{Edge, cors, page, path, signal, twirp};
 use axum::body::Body;
-use axum::extract::{ConnectInfo, Request, State};
+use axum::extract::Request;
 use axum::http::header::{
     AUTHORIZATION, CONTENT_LENGTH, CONTENT_TYPE, LOCATION, ORIGIN, X_CONTENT_TYPE_OPTIONS,
 };
@@ -29,17 +29,13 @@ pub struct Call {
 }
 
 /// Handles a request.
-pub async fn handle(
-    State(edge): State<Edge>,
-    ConnectInfo(peer): ConnectInfo<SocketAddr>,
-    request: Request,
-) -> Response<Body> {
+pub async fn handle(edge: &Edge, peer: SocketAddr, request: Request) -> Response<Body> {
     if let Some(response) = cors::preflight(request.method(), request.headers()) {
         return response;
     }
     let origin = request.headers().get(ORIGIN).cloned();
     let wanted = path::strip_double_slash(request.uri().path()).to_owned();
-    let passed = check(&edge, &request);
+    let passed = check(edge, &request);
     let open = matches!(wanted.as_str(), "/rtc/validate" | "/rtc/v1/validate");
     let mut response = match passed {
         Err(response) => *response,
@@ -53,7 +49,7 @@ pub async fn handle(
                     claims,
                     peer,
                 };
-                dispatch(&edge, call).await
+                dispatch(edge, call).await
             } else {
                 redirect(request.method(), &clean, request.uri().query())
             }

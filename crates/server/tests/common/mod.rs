@@ -1,0 +1,400 @@
+//! What the integration tests share: a server on a port of the kernel's choice, tokens, a client
+//! that sends HTTP exactly as written, and the replay of recorded cases.
+#![allow(dead_code, reason = "each test file uses its part")]
+#![allow(
+    missing_docs,
+    clippy::unwrap_used,
+    clippy::missing_panics_doc,
+    reason = "tests"
+)]
+
+pub mod socket;
+
+use aws_lc_rs::hmac;
+use base64::Engine;
+use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
+use protocol::token::Keys;
+use serde_json::{Value, json};
+use server::config::{Config, UdpPorts};
+use server::wiring::{self, Running};
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::time::{SystemTime, UNIX_EPOCH};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+
+pub const KEY: &str = "goldenkey";
+pub const SECRET: &str = "goldensecretgoldensecretgoldensecret";
+pub const SECOND_SECRET: &str = "secondsecretsecondsecretsecondsecret";
+
+/// A configuration for tests: loopback, free ports, one media thread.
+pub fn config() -> Config {
+    let mut config = Config {
+        port: 0,
+        bind_addresses: vec!["127.0.0.1".parse().unwrap()],
+        keys: Keys::new(vec![
+            (KEY.to_owned(), SECRET.to_owned()),
+            ("secondkey".to_owned(), SECOND_SECRET.to_owned()),
+        ]),
+        ..Config::default()
+    };
+    config.rtc.udp_port = UdpPorts::Single(0);
+    config.plenum.media_threads = Some(1);
+    config
+}
+
+pub struct Server {
+    pub running: Running,
+    pub address: SocketAddr,
+}
+
+impl Server {
+    pub fn start(config: Config) -> Self {
+        let running = wiring::start(config).expect("the server starts");
+        let address = running.addresses[0];
+        Self { running, address }
+    }
+}
+
+pub fn unix_s() -> i64 {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap();
+    i64::try_from(now.as_secs()).unwrap()
+}
+
+/// Signs any claims. `header` may lie about the algorithm.
+pub fn sign(header: &Value, claims: &Value, secret: &str) -> String {
+    sign_text(header, &claims.to_string(), secret)
+}
+
+/// As the recorder wrote claims: a blank after each colon (places inside are part of one answer).
+fn written(claims: &Value) -> String {
+    claims.to_string().replace("\":", "\": ")
+}
+
+fn sign_text(header: &Value, claims: &str, secret: &str) -> String {
+    let encode = |text: &str| URL_SAFE_NO_PAD.encode(text);
+    let message = format!("{}.{}", encode(&header.to_string()), encode(claims));
+    let key = hmac::Key::new(hmac::HMAC_SHA256, secret.as_bytes());
+    let signature = URL_SAFE_NO_PAD.encode(hmac::sign(&key, message.as_bytes()));
+    format!("{message}.{signature}")
+}
+
+/// A token of the first key that lasts ten minutes.
+pub fn token(claims: Value) -> String {
+    let mut claims = claims;
+    claims["iss"] = json!(KEY);
+    claims["exp"] = json!(unix_s() + 600);
+    sign(&json!({"alg": "HS256", "typ": "JWT"}), &claims, SECRET)
+}
+
+/// A token that may join.
+pub fn join_token(identity: &str, room: &str) -> String {
+    token(json!({"sub": identity, "video": {"roomJoin": true, "room": room}}))
+}
+
+/// A token that may do everything in a room.
+pub fn admin_token(room: &str) -> String {
+    let video = json!({"roomCreate": true, "roomList": true, "roomAdmin": true, "room": room});
+    token(json!({"sub": "api", "video": video}))
+}
+
+#[derive(Debug)]
+pub struct Reply {
+    pub status: u16,
+    pub headers: BTreeMap<String, String>,
+    pub body: Vec<u8>,
+}
+
+impl Reply {
+    pub fn text(&self) -> String {
+        String::from_utf8_lossy(&self.body).into_owned()
+    }
+
+    pub fn json(&self) -> Value {
+        serde_json::from_slice(&self.body).expect("a JSON body")
+    }
+
+    pub fn header(&self, name: &str) -> Option<&str> {
+        self.headers.get(&name.to_lowercase()).map(String::as_str)
+    }
+}
+
+/// Sends a request exactly as written and reads the whole answer.
+pub async fn http(
+    address: SocketAddr,
+    method: &str,
+    path: &str,
+    headers: &[(String, String)],
+    body: Option<&[u8]>,
+) -> Reply {
+    let mut text = format!("{method} {path} HTTP/1.1\r\nHost: {address}\r\n");
+    let named = |name: &str| headers.iter().any(|(key, _)| key.eq_ignore_ascii_case(name));
+    let chunked = named("Transfer-Encoding");
+    for (name, value) in headers {
+        text.push_str(&format!("{name}: {value}\r\n"));
+    }
+    if !named("Connection") {
+        text.push_str("Connection: close\r\n");
+    }
+    if let Some(body) = body.filter(|_| !chunked) {
+        text.push_str(&format!("Content-Length: {}\r\n", body.len()));
+    }
+    text.push_str("\r\n");
+    let mut request = text.into_bytes();
+    if chunked {
+        let body = body.unwrap_or_default();
+        request.extend_from_slice(format!("{:x}\r\n", body.len()).as_bytes());
+        request.extend_from_slice(body);
+        request.extend_from_slice(b"\r\n0\r\n\r\n");
+    } else {
+        request.extend_from_slice(body.unwrap_or_default());
+    }
+    let mut stream = TcpStream::connect(address).await.expect("connects");
+    // The server may answer and close before it has read a body that is too large.
+    let _ = stream.write_all(&request).await;
+    read_reply(&mut stream, method).await
+}
+
+async fn read_reply(stream: &mut TcpStream, method: &str) -> Reply {
+    let mut bytes = Vec::new();
+    let mut chunk = [0; 16 * 1024];
+    loop {
+        if let Some(reply) = parse_reply(&bytes, method) {
+            return reply;
+        }
+        match stream.read(&mut chunk).await {
+            Ok(read) if read > 0 => bytes.extend_from_slice(&chunk[..read]),
+            _ => panic!("the answer ends early: {}", String::from_utf8_lossy(&bytes)),
+        }
+    }
+}
+
+fn parse_reply(bytes: &[u8], method: &str) -> Option<Reply> {
+    let end = bytes.windows(4).position(|window| window == b"\r\n\r\n")?;
+    let head = String::from_utf8_lossy(&bytes[..end]).into_owned();
+    let mut lines = head.lines();
+    let status = lines.next()?.split(' ').nth(1)?.parse().ok()?;
+    let headers: BTreeMap<_, _> = lines
+        .filter_map(|line| line.split_once(": "))
+        .map(|(name, value)| (name.to_lowercase(), value.to_owned()))
+        .collect();
+    let length = headers
+        .get("content-length")
+        .and_then(|value| value.parse().ok())
+        .unwrap_or(0);
+    let bodiless = method == "HEAD" || status == 101 || status == 204;
+    let length = if bodiless { 0 } else { length };
+    let body = bytes.get(end + 4..end + 4 + length)?.to_vec();
+    Some(Reply {
+        status,
+        headers,
+        body,
+    })
+}
+
+/// A POST to the Twirp API in JSON.
+pub async fn twirp(address: SocketAddr, method: &str, token: &str, body: &Value) -> Reply {
+    let headers = [
+        ("Authorization".to_owned(), format!("Bearer {token}")),
+        ("Content-Type".to_owned(), "application/json".to_owned()),
+    ];
+    let path = format!("/twirp/livekit.RoomService/{method}");
+    http(
+        address,
+        "POST",
+        &path,
+        &headers,
+        Some(body.to_string().as_bytes()),
+    )
+    .await
+}
+
+/// Recorded cases: a JSON list, one case a line.
+pub fn cases(text: &str) -> Vec<Value> {
+    serde_json::from_str(text).expect("recorded cases")
+}
+
+/// Replays a recorded case; `method` stands in for `<method>`. Panics where the answer differs.
+pub async fn replay(address: SocketAddr, case: &Value, method: &str) {
+    let name = case["name"].as_str().unwrap();
+    let tokens = tokens_of(case);
+    let fill = |text: &str| {
+        let mut text = expand(&text.replace("<method>", method));
+        for (placeholder, token) in &tokens {
+            text = text.replace(placeholder, token);
+        }
+        text
+    };
+    let request = &case["request"];
+    let headers: Vec<_> = request["headers"]
+        .as_object()
+        .into_iter()
+        .flatten()
+        .map(|(name, value)| (name.clone(), fill(value.as_str().unwrap())))
+        .collect();
+    let body = body_of(&request["body"]).map(|body| match String::from_utf8(body) {
+        Ok(text) => fill(&text).into_bytes(),
+        Err(binary) => binary.into_bytes(),
+    });
+    let path = fill(request["path"].as_str().unwrap());
+    let verb = request["method"].as_str().unwrap();
+    let reply = http(address, verb, &path, &headers, body.as_deref()).await;
+    let expected = &case["response"];
+    let what = format!("{name} ({method})");
+    assert_eq!(
+        u64::from(reply.status),
+        expected["status"],
+        "{what}: status, body {}",
+        reply.text()
+    );
+    let wanted = &expected["body"];
+    if let Some(json) = wanted.get("json") {
+        let differs = difference(json, &reply.json(), method);
+        assert_eq!(differs, None, "{what}: {}", reply.text());
+    } else if let Some(text) = wanted["text"].as_str() {
+        assert_eq!(reply.text(), text, "{what}");
+    }
+    for (name, value) in expected["headers"].as_object().into_iter().flatten() {
+        // Lengths follow from bodies; whether a connection stays is the server's own business.
+        if name == "Content-Length" || name == "Connection" {
+            continue;
+        }
+        assert_eq!(reply.header(name), value.as_str(), "{what}: header {name}");
+    }
+    if !expected["headers"]
+        .as_object()
+        .is_some_and(|h| h.contains_key("Access-Control-Allow-Origin"))
+    {
+        assert_eq!(reply.header("Access-Control-Allow-Origin"), None, "{what}");
+    }
+}
+
+/// Where two JSON values differ; placeholders (`<…>`) in the expected one fit anything.
+fn difference(expected: &Value, found: &Value, method: &str) -> Option<String> {
+    match (expected, found) {
+        (Value::String(text), Value::Array(items)) if text == "<default_codecs_snake>" => {
+            (items.len() != 10).then(|| format!("codecs: {found}"))
+        }
+        (Value::String(text), Value::String(_)) if text.starts_with('<') && text.ends_with('>') => None,
+        (Value::String(text), Value::String(other)) if text.contains("<method>") => {
+            (text.replace("<method>", method) != *other).then(|| format!("{text} / {other}"))
+        }
+        (Value::Object(fields), Value::Object(others)) => {
+            if fields.keys().ne(others.keys()) {
+                return Some(format!("fields {:?} / {:?}", fields.keys(), others.keys()));
+            }
+            fields
+                .iter()
+                .find_map(|(name, value)| difference(value, &others[name], method))
+        }
+        (Value::Array(items), Value::Array(others)) => {
+            if items.len() != others.len() {
+                return Some(format!("{} / {} items", items.len(), others.len()));
+            }
+            // Lists of rooms come in any order.
+            let by_name = |items: &[Value]| {
+                let mut items = items.to_vec();
+                items.sort_by_key(|item| item["name"].as_str().map(str::to_owned));
+                items
+            };
+            let (items, others) = (by_name(items), by_name(others));
+            let mut pairs = items.iter().zip(&others);
+            pairs.find_map(|(item, other)| difference(item, other, method))
+        }
+        _ => (expected != found).then(|| format!("{expected} / {found}")),
+    }
+}
+
+fn body_of(body: &Value) -> Option<Vec<u8>> {
+    match body {
+        Value::Null => None,
+        Value::String(text) => Some(
+            match text
+                .strip_prefix('<')
+                .and_then(|rest| rest.strip_suffix(" bytes>"))
+            {
+                Some(count) => vec![b' '; count.parse().unwrap()],
+                None => text.clone().into_bytes(),
+            },
+        ),
+        Value::Object(fields) if fields.contains_key("base64") => {
+            Some(STANDARD.decode(fields["base64"].as_str().unwrap()).unwrap())
+        }
+        other => Some(other.to_string().into_bytes()),
+    }
+}
+
+/// `<x x300>` stands for 300 times `x`.
+fn expand(text: &str) -> String {
+    let mut out = String::new();
+    let mut rest = text;
+    while let Some(start) = rest.find('<') {
+        out.push_str(&rest[..start]);
+        let tail = &rest[start..];
+        let end = tail.find('>').map_or(tail.len(), |end| end + 1);
+        let inside = tail[..end].trim_matches(['<', '>']);
+        match inside
+            .split_once(" x")
+            .map(|(unit, count)| (unit, count.parse::<usize>()))
+        {
+            Some((unit, Ok(count))) => out.push_str(&unit.repeat(count)),
+            _ => out.push_str(&tail[..end]),
+        }
+        rest = &tail[end..];
+    }
+    out.push_str(rest);
+    out
+}
+
+/// Signs the case's tokens anew. What times and secrets were is told by the case's name.
+fn tokens_of(case: &Value) -> Vec<(String, String)> {
+    let name = case["name"].as_str().unwrap();
+    let now = unix_s();
+    let exp = if name.contains("expired_90s") || name.ends_with("expired") {
+        now - 90
+    } else if name.contains("expired_30s") {
+        now - 30
+    } else {
+        now + 600
+    };
+    let mut tokens = Vec::new();
+    for (placeholder, claims) in case["tokens"].as_object().into_iter().flatten() {
+        let text = expand(&claims.to_string());
+        let mut claims: Value = serde_json::from_str(&text).unwrap();
+        let fields = claims.as_object_mut().unwrap();
+        // The API's recordings leave out what every token has.
+        let algorithm = fields.remove("alg").unwrap_or_else(|| {
+            fields.insert("iss".to_owned(), json!(KEY));
+            fields.insert("exp".to_owned(), json!("<time_s>"));
+            json!("HS256")
+        });
+        for (claim, value) in fields.iter_mut() {
+            if value == "<time_s>" {
+                *value = json!(match claim.as_str() {
+                    "exp" => exp,
+                    _ if name.contains("future_30s") => now + 30,
+                    _ if name.contains("future_300s") => now + 300,
+                    _ => now,
+                });
+            } else if value == "<time_s.fraction>" {
+                *value = json!(600.5 + f64::from(u32::try_from(now).unwrap()));
+            }
+        }
+        if name.contains("exp_as_string") {
+            fields["exp"] = json!(exp.to_string());
+        }
+        let secret = match fields.get("iss").and_then(Value::as_str) {
+            _ if name.contains("bad_signature") => "some other secret",
+            _ if name.contains("other_keys_secret") => SECOND_SECRET,
+            Some("secondkey") => SECOND_SECRET,
+            _ => SECRET,
+        };
+        let header = json!({"alg": algorithm, "typ": "JWT"});
+        let mut token = sign_text(&header, &written(&claims), secret);
+        if algorithm == "none" {
+            token.truncate(token.rfind('.').unwrap() + 1);
+        }
+        tokens.push((placeholder.clone(), token));
+    }
+    tokens
+}
