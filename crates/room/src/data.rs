@@ -32,7 +32,7 @@ impl Room {
         let kind = match label {
             ChannelLabel::Lossy => Kind::Lossy,
             ChannelLabel::Reliable | ChannelLabel::Unlabelled => Kind::Reliable,
-            ChannelLabel::DataTrack => return,
+            ChannelLabel::DataTrack => return self.data_track_packet(peer, data),
         };
         let packet = if label == ChannelLabel::Unlabelled {
             wrap_raw(data)
@@ -144,7 +144,7 @@ impl Room {
                 continue;
             }
             let link = participant.primary();
-            if kind == Kind::Reliable && link.reliable_channels == 0 {
+            if kind == Kind::Reliable && !link.reliable_open {
                 self.stats.data_missed += keep_for_later(participant, &data);
                 continue;
             }
@@ -178,7 +178,7 @@ impl Room {
             return;
         };
         if let Some(link) = participant.link_mut(peer) {
-            link.reliable_channels += 1;
+            link.reliable_open = true;
         }
         if participant.primary().transport.peer() != peer {
             return;
@@ -201,7 +201,7 @@ impl Room {
             && let Some(participant) = self.peers.get(&peer).and_then(|id| self.participants.get_mut(id))
             && let Some(link) = participant.link_mut(peer)
         {
-            link.reliable_channels = link.reliable_channels.saturating_sub(1);
+            link.reliable_open = false;
         }
     }
 

@@ -2,6 +2,7 @@
 
 use crate::action::{ConnectionId, Join, Settings};
 use crate::client::{self, ClientRules};
+use crate::data_track::DataTracks;
 use crate::effect::Effect;
 use crate::negotiation::{Role, Transport, TransportConfig};
 use crate::participant::{self, Link, Participant, ParticipantId, State};
@@ -145,6 +146,7 @@ impl Room {
             queued: Vec::new(),
             subscriptions: BTreeMap::new(),
             rule: SubscriptionRule::All,
+            data_tracks: DataTracks::new(self.random.next_u64()),
             last_sequence: 0,
             last_seen: self.now,
             waiting_data: VecDeque::new(),
@@ -290,6 +292,7 @@ impl Room {
         if single || protocol >= 8 {
             self.auto_subscribe(id);
         }
+        self.reconcile_data_tracks(id);
         if let Some(offer) = offer {
             self.handle_offer(id, offer);
         }

@@ -74,6 +74,7 @@ impl Room {
         for track in tracks {
             self.end_track(id, track);
         }
+        self.end_data_tracks(id);
         self.drop_subscriptions(id);
         self.close_peers(id);
         self.timers.forget(id);

@@ -17,6 +17,7 @@ mod api;
 mod client;
 pub mod config;
 mod data;
+mod data_track;
 mod demand;
 pub mod effect;
 mod exchange;

@@ -46,7 +46,7 @@ impl Room {
             update.request_id,
             reason,
             message,
-            Request::UpdateMetadata(update),
+            Some(Request::UpdateMetadata(update)),
         );
     }
 

@@ -4,6 +4,7 @@
 use crate::action::{ConnectionId, Settings};
 use crate::client::ClientRules;
 use crate::config::Now;
+use crate::data_track::DataTracks;
 use crate::negotiation::Transport;
 use crate::permission::SubscriptionRule;
 use crate::publication::Publication;
@@ -33,8 +34,8 @@ pub(crate) struct Link {
     pub(crate) last_negotiation: Option<Instant>,
     /// Something changed while an offer was unanswered.
     pub(crate) retry: bool,
-    /// Open channels for reliable data: a client may open one beside ours.
-    pub(crate) reliable_channels: u32,
+    /// A channel for reliable data is open.
+    pub(crate) reliable_open: bool,
 }
 
 impl Link {
@@ -45,7 +46,7 @@ impl Link {
             connected: false,
             last_negotiation: None,
             retry: false,
-            reliable_channels: 0,
+            reliable_open: false,
         }
     }
 }
@@ -86,6 +87,7 @@ pub(crate) struct Participant {
     pub(crate) queued: Vec<proto::AddTrackRequest>,
     pub(crate) subscriptions: BTreeMap<String, Subscription>,
     pub(crate) rule: SubscriptionRule,
+    pub(crate) data_tracks: DataTracks,
     /// Highest sequence of a reliable packet received.
     pub(crate) last_sequence: u32,
     pub(crate) last_seen: Now,
@@ -191,7 +193,7 @@ impl Participant {
                 .collect(),
             disconnect_reason: self.disconnect_reason.into(),
             kind_details: kind_details(&self.claims.kind_details),
-            data_tracks: Vec::new(),
+            data_tracks: self.data_tracks.published.values().cloned().collect(),
             client_protocol: self.client.client_protocol,
             capabilities: self.client.capabilities.clone(),
         }

@@ -67,6 +67,7 @@ impl Room {
             for track in &tracks {
                 self.reconcile(subscriber, track);
             }
+            self.reconcile_data_tracks(subscriber);
         }
     }
 
@@ -131,6 +132,9 @@ impl Room {
             .iter()
             .filter_map(|track| self.withdraw_track(id, *track))
             .collect();
+        if !permission.can_publish_data {
+            self.end_data_tracks(id);
+        }
         self.broadcast(id, true);
         for sid in &told {
             self.send_unpublished(id, sid);
@@ -147,6 +151,7 @@ impl Room {
         }
         self.refresh_token(id);
         self.reconcile_all(id);
+        self.reconcile_data_tracks(id);
         self.counts_changed();
         true
     }

@@ -380,7 +380,7 @@ impl Room {
         message: &str,
         request: proto::request_response::Request,
     ) {
-        self.respond(id, 0, reason, message, request);
+        self.respond(id, 0, reason, message, Some(request));
     }
 
     /// Answers a request. Success is told only to clients that know of it.
@@ -390,7 +390,7 @@ impl Room {
         request_id: u32,
         reason: proto::request_response::Reason,
         message: &str,
-        request: proto::request_response::Request,
+        request: Option<proto::request_response::Request>,
     ) {
         let Some(participant) = self.participants.get(&id) else {
             return;
@@ -405,7 +405,7 @@ impl Room {
                 request_id,
                 reason: reason.into(),
                 message: message.to_owned(),
-                request: Some(request),
+                request,
             }),
         );
     }

@@ -138,7 +138,14 @@ impl Room {
                     .is_some_and(|key| participant.publications.contains_key(key))
             })
         });
-        if !known {
+        let known_data = state.publish_data_tracks.iter().all(|track| {
+            track.info.as_ref().is_some_and(|track| {
+                self.data_track_sids
+                    .get(&track.sid)
+                    .is_some_and(|(publisher, _)| *publisher == id)
+            })
+        });
+        if !known || !known_data {
             self.full_reconnect(id);
             return;
         }

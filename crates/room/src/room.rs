@@ -9,6 +9,7 @@ use crate::speaker::Speakers;
 use crate::timers::{Timer, Timers};
 use crate::update::QueuedUpdate;
 use media::api::{Command, DownKey, EventKind, PeerKey, ThreadId, TrackKey};
+use proto::request_response::Reason;
 use protocol::proto;
 use protocol::proto::signal_request::Message as Request;
 use protocol::proto::signal_response::Message as Response;
@@ -37,6 +38,8 @@ pub struct Room {
     pub(crate) tracks: BTreeMap<TrackKey, ParticipantId>,
     pub(crate) track_sids: BTreeMap<String, TrackKey>,
     pub(crate) downs: BTreeMap<DownKey, Down>,
+    /// Data tracks: whose, and under which handle.
+    pub(crate) data_track_sids: BTreeMap<String, (ParticipantId, u16)>,
     pub(crate) serial: u32,
     pub(crate) timers: Timers,
     pub(crate) updates: BTreeMap<String, QueuedUpdate>,
@@ -107,6 +110,7 @@ impl Room {
             tracks: BTreeMap::new(),
             track_sids: BTreeMap::new(),
             downs: BTreeMap::new(),
+            data_track_sids: BTreeMap::new(),
             serial: 0,
             timers: Timers::default(),
             updates: BTreeMap::new(),
@@ -192,16 +196,29 @@ impl Room {
             Request::UpdateMetadata(update) => self.update_own_metadata(id, update),
             Request::UpdateAudioTrack(update) => self.update_audio_track(id, update),
             Request::UpdateVideoTrack(update) => self.update_video_track(id, update),
+            Request::PublishDataTrackRequest(request) => self.publish_data_track(id, request),
+            Request::UnpublishDataTrackRequest(request) => self.unpublish_data_track(id, request),
+            Request::UpdateDataSubscription(update) => self.update_data_subscription(id, &update),
+            Request::StoreDataBlobRequest(request) => {
+                self.respond(
+                    id,
+                    request.request_id,
+                    Reason::NotAllowed,
+                    "data blob not enabled",
+                    None,
+                );
+            }
+            Request::GetDataBlobRequest(request) => {
+                self.respond(
+                    id,
+                    request.request_id,
+                    Reason::NotFound,
+                    "data blob not found",
+                    None,
+                );
+            }
             // Answered at the edge, deprecated, or not offered by this server yet.
-            Request::UpdateLayers(_)
-            | Request::Simulate(_)
-            | Request::Ping(_)
-            | Request::PingReq(_)
-            | Request::PublishDataTrackRequest(_)
-            | Request::UnpublishDataTrackRequest(_)
-            | Request::UpdateDataSubscription(_)
-            | Request::StoreDataBlobRequest(_)
-            | Request::GetDataBlobRequest(_) => {}
+            Request::UpdateLayers(_) | Request::Simulate(_) | Request::Ping(_) | Request::PingReq(_) => {}
         }
     }
 

@@ -12,6 +12,7 @@
 
 mod api;
 mod data;
+mod data_tracks;
 mod joining;
 mod leaving;
 mod lifecycle;

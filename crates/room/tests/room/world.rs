@@ -418,6 +418,7 @@ pub fn name(message: &Response) -> String {
         Response::MediaSectionsRequirement(need) => {
             format!("sections:{}+{}", need.num_audios, need.num_videos)
         }
+        Response::DataTrackSubscriberHandles(handles) => format!("handles:{}", handles.sub_handles.len()),
         other => panic!("unexpected message {other:?}"),
     }
 }

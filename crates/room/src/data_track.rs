@@ -1,0 +1,321 @@
+//! Data tracks (`media.md` §12.1): named streams of lossy packets. Publishers choose a handle;
+//! each subscriber gets one of its own, which is written into every packet it receives.
+
+use crate::participant::{Participant, ParticipantId, State};
+use crate::room::Room;
+use media::api::{ChannelLabel, Command, PeerKey};
+use proto::data_track_subscriber_handles::PublishedDataTrack;
+use proto::request_response::{Reason, Request};
+use protocol::proto;
+use protocol::proto::signal_response::Message as Response;
+use std::collections::BTreeMap;
+
+/// Longest name, in characters.
+const NAME_CHARS_MAX: usize = 256;
+
+/// Longest custom frame encoding, in bytes.
+const ENCODING_BYTES_MAX: usize = 32;
+
+/// Most data tracks of one publisher, and most about which one subscriber has a wish.
+const TRACKS_MAX: usize = 1_024;
+
+/// Where the handle stands in a packet, and how long its header is at least.
+const HANDLE_AT: std::ops::Range<usize> = 2..4;
+const HEADER_BYTES: usize = 12;
+
+/// One participant's data tracks, both ways.
+#[derive(Debug, Default)]
+pub(crate) struct DataTracks {
+    /// By the publisher's handle.
+    pub(crate) published: BTreeMap<u16, proto::DataTrackInfo>,
+    /// Wanted or not, by track SID. Without an entry the join setting decides.
+    wanted: BTreeMap<String, bool>,
+    /// Handles of what is received, by track SID.
+    received: BTreeMap<String, u16>,
+    next_handle: u16,
+}
+
+impl DataTracks {
+    /// `random` starts the subscriber's handles, below 256.
+    pub(crate) fn new(random: u64) -> Self {
+        Self {
+            next_handle: u16::from(random.to_le_bytes()[0]),
+            ..Self::default()
+        }
+    }
+
+    fn take_handle(&mut self) -> u16 {
+        loop {
+            self.next_handle = self.next_handle.wrapping_add(1);
+            let taken = self.received.values().any(|handle| *handle == self.next_handle);
+            if self.next_handle != 0 && !taken {
+                return self.next_handle;
+            }
+        }
+    }
+}
+
+impl Room {
+    pub(crate) fn publish_data_track(&mut self, id: ParticipantId, request: proto::PublishDataTrackRequest) {
+        let Some(participant) = self.participants.get(&id) else {
+            return;
+        };
+        if let Some((reason, message)) = self.data_track_error(participant, &request) {
+            self.request_failed(id, reason, message, Request::PublishDataTrack(request));
+            return;
+        }
+        let info = proto::DataTrackInfo {
+            pub_handle: request.pub_handle,
+            sid: self.random.sid("DTR_"),
+            name: request.name,
+            encryption: request.encryption,
+            frame_encoding: request.frame_encoding,
+            schema: request.schema,
+        };
+        let handle = u16::try_from(request.pub_handle).expect("checked above");
+        if let Some(participant) = self.participants.get_mut(&id) {
+            participant.data_tracks.published.insert(handle, info.clone());
+            participant.is_publisher = true;
+            participant.dirty = true;
+        }
+        self.data_track_sids.insert(info.sid.clone(), (id, handle));
+        self.send(
+            id,
+            Response::PublishDataTrackResponse(proto::PublishDataTrackResponse {
+                info: Some(info.clone()),
+            }),
+        );
+        self.broadcast(id, true);
+        self.counts_changed();
+        for other in self.participants.keys().copied().collect::<Vec<_>>() {
+            self.reconcile_data_track(other, &info.sid);
+        }
+    }
+
+    fn data_track_error(
+        &self,
+        participant: &Participant,
+        request: &proto::PublishDataTrackRequest,
+    ) -> Option<(Reason, &'static str)> {
+        use proto::data_track_frame_encoding::Value;
+        let published = &participant.data_tracks.published;
+        let encoding = request
+            .frame_encoding
+            .as_ref()
+            .and_then(|encoding| encoding.value.as_ref());
+        if !participant.permission.can_publish_data || !self.config.data_tracks {
+            Some((Reason::NotAllowed, "does not have permission to publish data"))
+        } else if !(1..=0xFFFF).contains(&request.pub_handle) {
+            Some((Reason::InvalidHandle, "handle should be > 0 AND < 65536"))
+        } else if !(1..=NAME_CHARS_MAX).contains(&request.name.chars().count()) {
+            Some((
+                Reason::InvalidName,
+                "name should not be empty and should not exceed 256 characters",
+            ))
+        } else if matches!(encoding, Some(Value::Custom(custom)) if !(1..=ENCODING_BYTES_MAX).contains(&custom.len()))
+        {
+            Some((Reason::InvalidRequest, "frame encoding is invalid"))
+        } else if published
+            .values()
+            .any(|info| info.pub_handle == request.pub_handle)
+        {
+            Some((
+                Reason::DuplicateHandle,
+                "a data track with same handle already exists",
+            ))
+        } else if published.values().any(|info| info.name == request.name) {
+            Some((
+                Reason::DuplicateName,
+                "a data track with same name already exists",
+            ))
+        } else if published.len() >= TRACKS_MAX {
+            Some((Reason::LimitExceeded, ""))
+        } else {
+            None
+        }
+    }
+
+    pub(crate) fn unpublish_data_track(
+        &mut self,
+        id: ParticipantId,
+        request: proto::UnpublishDataTrackRequest,
+    ) {
+        let handle = u16::try_from(request.pub_handle).ok();
+        let Some(info) = handle.and_then(|handle| self.end_data_track(id, handle)) else {
+            self.request_failed(id, Reason::NotFound, "", Request::UnpublishDataTrack(request));
+            return;
+        };
+        self.send(
+            id,
+            Response::UnpublishDataTrackResponse(proto::UnpublishDataTrackResponse { info: Some(info) }),
+        );
+        self.broadcast(id, true);
+    }
+
+    /// Forgets a track and takes it from its subscribers.
+    fn end_data_track(&mut self, id: ParticipantId, handle: u16) -> Option<proto::DataTrackInfo> {
+        let participant = self.participants.get_mut(&id)?;
+        let info = participant.data_tracks.published.remove(&handle)?;
+        participant.dirty = true;
+        self.data_track_sids.remove(&info.sid);
+        for other in self.participants.keys().copied().collect::<Vec<_>>() {
+            self.reconcile_data_track(other, &info.sid);
+            if let Some(other) = self.participants.get_mut(&other) {
+                other.data_tracks.wanted.remove(&info.sid);
+            }
+        }
+        Some(info)
+    }
+
+    /// Ends all data tracks of a participant that leaves or may not publish data any more.
+    pub(crate) fn end_data_tracks(&mut self, id: ParticipantId) {
+        let handles: Vec<_> = self
+            .participants
+            .get(&id)
+            .map(|participant| participant.data_tracks.published.keys().copied().collect())
+            .unwrap_or_default();
+        for handle in handles {
+            self.end_data_track(id, handle);
+        }
+    }
+
+    pub(crate) fn update_data_subscription(
+        &mut self,
+        id: ParticipantId,
+        request: &proto::UpdateDataSubscription,
+    ) {
+        for update in &request.updates {
+            let Some(participant) = self.participants.get_mut(&id) else {
+                return;
+            };
+            let wanted = &mut participant.data_tracks.wanted;
+            if wanted.len() >= TRACKS_MAX && !wanted.contains_key(&update.track_sid) {
+                self.stats.over_limit += 1;
+                continue;
+            }
+            wanted.insert(update.track_sid.clone(), update.subscribe);
+            self.reconcile_data_track(id, &update.track_sid);
+        }
+    }
+
+    /// Looks again at every data track for one subscriber.
+    pub(crate) fn reconcile_data_tracks(&mut self, id: ParticipantId) {
+        for sid in self.data_track_sids.keys().cloned().collect::<Vec<_>>() {
+            self.reconcile_data_track(id, &sid);
+        }
+    }
+
+    /// Brings one subscription to what is wanted, permitted and published. A change is told with
+    /// the whole list of handles.
+    pub(crate) fn reconcile_data_track(&mut self, id: ParticipantId, sid: &str) {
+        let permitted = self.may_receive_data_track(id, sid);
+        let Some(participant) = self.participants.get_mut(&id) else {
+            return;
+        };
+        let tracks = &mut participant.data_tracks;
+        let receives = tracks.received.contains_key(sid);
+        if permitted == receives {
+            return;
+        }
+        if permitted {
+            let handle = tracks.take_handle();
+            tracks.received.insert(sid.to_owned(), handle);
+        } else {
+            tracks.received.remove(sid);
+        }
+        self.send_handles(id);
+    }
+
+    fn may_receive_data_track(&self, id: ParticipantId, sid: &str) -> bool {
+        let Some(subscriber) = self.participants.get(&id) else {
+            return false;
+        };
+        let Some((publisher, _)) = self.data_track_sids.get(sid) else {
+            return false;
+        };
+        let Some(publisher) = self.participants.get(publisher) else {
+            return false;
+        };
+        let wanted = subscriber
+            .data_tracks
+            .wanted
+            .get(sid)
+            .copied()
+            .unwrap_or(subscriber.settings.auto_subscribe_data_track);
+        wanted
+            && publisher.id != id
+            && subscriber.permission.can_subscribe
+            && publisher.rule.permits(subscriber, sid)
+    }
+
+    fn send_handles(&mut self, id: ParticipantId) {
+        let Some(participant) = self.participants.get(&id) else {
+            return;
+        };
+        let sub_handles = participant
+            .data_tracks
+            .received
+            .iter()
+            .filter_map(|(sid, handle)| {
+                let (publisher, _) = self.data_track_sids.get(sid)?;
+                let publisher = self.participants.get(publisher)?;
+                let track = PublishedDataTrack {
+                    publisher_identity: publisher.identity().to_owned(),
+                    publisher_sid: publisher.sid.clone(),
+                    track_sid: sid.clone(),
+                };
+                Some((u32::from(*handle), track))
+            })
+            .collect();
+        self.send(
+            id,
+            Response::DataTrackSubscriberHandles(proto::DataTrackSubscriberHandles { sub_handles }),
+        );
+    }
+
+    /// A packet of a data track: to every subscriber under its own handle.
+    pub(crate) fn data_track_packet(&mut self, peer: PeerKey, data: &[u8]) {
+        let handle = match data.get(HANDLE_AT) {
+            Some(&[high, low]) if data.len() >= HEADER_BYTES => u16::from_be_bytes([high, low]),
+            _ => {
+                self.stats.data_undecodable += 1;
+                return;
+            }
+        };
+        let sid = self
+            .peers
+            .get(&peer)
+            .and_then(|id| self.participants.get(id))
+            .filter(|participant| participant.permission.can_publish_data)
+            .and_then(|participant| participant.data_tracks.published.get(&handle))
+            .map(|info| info.sid.clone());
+        let Some(sid) = sid else {
+            self.stats.data_dropped += 1;
+            return;
+        };
+        let receivers: Vec<_> = self
+            .participants
+            .values()
+            .filter(|participant| participant.state == State::Active)
+            .filter_map(|participant| {
+                let handle = *participant.data_tracks.received.get(&sid)?;
+                Some((participant.primary().transport.peer(), handle))
+            })
+            .collect();
+        self.stats.data_forwarded += 1;
+        for (peer, handle) in receivers {
+            let mut packet = data.to_vec();
+            if let Some(bytes) = packet.get_mut(HANDLE_AT) {
+                bytes.copy_from_slice(&handle.to_be_bytes());
+            }
+            self.command(
+                peer.thread(),
+                Command::SendMessage {
+                    peers: vec![peer],
+                    label: ChannelLabel::DataTrack,
+                    data: packet.into(),
+                },
+            );
+        }
+    }
+}

@@ -1,0 +1,282 @@
+//! Data tracks: published, subscribed, forwarded.
+
+use crate::world::{Client, World, grant, wish};
+use media::api::{ChannelLabel, Command, EventKind, PeerKey};
+use protocol::proto;
+use protocol::proto::signal_request::Message as Request;
+use protocol::proto::signal_response::Message as Response;
+use std::collections::BTreeMap;
+
+fn publish(handle: u32, name: &str) -> Request {
+    Request::PublishDataTrackRequest(proto::PublishDataTrackRequest {
+        pub_handle: handle,
+        name: name.to_owned(),
+        ..Default::default()
+    })
+}
+
+fn subscribe(sid: &str, subscribe: bool) -> Request {
+    Request::UpdateDataSubscription(proto::UpdateDataSubscription {
+        updates: vec![proto::update_data_subscription::Update {
+            track_sid: sid.to_owned(),
+            subscribe,
+            options: None,
+        }],
+    })
+}
+
+/// Publishes as alice; the track's SID.
+fn sensor(world: &mut World, alice: &Client) -> String {
+    world.take(alice);
+    world.request(alice, publish(1, "sensor"));
+    match &world.take(alice)[..] {
+        [Response::PublishDataTrackResponse(response), ..] => response.info.as_ref().unwrap().sid.clone(),
+        other => panic!("{other:?}"),
+    }
+}
+
+/// Handle → SID, as last told.
+fn handles(messages: &[Response]) -> BTreeMap<u32, String> {
+    messages
+        .iter()
+        .rev()
+        .find_map(|message| match message {
+            Response::DataTrackSubscriberHandles(handles) => Some(
+                handles
+                    .sub_handles
+                    .iter()
+                    .map(|(handle, track)| (*handle, track.track_sid.clone()))
+                    .collect(),
+            ),
+            _ => None,
+        })
+        .expect("handles were told")
+}
+
+fn packet(handle: u16) -> Vec<u8> {
+    let mut packet = vec![0x18, 0];
+    packet.extend(handle.to_be_bytes());
+    packet.extend([0, 1, 0, 2, 0, 0, 0, 3]);
+    packet.extend(b"payload");
+    packet
+}
+
+fn send(world: &mut World, client: &Client, data: Vec<u8>) -> Vec<(PeerKey, Vec<u8>)> {
+    world.commands.clear();
+    world.media(EventKind::Message {
+        peer: client.publisher,
+        label: ChannelLabel::DataTrack,
+        data,
+    });
+    world
+        .commands
+        .iter()
+        .filter_map(|(_, command)| match command {
+            Command::SendMessage {
+                peers,
+                label: ChannelLabel::DataTrack,
+                data,
+            } => Some((peers[0], data.to_vec())),
+            _ => None,
+        })
+        .collect()
+}
+
+#[test]
+fn a_published_data_track_is_acknowledged_and_told_to_everybody() {
+    let mut world = World::new();
+    let alice = world.enter(wish("alice"));
+    let bob = world.enter(wish("bob"));
+    world.forget();
+    let sid = sensor(&mut world, &alice);
+    assert!(sid.starts_with("DTR_") && sid.len() == 16);
+    let messages = world.take(&bob);
+    let [Response::Update(update)] = &messages[..] else {
+        panic!("an update, not {messages:?}");
+    };
+    let info = &update.participants[0];
+    assert!(info.is_publisher);
+    assert_eq!(
+        (info.data_tracks[0].sid.as_str(), info.data_tracks[0].pub_handle),
+        (sid.as_str(), 1)
+    );
+}
+
+#[test]
+fn data_tracks_that_cannot_be_are_refused_in_words() {
+    let mut world = World::new();
+    let alice = world.enter(wish("alice"));
+    sensor(&mut world, &alice);
+    for (request, reason, message) in [
+        (
+            publish(0, "n"),
+            "INVALID_HANDLE",
+            "handle should be > 0 AND < 65536",
+        ),
+        (
+            publish(65_536, "n"),
+            "INVALID_HANDLE",
+            "handle should be > 0 AND < 65536",
+        ),
+        (
+            publish(2, ""),
+            "INVALID_NAME",
+            "name should not be empty and should not exceed 256 characters",
+        ),
+        (
+            publish(2, &"n".repeat(257)),
+            "INVALID_NAME",
+            "name should not be empty and should not exceed 256 characters",
+        ),
+        (
+            publish(1, "other"),
+            "DUPLICATE_HANDLE",
+            "a data track with same handle already exists",
+        ),
+        (
+            publish(2, "sensor"),
+            "DUPLICATE_NAME",
+            "a data track with same name already exists",
+        ),
+        (
+            Request::UnpublishDataTrackRequest(proto::UnpublishDataTrackRequest { pub_handle: 9 }),
+            "NOT_FOUND",
+            "",
+        ),
+    ] {
+        world.request(&alice, request);
+        let messages = world.take(&alice);
+        let [Response::RequestResponse(response)] = &messages[..] else {
+            panic!("{messages:?}");
+        };
+        assert_eq!(
+            (response.reason().as_str_name(), response.message.as_str()),
+            (reason, message)
+        );
+    }
+    let mut join = wish("quiet");
+    grant(&mut join).can_publish_data = Some(false);
+    let quiet = world.enter(join);
+    world.take(&quiet);
+    world.request(&quiet, publish(1, "x"));
+    assert_eq!(world.names(&quiet), "request_response:NOT_ALLOWED");
+}
+
+#[test]
+fn packets_reach_subscribers_under_their_own_handle() {
+    let mut world = World::new();
+    let alice = world.enter(wish("alice"));
+    let bob = world.enter(wish("bob"));
+    world.enter(wish("carol"));
+    let sid = sensor(&mut world, &alice);
+    assert!(
+        send(&mut world, &alice, packet(1)).is_empty(),
+        "nobody subscribed"
+    );
+    world.request(&bob, subscribe(&sid, true));
+    let told = handles(&world.take(&bob));
+    let (handle, told_sid) = told.first_key_value().expect("one");
+    assert_eq!(*told_sid, sid);
+    let handle = u16::try_from(*handle).unwrap();
+    assert!((1..=256).contains(&handle));
+    assert_eq!(
+        send(&mut world, &alice, packet(1)),
+        [(bob.primary(), packet(handle))]
+    );
+    assert!(send(&mut world, &alice, packet(7)).is_empty(), "no such track");
+    assert!(send(&mut world, &alice, vec![0; 5]).is_empty(), "no header");
+    assert_eq!(world.room.stats().data_undecodable, 1);
+    world.request(&bob, subscribe(&sid, false));
+    assert!(handles(&world.take(&bob)).is_empty());
+    assert!(send(&mut world, &alice, packet(1)).is_empty());
+}
+
+#[test]
+fn automatic_subscribers_get_existing_and_new_data_tracks() {
+    let mut world = World::new();
+    let automatic = |identity: &str| {
+        let mut join = wish(identity);
+        join.settings.auto_subscribe_data_track = true;
+        join
+    };
+    let early = world.enter(automatic("early"));
+    let alice = world.enter(wish("alice"));
+    let sid = sensor(&mut world, &alice);
+    let late = world.enter(automatic("late"));
+    for client in [&early, &late] {
+        let told = handles(&world.take(client));
+        assert_eq!(told.values().collect::<Vec<_>>(), [&sid]);
+    }
+    world.request(
+        &alice,
+        Request::UnpublishDataTrackRequest(proto::UnpublishDataTrackRequest { pub_handle: 1 }),
+    );
+    assert!(handles(&world.take(&late)).is_empty());
+    assert!(world.info("alice").data_tracks.is_empty());
+}
+
+#[test]
+fn revoked_permissions_end_data_tracks_and_their_subscriptions() {
+    let permit = |world: &mut World, identity: &str, subscribe, publish_data| {
+        let request = proto::UpdateParticipantRequest {
+            identity: identity.to_owned(),
+            permission: Some(proto::ParticipantPermission {
+                can_publish: true,
+                can_subscribe: subscribe,
+                can_publish_data: publish_data,
+                ..Default::default()
+            }),
+            ..Default::default()
+        };
+        let call = room::ApiCall::UpdateParticipant(Box::new(request));
+        world.api(call).expect("updated");
+    };
+    let mut world = World::new();
+    let alice = world.enter(wish("alice"));
+    let bob = world.enter(wish("bob"));
+    let sid = sensor(&mut world, &alice);
+    world.request(&bob, subscribe(&sid, true));
+    permit(&mut world, "bob", false, true);
+    assert!(handles(&world.take(&bob)).is_empty());
+    permit(&mut world, "bob", true, true);
+    assert_eq!(handles(&world.take(&bob)).len(), 1, "still wanted");
+    permit(&mut world, "alice", true, false);
+    assert!(handles(&world.take(&bob)).is_empty());
+    assert!(world.info("alice").data_tracks.is_empty());
+}
+
+#[test]
+fn data_blobs_are_not_offered() {
+    let mut world = World::new();
+    let alice = world.enter(wish("alice"));
+    world.take(&alice);
+    world.request(
+        &alice,
+        Request::StoreDataBlobRequest(proto::StoreDataBlobRequest {
+            request_id: 11,
+            blob: None,
+        }),
+    );
+    world.request(
+        &alice,
+        Request::GetDataBlobRequest(proto::GetDataBlobRequest {
+            request_id: 12,
+            ..Default::default()
+        }),
+    );
+    let told: Vec<_> = world
+        .take(&alice)
+        .into_iter()
+        .map(|message| match message {
+            Response::RequestResponse(response) => (response.request_id, response.message),
+            other => panic!("{other:?}"),
+        })
+        .collect();
+    assert_eq!(
+        told,
+        [
+            (11, "data blob not enabled".to_owned()),
+            (12, "data blob not found".to_owned())
+        ]
+    );
+}
