@@ -131,6 +131,16 @@ impl Arguments {
 
 type Split = (Vec<OsString>, Vec<(String, String)>);
 
+/// Keys without a section that are flags, too.
+const TOP: [&str; 6] = [
+    "port",
+    "prometheus_port",
+    "log_level",
+    "development",
+    "enable_data_tracks",
+    "enable_participant_data_blob",
+];
+
 /// Takes out flags that are keys: `--a.b.c value`, `--a.b.c=value`, and `--a.b.c` for true.
 fn split_keys(arguments: impl IntoIterator<Item = OsString>) -> Result<Split, clap::Error> {
     let mut rest = Vec::new();
@@ -144,7 +154,7 @@ fn split_keys(arguments: impl IntoIterator<Item = OsString>) -> Result<Split, cl
         };
         let key = name
             .strip_prefix("--")
-            .filter(|path| path.contains('.'))
+            .filter(|path| path.contains('.') || TOP.contains(path))
             .and_then(config::find_key)
             .filter(|key| key.kind.is_scalar());
         let Some(key) = key else {

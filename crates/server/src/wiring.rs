@@ -240,21 +240,21 @@ fn bind(address: SocketAddr) -> std::io::Result<TcpListener> {
 }
 
 fn pool_config(config: &Config) -> MediaPoolConfig {
-    let loopback_only =
-        !config.bind_addresses.is_empty() && config.bind_addresses.iter().all(IpAddr::is_loopback);
+    let loopback = |addresses: &[IpAddr]| !addresses.is_empty() && addresses.iter().all(IpAddr::is_loopback);
     MediaPoolConfig {
         threads: config.plenum.media_threads.unwrap_or_else(default_threads).max(1),
         sockets: match &config.rtc.udp_port {
             UdpPorts::Single(port) => SocketPlan::Single(*port),
             UdpPorts::Range(range) => SocketPlan::Range(range.clone()),
         },
-        // A server that only listens on loopback sends media there, too.
-        bind: if loopback_only {
-            config.bind_addresses.clone()
+        bind: if loopback(&config.rtc.node_ip) {
+            config.rtc.node_ip.clone()
         } else {
             Vec::new()
         },
-        loopback: config.rtc.enable_loopback_candidate || loopback_only,
+        // A server for this machine only is reached by any of the machine's addresses: browsers
+        // differ in whether they send to loopback.
+        loopback: config.rtc.enable_loopback_candidate || loopback(&config.bind_addresses),
         advertise: config.rtc.node_ip.clone(),
         spread: config.plenum.spread_rooms,
         ..MediaPoolConfig::default()

@@ -4,11 +4,13 @@
 #![allow(
     missing_docs,
     clippy::unwrap_used,
-    clippy::missing_panics_doc,
+    clippy::unwrap_in_result,
+    clippy::wildcard_enum_match_arm,
+    clippy::large_enum_variant,
     reason = "tests"
 )]
 
-pub mod socket;
+pub(crate) mod socket;
 
 use aws_lc_rs::hmac;
 use base64::Engine;
@@ -23,12 +25,12 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
-pub const KEY: &str = "goldenkey";
-pub const SECRET: &str = "goldensecretgoldensecretgoldensecret";
-pub const SECOND_SECRET: &str = "secondsecretsecondsecretsecondsecret";
+pub(crate) const KEY: &str = "goldenkey";
+pub(crate) const SECRET: &str = "goldensecretgoldensecretgoldensecret";
+pub(crate) const SECOND_SECRET: &str = "secondsecretsecondsecretsecondsecret";
 
 /// A configuration for tests: loopback, free ports, one media thread.
-pub fn config() -> Config {
+pub(crate) fn config() -> Config {
     let mut config = Config {
         port: 0,
         bind_addresses: vec!["127.0.0.1".parse().unwrap()],
@@ -43,26 +45,26 @@ pub fn config() -> Config {
     config
 }
 
-pub struct Server {
-    pub running: Running,
-    pub address: SocketAddr,
+pub(crate) struct Server {
+    pub(crate) running: Running,
+    pub(crate) address: SocketAddr,
 }
 
 impl Server {
-    pub fn start(config: Config) -> Self {
+    pub(crate) fn start(config: Config) -> Self {
         let running = wiring::start(config).expect("the server starts");
         let address = running.addresses[0];
         Self { running, address }
     }
 }
 
-pub fn unix_s() -> i64 {
+pub(crate) fn unix_s() -> i64 {
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap();
     i64::try_from(now.as_secs()).unwrap()
 }
 
 /// Signs any claims. `header` may lie about the algorithm.
-pub fn sign(header: &Value, claims: &Value, secret: &str) -> String {
+pub(crate) fn sign(header: &Value, claims: &Value, secret: &str) -> String {
     sign_text(header, &claims.to_string(), secret)
 }
 
@@ -80,7 +82,7 @@ fn sign_text(header: &Value, claims: &str, secret: &str) -> String {
 }
 
 /// A token of the first key that lasts ten minutes.
-pub fn token(claims: Value) -> String {
+pub(crate) fn token(claims: Value) -> String {
     let mut claims = claims;
     claims["iss"] = json!(KEY);
     claims["exp"] = json!(unix_s() + 600);
@@ -88,39 +90,39 @@ pub fn token(claims: Value) -> String {
 }
 
 /// A token that may join.
-pub fn join_token(identity: &str, room: &str) -> String {
+pub(crate) fn join_token(identity: &str, room: &str) -> String {
     token(json!({"sub": identity, "video": {"roomJoin": true, "room": room}}))
 }
 
 /// A token that may do everything in a room.
-pub fn admin_token(room: &str) -> String {
+pub(crate) fn admin_token(room: &str) -> String {
     let video = json!({"roomCreate": true, "roomList": true, "roomAdmin": true, "room": room});
     token(json!({"sub": "api", "video": video}))
 }
 
 #[derive(Debug)]
-pub struct Reply {
-    pub status: u16,
-    pub headers: BTreeMap<String, String>,
-    pub body: Vec<u8>,
+pub(crate) struct Reply {
+    pub(crate) status: u16,
+    pub(crate) headers: BTreeMap<String, String>,
+    pub(crate) body: Vec<u8>,
 }
 
 impl Reply {
-    pub fn text(&self) -> String {
+    pub(crate) fn text(&self) -> String {
         String::from_utf8_lossy(&self.body).into_owned()
     }
 
-    pub fn json(&self) -> Value {
+    pub(crate) fn json(&self) -> Value {
         serde_json::from_slice(&self.body).expect("a JSON body")
     }
 
-    pub fn header(&self, name: &str) -> Option<&str> {
+    pub(crate) fn header(&self, name: &str) -> Option<&str> {
         self.headers.get(&name.to_lowercase()).map(String::as_str)
     }
 }
 
 /// Sends a request exactly as written and reads the whole answer.
-pub async fn http(
+pub(crate) async fn http(
     address: SocketAddr,
     method: &str,
     path: &str,
@@ -193,7 +195,7 @@ fn parse_reply(bytes: &[u8], method: &str) -> Option<Reply> {
 }
 
 /// A POST to the Twirp API in JSON.
-pub async fn twirp(address: SocketAddr, method: &str, token: &str, body: &Value) -> Reply {
+pub(crate) async fn twirp(address: SocketAddr, method: &str, token: &str, body: &Value) -> Reply {
     let headers = [
         ("Authorization".to_owned(), format!("Bearer {token}")),
         ("Content-Type".to_owned(), "application/json".to_owned()),
@@ -210,12 +212,12 @@ pub async fn twirp(address: SocketAddr, method: &str, token: &str, body: &Value)
 }
 
 /// Recorded cases: a JSON list, one case a line.
-pub fn cases(text: &str) -> Vec<Value> {
+pub(crate) fn cases(text: &str) -> Vec<Value> {
     serde_json::from_str(text).expect("recorded cases")
 }
 
 /// Replays a recorded case; `method` stands in for `<method>`. Panics where the answer differs.
-pub async fn replay(address: SocketAddr, case: &Value, method: &str) {
+pub(crate) async fn replay(address: SocketAddr, case: &Value, method: &str) {
     let name = case["name"].as_str().unwrap();
     let tokens = tokens_of(case);
     let fill = |text: &str| {

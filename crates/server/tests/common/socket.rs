@@ -18,11 +18,11 @@ use tokio_tungstenite::tungstenite::protocol::CloseFrame;
 /// Nothing in these tests takes longer.
 const PATIENCE: Duration = Duration::from_secs(10);
 
-pub struct Socket(pub WebSocketStream<TcpStream>);
+pub(crate) struct Socket(pub(crate) WebSocketStream<TcpStream>);
 
 /// What a server sent.
 #[derive(Debug)]
-pub enum Got {
+pub(crate) enum Got {
     Binary(Response),
     Text(String),
     Close(Option<CloseFrame>),
@@ -31,7 +31,7 @@ pub enum Got {
 
 impl Socket {
     /// Connects; `path` carries the query without the token.
-    pub async fn connect(address: SocketAddr, path: &str, token: &str) -> Self {
+    pub(crate) async fn connect(address: SocketAddr, path: &str, token: &str) -> Self {
         let joint = if path.contains('?') { '&' } else { '?' };
         let url = format!("ws://{address}{path}{joint}access_token={token}");
         let stream = TcpStream::connect(address).await.expect("connects");
@@ -42,7 +42,7 @@ impl Socket {
         Self(socket)
     }
 
-    pub async fn next(&mut self) -> Got {
+    pub(crate) async fn next(&mut self) -> Got {
         loop {
             let message = timeout(PATIENCE, self.0.next()).await.expect("in time");
             match message {
@@ -59,7 +59,7 @@ impl Socket {
     }
 
     /// Skips messages until one fits.
-    pub async fn wait<T>(&mut self, fits: impl Fn(&Response) -> Option<T>) -> T {
+    pub(crate) async fn wait<T>(&mut self, fits: impl Fn(&Response) -> Option<T>) -> T {
         loop {
             match self.next().await {
                 Got::Binary(response) => {
@@ -72,14 +72,14 @@ impl Socket {
         }
     }
 
-    pub async fn join(&mut self) -> proto::JoinResponse {
+    pub(crate) async fn join(&mut self) -> proto::JoinResponse {
         match self.next().await {
             Got::Binary(Response::Join(join)) => join,
             other => panic!("the first message is {other:?}"),
         }
     }
 
-    pub async fn leave(&mut self) -> proto::LeaveRequest {
+    pub(crate) async fn leave(&mut self) -> proto::LeaveRequest {
         self.wait(|response| match response {
             Response::Leave(leave) => Some(leave.clone()),
             _ => None,
@@ -87,7 +87,7 @@ impl Socket {
         .await
     }
 
-    pub async fn closed(&mut self) -> Option<CloseFrame> {
+    pub(crate) async fn closed(&mut self) -> Option<CloseFrame> {
         loop {
             match self.next().await {
                 Got::Close(frame) => return frame,
@@ -97,20 +97,20 @@ impl Socket {
         }
     }
 
-    pub async fn send(&mut self, request: Request) {
+    pub(crate) async fn send(&mut self, request: Request) {
         let request = proto::SignalRequest {
             message: Some(request),
         };
         self.raw(Message::Binary(request.encode_to_vec().into())).await;
     }
 
-    pub async fn raw(&mut self, message: Message) {
+    pub(crate) async fn raw(&mut self, message: Message) {
         self.0.send(message).await.expect("sends");
     }
 }
 
 /// An upgrade that is refused: status and body.
-pub async fn refused(address: SocketAddr, path: &str, token: &str) -> (u16, String) {
+pub(crate) async fn refused(address: SocketAddr, path: &str, token: &str) -> (u16, String) {
     let headers = [
         ("Upgrade", "websocket"),
         ("Connection", "Upgrade"),
@@ -125,7 +125,7 @@ pub async fn refused(address: SocketAddr, path: &str, token: &str) -> (u16, Stri
 }
 
 /// The key that signed a token of the server.
-pub fn issuer(token: &str) -> bool {
+pub(crate) fn issuer(token: &str) -> bool {
     use base64::Engine;
     let payload = token.split('.').nth(1).unwrap_or_default();
     let text = base64::engine::general_purpose::URL_SAFE_NO_PAD
