@@ -11,7 +11,8 @@ let relay;
 let viewer;
 
 before(async () => {
-  server = await startServer();
+  // ICE-lite: the server sends no checks of its own, which would find a way around the relay.
+  server = await startServer({ rtc: '  use_ice_lite: true' });
   browser = await startBrowser();
   relay = await startRelay(server.udp, { loss: 0.1, seed: 7 });
   const behind = { relay: [server.udp, relay.port] };
@@ -31,13 +32,15 @@ after(async () => {
 
 test('video decodes on and retransmissions repair it under 10 % loss', async () => {
   const first = await viewer.decoded({ from: 'publisher', more: 1 });
-  const last = await viewer.decoded({ from: 'publisher', more: 150 }, 40_000);
+  const last = await viewer.decoded({ from: 'publisher', more: 200 }, 40_000);
+  const more = (field) => (last[field] ?? 0) - (first[field] ?? 0);
   assert.ok(relay.stats.lostDown > 20 && relay.stats.lostUp > 20, JSON.stringify(relay.stats));
-  assert.ok(last.nackCount > 0, 'the browser sent no NACK');
-  assert.ok(last.retransmittedPacketsReceived > 0, 'nothing came as a retransmission');
-  const received = last.packetsReceived - first.packetsReceived;
-  const lost = last.packetsLost - first.packetsLost;
-  assert.ok(lost / received < 0.02, `${lost} of ${received} video packets stayed lost`);
+  // `packetsLost` counts what the primary stream lacked; what RTX brought back is counted apart.
+  const [lost, repaired] = [more('packetsLost'), more('retransmittedPacketsReceived')];
+  assert.ok(lost > 10, `only ${lost} packets were lost`);
+  assert.ok(repaired >= 0.9 * lost, `${repaired} of ${lost} lost packets came back: ${JSON.stringify(last)}`);
+  assert.ok(more('keyFramesDecoded') <= 3, `${more('keyFramesDecoded')} key frames were needed`);
+  assert.ok(more('totalFreezesDuration') < 1, `frozen for ${more('totalFreezesDuration')} s`);
 });
 
 test('less than 2 % of the audio is missing under 10 % loss', async () => {
@@ -45,8 +48,8 @@ test('less than 2 % of the audio is missing under 10 % loss', async () => {
   const first = await viewer.inbound({ from: 'publisher', kind: 'audio' });
   await viewer.decoded({ from: 'publisher', more: 200 }, 40_000);
   const last = await viewer.inbound({ from: 'publisher', kind: 'audio' });
-  const received = last.packetsReceived - first.packetsReceived;
-  const lost = last.packetsLost - first.packetsLost;
-  assert.ok(received > 200, `only ${received} audio packets`);
-  assert.ok(lost / received < 0.02, `${lost} of ${received} audio packets are missing`);
+  const more = (field) => (last[field] ?? 0) - (first[field] ?? 0);
+  assert.ok(more('totalSamplesReceived') > 200_000, `only ${more('totalSamplesReceived')} samples`);
+  const missing = more('concealedSamples') / more('totalSamplesReceived');
+  assert.ok(missing < 0.02, `${(100 * missing).toFixed(2)} % of the sound was made up: ${JSON.stringify(last)}`);
 });
