@@ -1,5 +1,6 @@
 //! The binary `plenum`: reads the command line and the configuration, starts the server, waits for
 //! the signal to stop.
+#![forbid(unsafe_code)]
 #![expect(
     clippy::print_stdout,
     reason = "errors, generated keys and the page's address are for people at a terminal"

@@ -3,6 +3,7 @@
 
 mod common;
 
+use common::socket::Socket;
 use common::{KEY, SECRET, http, sign, unix_s};
 use serde_json::json;
 use std::fs;
@@ -113,9 +114,13 @@ async fn configuration_and_keys_come_from_the_environment() {
 #[tokio::test]
 async fn dev_mode_takes_devkey_and_prints_its_page() {
     let server = Running::start(&["--dev", "--port", "0", "--udp-port", "50000-60000"], &[]);
+    let video = json!({"roomJoin": true, "room": "r"});
+    let claims = json!({"iss": "devkey", "sub": "a", "exp": unix_s() + 600, "video": video});
+    let token = sign(&json!({"alg": "HS256"}), &claims, "secret");
+    let mut socket = Socket::connect(server.address, "/rtc?protocol=16", &token).await;
     assert_eq!(
-        verdict(server.address, "devkey", "secret").await,
-        (200, "success".to_owned())
+        socket.join().await.participant.expect("participant").identity,
+        "a"
     );
     let port = server.address.port();
     let (code, printed) = server.terminate();

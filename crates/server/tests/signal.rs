@@ -446,6 +446,34 @@ async fn room_settings_of_the_token_shape_a_new_room() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn presets_shape_new_rooms_and_unknown_ones_are_refused() {
+    let mut config = config();
+    let preset = proto::RoomConfiguration {
+        empty_timeout: 5,
+        max_participants: 9,
+        ..Default::default()
+    };
+    config.room.presets.insert("small".to_owned(), preset);
+    let server = Server::start(config);
+    let create = json!({"name": "made", "room_preset": "small", "empty_timeout": 8});
+    let made = twirp(server.address, "CreateRoom", &admin_token("made"), &create)
+        .await
+        .json();
+    assert_eq!(
+        (&made["empty_timeout"], &made["max_participants"]),
+        (&json!(8), &json!(9))
+    );
+    let video = json!({"roomJoin": true, "room": "joined"});
+    let small = token(json!({"sub": "a", "video": video, "roomPreset": "small"}));
+    let mut socket = Socket::connect(server.address, V0, &small).await;
+    assert_eq!(socket.join().await.room.expect("room").empty_timeout, 5);
+    let video = json!({"roomJoin": true, "room": "other"});
+    let unknown = token(json!({"sub": "a", "video": video, "roomPreset": "nope"}));
+    let (status, text) = refused(server.address, V0, &unknown).await;
+    assert_eq!((status, text.as_str()), (500, "connection closed by media"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn random_bytes_end_no_other_connection() {
     let server = Server::start(config());
     let mut calm = Socket::connect(server.address, V0, &join_token("calm", "r")).await;

@@ -1,3 +1,5 @@
+//! The checks of a join, one by one and in order.
+
 use super::*;
 use crate::grants::VideoGrant;
 use std::io::Write;

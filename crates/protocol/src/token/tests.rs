@@ -1,3 +1,5 @@
+//! Tokens: what is accepted, and the words for what is not.
+
 use super::*;
 use crate::grants::VideoGrant;
 

@@ -1,4 +1,9 @@
+//! Configuration texts in, settings or refusals out.
+
+#![allow(clippy::wildcard_enum_match_arm, reason = "tests")]
+
 use super::*;
+use crate::config::Kind;
 
 const KEYS: &str = "keys: {k: goldensecretgoldensecretgoldensecret}\n";
 
@@ -46,6 +51,42 @@ fn livekit_keys_are_read() {
         (Some(2), true)
     );
     assert_eq!(config.not_built, ["rtc.tcp_port"]);
+}
+
+#[test]
+fn every_key_of_the_table_is_accepted() {
+    let sample = |kind: Kind| match kind {
+        Kind::Bool => "true",
+        Kind::Duration => "5s",
+        Kind::Text => "text",
+        Kind::Float => "0.5",
+        _ => "1",
+    };
+    // Each key in a document of its own, its sections around it.
+    for key in keys::all().filter(|key| key.kind.is_scalar() && !key.path.contains(['[', '<'])) {
+        let mut body = String::new();
+        for (depth, name) in key.path.split('.').enumerate() {
+            body.push_str(&format!("{}{name}:\n", "  ".repeat(depth)));
+        }
+        let body = format!("{} {}\n", body.trim_end(), sample(key.kind));
+        let root = tree::parse(&body).expect("YAML").expect("a document");
+        let read = settings::check(&root, true).expect("accepted");
+        assert_eq!(read.text(key.path), Some(sample(key.kind)), "{body}");
+    }
+}
+
+#[test]
+fn durations_in_flags_need_a_unit() {
+    let set = |value: &str| {
+        let path = "room.create_room_timeout".to_owned();
+        let sources = Sources {
+            keys: Some("a: b".to_owned()),
+            values: vec![(path, value.to_owned())],
+            ..Sources::default()
+        };
+        from_sources(&sources).is_ok()
+    };
+    assert!(set("7s") && !set("7"));
 }
 
 #[test]
