@@ -1,0 +1,326 @@
+//! A client: one peer with the media that it publishes and the log of what it receives.
+//!
+//! Owns: encoders, what was sent (to answer NACKs), what came. Must not know: the server's insides.
+
+use crate::media::{Content, Vp8Layer, read_vp8};
+use peer::{Codec, Outbox, Peer, PeerEvent, RtpWrite};
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::time::{Duration, Instant};
+
+/// Between two audio packets.
+pub const AUDIO_INTERVAL: Duration = Duration::from_millis(20);
+/// Between two video frames.
+pub const VIDEO_INTERVAL: Duration = Duration::from_millis(33);
+/// Packets kept to answer NACKs.
+const KEPT: u64 = 1000;
+
+/// A packet that was received.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Received {
+    /// Time since the simulation began.
+    pub at: Duration,
+    /// Tag of the receiving section.
+    pub tag: u64,
+    /// Extended sequence number.
+    pub sequence: u64,
+    /// Timestamp.
+    pub timestamp: u32,
+    /// Marker bit.
+    pub marker: bool,
+    /// Codec.
+    pub codec: Codec,
+    /// What it says about itself.
+    pub content: Content,
+    /// VP8 picture id, TL0PICIDX and KEYIDX.
+    pub vp8: Option<(u16, u8, u8)>,
+    /// It came as a retransmission.
+    pub retransmitted: bool,
+}
+
+/// One stream that a client sends.
+#[derive(Debug)]
+struct Source {
+    tag: u64,
+    codec: Codec,
+    sequence: u64,
+    timestamp: u32,
+    sent: BTreeMap<u64, (u32, bool, Vec<u8>)>,
+    encoder: Encoder,
+    next: Instant,
+    /// Sends nothing while it is paused.
+    paused: bool,
+    reports: Instant,
+}
+
+#[derive(Debug)]
+enum Encoder {
+    Audio { track: u32, number: u32 },
+    Video(Vp8Layer),
+}
+
+/// A client.
+#[derive(Debug)]
+pub struct Client {
+    /// Its connection.
+    pub peer: Peer,
+    /// Its address.
+    pub address: SocketAddr,
+    /// What came, in order of arrival.
+    pub received: Vec<Received>,
+    /// Data messages that came: (channel id, bytes).
+    pub messages: Vec<(u16, Vec<u8>)>,
+    /// Open channels by label.
+    pub channels: BTreeMap<String, u16>,
+    /// Sender reports that came: (tag, NTP, RTP, when).
+    pub reports: Vec<(u64, u64, u32, Duration)>,
+    /// PLI or FIR that came, per tag.
+    pub key_frames_asked: BTreeMap<u64, usize>,
+    /// Packets sent again because the server missed them.
+    pub resent: u64,
+    sources: Vec<Source>,
+}
+
+impl Client {
+    /// A client that publishes nothing yet.
+    #[must_use]
+    pub const fn new(peer: Peer, address: SocketAddr) -> Self {
+        Self {
+            peer,
+            address,
+            received: Vec::new(),
+            messages: Vec::new(),
+            channels: BTreeMap::new(),
+            reports: Vec::new(),
+            key_frames_asked: BTreeMap::new(),
+            resent: 0,
+            sources: Vec::new(),
+        }
+    }
+
+    /// Starts audio on the send stream `tag`.
+    pub fn start_audio(&mut self, now: Instant, tag: u64, track: u32, start: u16) {
+        let encoder = Encoder::Audio { track, number: 0 };
+        self.start(now, tag, Codec::Opus, start, encoder);
+    }
+
+    /// Starts a video layer on the send stream `tag`.
+    pub fn start_video(&mut self, now: Instant, tag: u64, encoder: Vp8Layer, start: u16) {
+        self.start(now, tag, Codec::Vp8, start, Encoder::Video(encoder));
+    }
+
+    fn start(&mut self, now: Instant, tag: u64, codec: Codec, start: u16, encoder: Encoder) {
+        self.sources.push(Source {
+            tag,
+            codec,
+            sequence: u64::from(start),
+            // Layers have clocks of their own.
+            timestamp: u32::from(start).wrapping_mul(77_777),
+            sent: BTreeMap::new(),
+            encoder,
+            next: now,
+            paused: false,
+            reports: now + Duration::from_millis(500),
+        });
+    }
+
+    /// Pauses or resumes the source of a send stream.
+    pub fn pause(&mut self, tag: u64, paused: bool) {
+        for source in self.sources.iter_mut().filter(|source| source.tag == tag) {
+            source.paused = paused;
+        }
+    }
+
+    /// When media or a timer is due.
+    #[must_use]
+    pub fn poll_timeout(&self) -> Option<Instant> {
+        let connected = self.peer.is_connected();
+        let media = self
+            .sources
+            .iter()
+            .filter(|_| connected)
+            .map(|source| source.next);
+        media.chain(self.peer.poll_timeout()).min()
+    }
+
+    /// Sends media that is due, after the timers of the peer.
+    pub fn handle_timeout(&mut self, now: Instant, outbox: &mut Outbox) {
+        if self.peer.poll_timeout().is_some_and(|due| due <= now) {
+            self.peer.handle_timeout(now);
+        }
+        if !self.peer.is_connected() {
+            return;
+        }
+        for source in &mut self.sources {
+            let interval = match source.encoder {
+                Encoder::Audio { .. } => AUDIO_INTERVAL,
+                Encoder::Video(_) => VIDEO_INTERVAL,
+            };
+            while source.next <= now {
+                // A source that waited for its connection does not catch up.
+                let ticks = interval.as_micros() as u64 * u64::from(source.codec.clock_rate()) / 1_000_000;
+                source.timestamp = source.timestamp.wrapping_add(ticks as u32);
+                let behind = now - source.next;
+                source.next += interval;
+                if behind < interval && !source.paused {
+                    source.send_next(now, &mut self.peer, outbox);
+                }
+            }
+        }
+    }
+
+    /// Takes a datagram.
+    pub fn handle_datagram(&mut self, now: Instant, since: Duration, from: SocketAddr, data: &mut [u8]) {
+        let Some(rtp) = self.peer.handle_datagram(now, from, 0, data) else {
+            return;
+        };
+        let Some(payload) = data
+            .get(rtp.payload.clone())
+            .filter(|payload| !payload.is_empty())
+        else {
+            return;
+        };
+        let (vp8, content) = match rtp.codec {
+            Codec::Vp8 => {
+                let (descriptor, content) = read_vp8(payload).expect("our own VP8 came back broken");
+                let numbers = (
+                    descriptor.picture_id.map_or(0, |id| id.value),
+                    descriptor.tl0_pic_idx.unwrap_or(0),
+                    descriptor.key_idx.unwrap_or(0),
+                );
+                (Some(numbers), content)
+            }
+            _ => (
+                None,
+                Content::read(payload).expect("our own audio came back broken"),
+            ),
+        };
+        self.received.push(Received {
+            at: since,
+            tag: rtp.tag,
+            sequence: rtp.sequence,
+            timestamp: rtp.timestamp,
+            marker: rtp.marker,
+            codec: rtp.codec,
+            content,
+            vp8,
+            retransmitted: rtp.retransmitted,
+        });
+    }
+
+    /// Drains the peer's events, answers NACKs and key-frame requests.
+    pub fn drain(&mut self, now: Instant, since: Duration, outbox: &mut Outbox) {
+        while let Some(event) = self.peer.poll_event() {
+            match event {
+                PeerEvent::KeyFrameWanted { tag } => {
+                    *self.key_frames_asked.entry(tag).or_default() += 1;
+                    for source in self.sources.iter_mut().filter(|source| source.tag == tag) {
+                        if let Encoder::Video(layer) = &mut source.encoder {
+                            layer.request_key_frame();
+                        }
+                    }
+                }
+                PeerEvent::Nack { tag, sequence } => {
+                    for source in self.sources.iter_mut().filter(|source| source.tag == tag) {
+                        self.resent += u64::from(source.resend(now, sequence, &mut self.peer, outbox));
+                    }
+                }
+                PeerEvent::SenderReport { tag, ntp, rtp, .. } => self.reports.push((tag, ntp, rtp, since)),
+                PeerEvent::ChannelOpen { id, label } => {
+                    self.channels.insert(label, id);
+                }
+                PeerEvent::Message { id, data, .. } => self.messages.push((id, data)),
+                _ => {}
+            }
+        }
+    }
+}
+
+impl Source {
+    fn send_next(&mut self, now: Instant, peer: &mut Peer, outbox: &mut Outbox) {
+        let payloads = match &mut self.encoder {
+            Encoder::Audio { track, number } => {
+                let mut payload = Vec::new();
+                let content = Content {
+                    track: *track,
+                    layer: 0,
+                    temporal: 0,
+                    key: true,
+                    frame: *number,
+                    index: 0,
+                    count: 1,
+                };
+                content.write(&mut payload, 67);
+                *number += 1;
+                vec![payload]
+            }
+            Encoder::Video(layer) => layer.encode(),
+        };
+        let count = payloads.len();
+        for (i, payload) in payloads.into_iter().enumerate() {
+            let marker = i + 1 == count && self.codec == Codec::Vp8;
+            self.write(
+                now,
+                peer,
+                outbox,
+                self.sequence,
+                (self.timestamp, marker, &payload),
+                false,
+            );
+            self.sent.insert(self.sequence, (self.timestamp, marker, payload));
+            self.sent.remove(&self.sequence.wrapping_sub(KEPT));
+            self.sequence += 1;
+        }
+        if self.reports <= now {
+            self.reports = now + Duration::from_secs(1);
+            // Any clock will do as the sender's wall clock: the virtual one, shifted by the peers' epoch.
+            let ntp = (0xE000_0000u64 << 32) + ntp_of(now);
+            peer.send_report(now, self.tag, ntp, self.timestamp);
+        }
+    }
+
+    fn write(
+        &self,
+        now: Instant,
+        peer: &mut Peer,
+        outbox: &mut Outbox,
+        sequence: u64,
+        (timestamp, marker, payload): (u32, bool, &[u8]),
+        retransmission: bool,
+    ) {
+        let Some(index) = peer.send_index(self.tag) else {
+            return;
+        };
+        let write = RtpWrite {
+            codec: self.codec,
+            sequence,
+            timestamp,
+            marker,
+            dependency_descriptor: &[],
+            abs_capture_time: &[],
+            prefix: &[],
+            payload,
+            padding: 0,
+            retransmission,
+        };
+        assert!(
+            peer.write_rtp(now, index, &write, outbox),
+            "the outbox of a client is large"
+        );
+    }
+
+    fn resend(&self, now: Instant, sequence: u16, peer: &mut Peer, outbox: &mut Outbox) -> bool {
+        let extended = wire::seq::extend_16(self.sequence, sequence);
+        let Some((timestamp, marker, payload)) = self.sent.get(&extended) else {
+            return false;
+        };
+        self.write(now, peer, outbox, extended, (*timestamp, *marker, payload), true);
+        true
+    }
+}
+
+/// A monotonic moment in units of 2⁻³² s since the simulation's epoch.
+fn ntp_of(now: Instant) -> u64 {
+    let since = now.saturating_duration_since(crate::sim::epoch());
+    (since.as_secs() << 32) | ((u64::from(since.subsec_nanos()) << 32) / 1_000_000_000)
+}

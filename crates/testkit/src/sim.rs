@@ -1,0 +1,537 @@
+//! A simulation: workers with their mesh, clients, and the network between them, in virtual time.
+//!
+//! Owns: time, and the roles that the control plane and the shell have in a server. Must not know:
+//! workers' insides; it sees commands, events, datagrams and counters.
+
+use crate::checker::Checker;
+use crate::client::Client;
+use crate::media::Vp8Layer;
+use crate::network::{Link, Network};
+use media::api::{
+    ChannelLabel, Command, DownKey, Event, LayerWish, LocalSocket, PeerKey, RoomKey, ThreadId, TrackKey,
+    make_ufrag,
+};
+use media::{Worker, WorkerConfig, mesh};
+use peer::{
+    Candidate, CandidateKind, ChannelSpec, Codec, DtlsRole, IceCredentials, Kind, Outbox, Payload, Peer,
+    PeerInit, ReceiveSpec, Remote, SendSpec, Shared,
+};
+use std::cell::OnceCell;
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+use wire::ext::ExtensionIds;
+
+/// The room of all simulations.
+pub const ROOM: RoomKey = RoomKey(7);
+/// Datagrams and bytes of an outbox.
+const OUTBOX: (usize, usize) = (64, 64 * 1500);
+/// RTX SSRCs are this far from their primaries.
+const RTX: u32 = 0x1000_0000;
+
+const EXTENSIONS: ExtensionIds = ExtensionIds {
+    mid: 1,
+    rid: 0,
+    repaired_rid: 0,
+    audio_level: 2,
+    abs_send_time: 0,
+    transport_cc: 3,
+    abs_capture_time: 0,
+    dependency_descriptor: 0,
+    playout_delay: 0,
+    frame_marking: 0,
+};
+
+/// A media thread.
+#[derive(Debug)]
+pub struct Thread {
+    /// Its worker.
+    pub worker: Worker,
+    /// Its socket.
+    pub address: SocketAddr,
+    /// It does not get to run.
+    pub stalled: bool,
+    /// What it told, with the time.
+    pub events: Vec<(Duration, Event)>,
+    inbox: Vec<(SocketAddr, Vec<u8>)>,
+    woken: bool,
+}
+
+/// A subscription.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Down {
+    /// Its key, whose number is the tag of the receiving section, too.
+    pub key: DownKey,
+    /// SSRC of what is sent.
+    pub ssrc: u32,
+    /// Which client.
+    pub client: usize,
+}
+
+/// A simulation.
+#[derive(Debug)]
+pub struct Sim {
+    /// The present.
+    pub now: Instant,
+    /// Media threads.
+    pub threads: Vec<Thread>,
+    /// Clients.
+    pub clients: Vec<Client>,
+    /// The network.
+    pub network: Network,
+    /// Checks what leaves the workers.
+    pub checker: Checker,
+    shared: [Arc<Shared>; 2],
+    keys: Vec<PeerKey>,
+    outbox: Outbox,
+    serial: u32,
+    /// Subscriptions by track, to allow and forbid packets.
+    downs: BTreeMap<TrackKey, Vec<Down>>,
+    seed: u64,
+}
+
+impl Sim {
+    /// Threads without peers. `crossings` is the capacity of the rings between them.
+    ///
+    /// # Panics
+    /// When the crypto library refuses to make a certificate.
+    #[must_use]
+    pub fn new(seed: u64, threads: usize, crossings: usize) -> Self {
+        let start = epoch();
+        let shared = || Arc::new(Shared::new((start, 0xE000_0000 << 32)).expect("a certificate can be made"));
+        let shared = [shared(), shared()];
+        let threads = mesh(threads, crossings)
+            .into_iter()
+            .enumerate()
+            .map(|(i, mesh)| {
+                let address = SocketAddr::from(([10, 0, 0, 1], 7000 + i as u16));
+                let config = WorkerConfig {
+                    thread: ThreadId(i as u8),
+                    peers_max: 1000,
+                    sockets: vec![LocalSocket { address }],
+                };
+                Thread {
+                    worker: Worker::new(config, shared[0].clone(), mesh),
+                    address,
+                    stalled: false,
+                    events: Vec::new(),
+                    inbox: Vec::new(),
+                    woken: false,
+                }
+            })
+            .collect();
+        Self {
+            now: start,
+            threads,
+            clients: Vec::new(),
+            network: Network::new(seed),
+            checker: Checker::default(),
+            shared,
+            keys: Vec::new(),
+            outbox: Outbox::new(OUTBOX.0, OUTBOX.1),
+            serial: 0,
+            downs: BTreeMap::new(),
+            seed,
+        }
+    }
+
+    /// Time since the beginning.
+    #[must_use]
+    pub fn since(&self) -> Duration {
+        self.now - epoch()
+    }
+
+    fn serial(&mut self) -> u32 {
+        self.serial += 1;
+        self.serial
+    }
+
+    /// The key of a client's peer.
+    #[must_use]
+    pub fn key(&self, client: usize) -> PeerKey {
+        self.keys[client]
+    }
+
+    /// Gives a command to the thread that a peer key names.
+    pub fn command(&mut self, thread: ThreadId, command: Command) {
+        let now = self.now;
+        self.threads[usize::from(thread.0)]
+            .worker
+            .handle_command(now, command);
+        self.turn(usize::from(thread.0));
+    }
+
+    /// A client on a thread, with both descriptions and candidates exchanged.
+    pub fn add_client(&mut self, thread: u8) -> usize {
+        let serial = self.serial();
+        let thread = ThreadId(thread);
+        let key = PeerKey::new(thread, ROOM, serial);
+        let address = SocketAddr::from(([192, 0, 2, serial as u8], 5000 + serial as u16));
+        let server = self.threads[usize::from(thread.0)].address;
+        let server_ice = credentials(&make_ufrag(thread, &format!("srv{serial:05}")));
+        let client_ice = credentials(&format!("cli{serial:05}"));
+        self.network.set_access(address, Link::default(), Link::default());
+        let init = PeerInit {
+            ice: client_ice.clone(),
+            ice_lite: false,
+            ice_controlling: true,
+            local: vec![(0, host(address))],
+            seed: self.seed ^ u64::from(serial),
+        };
+        let mut peer = Peer::new(self.shared[1].clone(), init, self.now);
+        let remote = |ice: &IceCredentials, shared: &Shared, dtls_role| Remote {
+            ice: ice.clone(),
+            fingerprint: shared.fingerprint(),
+            dtls_role,
+            ice_lite: false,
+            sctp: Some(65_535),
+        };
+        peer.set_remote(self.now, remote(&server_ice, &self.shared[0], DtlsRole::Client));
+        peer.add_remote_candidate(host(server));
+        let described = remote(&client_ice, &self.shared[1], DtlsRole::Server);
+        let commands = [
+            Command::AddPeer {
+                peer: key,
+                ice: server_ice,
+                ice_lite: false,
+                ice_controlling: false,
+                seed: self.seed ^ u64::from(serial) << 32,
+            },
+            Command::SetRemote {
+                peer: key,
+                remote: described,
+            },
+            Command::AddCandidate {
+                peer: key,
+                candidate: host(address),
+            },
+        ];
+        for command in commands {
+            self.command(thread, command);
+        }
+        self.clients.push(Client::new(peer, address));
+        self.keys.push(key);
+        self.clients.len() - 1
+    }
+
+    /// Opens the channels of a client as clients do.
+    pub fn open_channels(&mut self, client: usize) {
+        let channel = |label: &str, ordered, max_retransmits| ChannelSpec {
+            label: label.to_owned(),
+            ordered,
+            max_retransmits,
+            negotiated: None,
+        };
+        let peer = &mut self.clients[client].peer;
+        peer.open_channel(channel("_lossy", false, Some(0)));
+        peer.open_channel(channel("_reliable", true, None));
+    }
+
+    /// Sends a message to clients of one thread.
+    pub fn send_message(&mut self, clients: &[usize], label: ChannelLabel, data: &[u8]) {
+        let peers: Vec<PeerKey> = clients.iter().map(|client| self.keys[*client]).collect();
+        let command = Command::SendMessage {
+            label,
+            data: data.into(),
+            peers: peers.clone(),
+        };
+        self.command(peers[0].thread(), command);
+    }
+
+    /// A client publishes audio.
+    pub fn publish_audio(&mut self, client: usize) -> TrackKey {
+        self.publish(client, Kind::Audio, 1)
+    }
+
+    /// A client publishes VP8 with so many simulcast layers, whose frames have 1, 2 and 4 packets.
+    pub fn publish_video(&mut self, client: usize, layers: u8) -> TrackKey {
+        self.publish(client, Kind::Video, layers)
+    }
+
+    fn publish(&mut self, client: usize, kind: Kind, layers: u8) -> TrackKey {
+        let serial = self.serial();
+        let key = self.keys[client];
+        let track = TrackKey::new(key.thread(), ROOM, serial);
+        let ssrc = |layer: u8| serial * 16 + u32::from(layer);
+        let now = self.now;
+        let mid = serial.to_string();
+        for layer in 0..layers {
+            let tag = source_tag(track, layer);
+            let sender = &mut self.clients[client];
+            sender.peer.add_send(send_spec(tag, &mid, kind, ssrc(layer)));
+            // Numbers that wrap early.
+            let start = 0xFF00 + u16::from(layer) * 50 + serial as u16;
+            match kind {
+                Kind::Audio => sender.start_audio(now, tag, serial, start),
+                Kind::Video => {
+                    let encoder = Vp8Layer::new(serial, layer, 1 << layer, 0x7FF0 - u16::from(layer) * 999);
+                    sender.start_video(now, tag, encoder, start);
+                }
+            }
+        }
+        let spec = ReceiveSpec {
+            tag: track.0,
+            mid,
+            kind,
+            payloads: payloads(kind),
+            extensions: EXTENSIONS,
+            rids: Vec::new(),
+            ssrcs: (0..layers)
+                .map(|layer| (ssrc(layer), Some(ssrc(layer) + RTX)))
+                .collect(),
+            transport_cc: kind == Kind::Video,
+        };
+        let command = Command::Publish {
+            peer: key,
+            track,
+            spec,
+            audio_level: kind == Kind::Audio,
+        };
+        self.command(key.thread(), command);
+        track
+    }
+
+    /// A client subscribes.
+    pub fn subscribe(&mut self, client: usize, track: TrackKey, kind: Kind, wish: LayerWish) -> Down {
+        let serial = self.serial();
+        let peer = self.keys[client];
+        let key = DownKey::new(peer.thread(), ROOM, serial);
+        let ssrc = 0x0100_0000 + serial;
+        let down = Down { key, ssrc, client };
+        let mid = serial.to_string();
+        self.clients[client].peer.add_receive(ReceiveSpec {
+            tag: key.0,
+            mid: mid.clone(),
+            kind,
+            payloads: payloads(kind),
+            extensions: EXTENSIONS,
+            rids: Vec::new(),
+            ssrcs: vec![(ssrc, Some(ssrc + RTX))],
+            transport_cc: false,
+        });
+        self.checker.ignore(ssrc + RTX);
+        self.checker.allow(ssrc, wish.enabled);
+        self.downs.entry(track).or_default().push(down);
+        let command = Command::Subscribe {
+            peer,
+            down: key,
+            track,
+            spec: send_spec(key.0, &mid, kind, ssrc),
+            wish,
+        };
+        self.command(peer.thread(), command);
+        down
+    }
+
+    /// A client unsubscribes.
+    pub fn unsubscribe(&mut self, down: Down) {
+        self.checker.allow(down.ssrc, false);
+        self.command(down.key.thread(), Command::Unsubscribe { down: down.key });
+    }
+
+    /// A client wants other layers.
+    pub fn wish(&mut self, down: Down, wish: LayerWish) {
+        self.checker.allow(down.ssrc, wish.enabled);
+        let command = Command::SetWish { down: down.key, wish };
+        self.command(down.key.thread(), command);
+    }
+
+    /// The publisher mutes or unmutes. Subscribers on other threads learn it with the next turn.
+    pub fn mute(&mut self, track: TrackKey, muted: bool) {
+        for down in self.downs.get(&track).into_iter().flatten() {
+            self.checker.allow(down.ssrc, !muted);
+        }
+        self.command(track.thread(), Command::MuteTrack { track, muted });
+    }
+
+    /// Runs until all clients are connected.
+    ///
+    /// # Panics
+    /// When that takes longer than 10 s.
+    pub fn connect(&mut self) {
+        let deadline = self.now + Duration::from_secs(10);
+        while !self.clients.iter().all(|client| client.peer.is_connected()) {
+            assert!(self.now < deadline, "clients do not connect");
+            self.run_for(Duration::from_millis(10));
+        }
+        self.run_for(Duration::from_millis(200));
+    }
+
+    /// Lets time pass.
+    pub fn run_for(&mut self, time: Duration) {
+        let deadline = self.now + time;
+        self.everybody();
+        loop {
+            let next = self.next().filter(|next| *next <= deadline);
+            let Some(next) = next else {
+                self.now = deadline;
+                return;
+            };
+            self.now = self.now.max(next);
+            self.deliver();
+            self.everybody();
+        }
+    }
+
+    fn next(&self) -> Option<Instant> {
+        let running = self.threads.iter().filter(|thread| !thread.stalled);
+        let timeouts = running.filter_map(|thread| thread.worker.poll_timeout());
+        let clients = self.clients.iter().filter_map(Client::poll_timeout);
+        timeouts.chain(clients).chain(self.network.next_arrival()).min()
+    }
+
+    fn deliver(&mut self) {
+        let since = self.since();
+        while let Some(mut arrived) = self.network.arrive(self.now) {
+            if let Some(thread) = self
+                .threads
+                .iter_mut()
+                .find(|thread| thread.address == arrived.to)
+            {
+                // A stalled thread's socket buffer is bounded, too.
+                if thread.inbox.len() < 4096 {
+                    thread.inbox.push((arrived.from, arrived.data));
+                }
+            } else if let Some(client) = self
+                .clients
+                .iter_mut()
+                .find(|client| client.address == arrived.to)
+            {
+                client.handle_datagram(self.now, since, arrived.from, &mut arrived.data);
+            }
+        }
+    }
+
+    /// Everybody has a turn, until no thread wakes another one.
+    fn everybody(&mut self) {
+        for client in 0..self.clients.len() {
+            self.client_turn(client);
+        }
+        for thread in 0..self.threads.len() {
+            self.turn(thread);
+        }
+        while let Some(woken) = self
+            .threads
+            .iter()
+            .position(|thread| thread.woken && !thread.stalled)
+        {
+            self.turn(woken);
+        }
+    }
+
+    fn client_turn(&mut self, index: usize) {
+        let since = self.since();
+        let client = &mut self.clients[index];
+        let mut outbox = Outbox::new(1024, 1024 * 1500);
+        if client.poll_timeout().is_some_and(|due| due <= self.now) {
+            client.handle_timeout(self.now, &mut outbox);
+        }
+        client.drain(self.now, since, &mut outbox);
+        assert!(
+            client.peer.poll_transmit(self.now, &mut outbox),
+            "the outbox of a client is large"
+        );
+        for datagram in outbox.datagrams() {
+            let data = outbox.datagram_bytes(datagram);
+            self.network.send(self.now, client.address, datagram.to, data);
+        }
+    }
+
+    /// One turn of a thread, as its shell does it.
+    fn turn(&mut self, index: usize) {
+        let (now, since) = (self.now, self.since());
+        let thread = &mut self.threads[index];
+        if thread.stalled {
+            return;
+        }
+        thread.woken = false;
+        for (from, mut data) in std::mem::take(&mut thread.inbox) {
+            thread.worker.handle_datagram(now, from, 0, &mut data);
+        }
+        thread.worker.handle_crossings(now);
+        if thread.worker.poll_timeout().is_some_and(|due| due <= now) {
+            thread.worker.handle_timeout(now);
+        }
+        loop {
+            let more = thread.worker.poll_transmit(now, &mut self.outbox);
+            for datagram in self.outbox.datagrams() {
+                let data = self.outbox.datagram_bytes(datagram);
+                self.checker.sent(data);
+                self.network.send(now, thread.address, datagram.to, data);
+            }
+            self.outbox.clear();
+            if !more {
+                break;
+            }
+        }
+        let mut woken = Vec::new();
+        while let Some(other) = thread.worker.poll_wake() {
+            woken.push(other);
+        }
+        while let Some(event) = thread.worker.poll_event() {
+            thread.events.push((since, event));
+        }
+        for other in woken {
+            self.threads[usize::from(other.0)].woken = true;
+        }
+    }
+}
+
+/// The send stream on which a client sends a layer of its track.
+#[must_use]
+pub const fn source_tag(track: TrackKey, layer: u8) -> u64 {
+    (track.0 & 0xFF_FFFF) << 8 | layer as u64
+}
+
+/// The moment at which all simulations of a test thread begin.
+#[must_use]
+#[expect(clippy::disallowed_methods, reason = "virtual time has to start somewhere")]
+pub fn epoch() -> Instant {
+    thread_local! {
+        static EPOCH: OnceCell<Instant> = const { OnceCell::new() };
+    }
+    EPOCH.with(|epoch| *epoch.get_or_init(Instant::now))
+}
+
+fn send_spec(tag: u64, mid: &str, kind: Kind, ssrc: u32) -> SendSpec {
+    SendSpec {
+        tag,
+        mid: mid.to_owned(),
+        kind,
+        ssrc,
+        rtx_ssrc: Some(ssrc + RTX),
+        payloads: payloads(kind),
+        extensions: EXTENSIONS,
+        cname: "cname".to_owned(),
+    }
+}
+
+fn payloads(kind: Kind) -> Vec<Payload> {
+    let (codec, pt, rtx_pt) = match kind {
+        Kind::Audio => (Codec::Opus, 111, None),
+        Kind::Video => (Codec::Vp8, 96, Some(97)),
+    };
+    vec![Payload {
+        codec,
+        pt,
+        rtx_pt,
+        nack: true,
+    }]
+}
+
+fn credentials(ufrag: &str) -> IceCredentials {
+    IceCredentials {
+        ufrag: ufrag.to_owned(),
+        pwd: format!("{ufrag}-password-of-24-chars"),
+    }
+}
+
+fn host(address: SocketAddr) -> Candidate {
+    Candidate {
+        address,
+        priority: 2_130_706_431,
+        foundation: "1".to_owned(),
+        kind: CandidateKind::Host,
+    }
+}

@@ -1,0 +1,137 @@
+//! Audio from one to many.
+
+use media::api::{EventKind, LayerWish};
+use peer::Kind;
+use std::collections::BTreeSet;
+use std::time::Duration;
+use testkit::sim::{Down, Sim};
+
+fn numbers(sim: &Sim, down: Down) -> BTreeSet<u32> {
+    let received = sim.clients[down.client].received.iter();
+    received
+        .filter(|packet| packet.tag == down.key.0)
+        .map(|packet| packet.content.frame)
+        .collect()
+}
+
+#[test]
+fn everybody_hears_the_publisher() {
+    let mut sim = Sim::new(1, 1, 64);
+    let publisher = sim.add_client(0);
+    let listeners: Vec<usize> = (0..20).map(|_| sim.add_client(0)).collect();
+    sim.connect();
+    let track = sim.publish_audio(publisher);
+    let downs: Vec<Down> = listeners
+        .iter()
+        .map(|listener| sim.subscribe(*listener, track, Kind::Audio, LayerWish::BEST))
+        .collect();
+    sim.run_for(Duration::from_secs(3));
+    for down in downs {
+        let numbers = numbers(&sim, down);
+        assert!(numbers.len() >= 145, "{}", numbers.len());
+        let whole = numbers.last().unwrap() - numbers.first().unwrap() + 1;
+        assert_eq!(whole as usize, numbers.len());
+        assert_eq!(sim.checker.holes(down.ssrc), 0);
+    }
+    let stats = sim.threads[0].worker.stats();
+    assert_eq!(
+        stats.packets_out,
+        stats.packets_in * 20,
+        "one copy per subscriber"
+    );
+    let events = &sim.threads[0].events;
+    let started = events
+        .iter()
+        .filter(|(_, event)| matches!(event.kind, EventKind::DownStarted { .. }));
+    assert_eq!(started.count(), 20);
+}
+
+#[test]
+fn a_muted_track_sends_nothing_and_goes_on_without_a_hole() {
+    let mut sim = Sim::new(2, 1, 64);
+    let (publisher, listener) = (sim.add_client(0), sim.add_client(0));
+    sim.connect();
+    let track = sim.publish_audio(publisher);
+    let down = sim.subscribe(listener, track, Kind::Audio, LayerWish::BEST);
+    sim.run_for(Duration::from_secs(1));
+    sim.mute(track, true);
+    sim.run_for(Duration::from_secs(1));
+    let before = numbers(&sim, down).len();
+    sim.run_for(Duration::from_secs(1));
+    assert_eq!(numbers(&sim, down).len(), before);
+    sim.mute(track, false);
+    sim.run_for(Duration::from_secs(1));
+    assert!(numbers(&sim, down).len() > before + 45);
+    assert_eq!(sim.checker.holes(down.ssrc), 0);
+}
+
+#[test]
+fn an_unsubscribed_track_sends_nothing() {
+    let mut sim = Sim::new(3, 1, 64);
+    let (publisher, listener) = (sim.add_client(0), sim.add_client(0));
+    sim.connect();
+    let track = sim.publish_audio(publisher);
+    let down = sim.subscribe(listener, track, Kind::Audio, LayerWish::BEST);
+    sim.run_for(Duration::from_millis(500));
+    sim.unsubscribe(down);
+    let before = sim.checker.count(down.ssrc);
+    sim.run_for(Duration::from_millis(500));
+    assert_eq!(sim.checker.count(down.ssrc), before);
+    assert_eq!(sim.threads[0].worker.stats().down_tracks, 0);
+}
+
+#[test]
+fn subscribers_get_sender_reports_on_the_publishers_clock() {
+    let mut sim = Sim::new(4, 1, 64);
+    let (publisher, listener) = (sim.add_client(0), sim.add_client(0));
+    sim.connect();
+    let track = sim.publish_audio(publisher);
+    let down = sim.subscribe(listener, track, Kind::Audio, LayerWish::BEST);
+    sim.run_for(Duration::from_secs(10));
+    let client = &sim.clients[listener];
+    let reports: Vec<_> = client
+        .reports
+        .iter()
+        .filter(|(tag, ..)| *tag == down.key.0)
+        .collect();
+    assert!((2..=4).contains(&reports.len()), "{reports:?}");
+    let [(_, ntp_a, rtp_a, _), (_, ntp_b, rtp_b, _)] = reports[..2] else {
+        panic!("two reports");
+    };
+    let seconds = (ntp_b - ntp_a) as f64 / 4_294_967_296.0;
+    let ticks = f64::from(rtp_b.wrapping_sub(*rtp_a));
+    assert!((ticks / seconds - 48_000.0).abs() < 100.0, "{seconds} s, {ticks}");
+}
+
+#[test]
+fn missing_audio_is_below_two_percent_at_ten_percent_loss_each_way() {
+    let mut sim = Sim::new(5, 1, 64);
+    let (publisher, listener) = (sim.add_client(0), sim.add_client(0));
+    sim.connect();
+    let lossy = testkit::network::Link {
+        loss_per_mille: 100,
+        latency: Duration::from_millis(20),
+        jitter: Duration::from_millis(5),
+        ..Default::default()
+    };
+    for client in [publisher, listener] {
+        let address = sim.clients[client].address;
+        sim.network.set_access(address, lossy, lossy);
+    }
+    let track = sim.publish_audio(publisher);
+    let down = sim.subscribe(listener, track, Kind::Audio, LayerWish::BEST);
+    sim.run_for(Duration::from_secs(60));
+    let numbers = numbers(&sim, down);
+    let expected = numbers.last().unwrap() - numbers.first().unwrap() + 1;
+    let missing = expected as usize - numbers.len();
+    assert!(expected > 2900, "{expected}");
+    assert!(missing * 50 < expected as usize, "{missing} of {expected}");
+    assert!(
+        sim.clients[publisher].resent > 200,
+        "the server asked for what it missed"
+    );
+    assert!(
+        sim.threads[0].worker.stats().packets_resent > 200,
+        "the listener, too"
+    );
+}

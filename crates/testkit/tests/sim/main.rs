@@ -1,0 +1,10 @@
+//! Workers with their mesh, clients and a network in virtual time; every packet that leaves is
+//! checked.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::wildcard_enum_match_arm,
+    reason = "a test that meets the unexpected fails"
+)]
+
+mod audio;
