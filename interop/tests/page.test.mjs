@@ -72,8 +72,10 @@ test('the page fits light, dark and phone width', async () => {
   for (const [name, colorScheme, size] of [
     ['light', 'light', { width: 1280, height: 800 }],
     ['dark', 'dark', { width: 1280, height: 800 }],
-    ['phone', 'light', { width: 390, height: 844 }],
+    ['phone-chat', 'light', { width: 390, height: 844 }],
+    ['phone', 'dark', { width: 390, height: 844 }],
   ]) {
+    if (name === 'phone') await ada.keyboard.press('c');
     await ada.emulateMedia({ colorScheme });
     await ada.setViewportSize(size);
     await ada.screenshot({ path: `${shots}call-${name}.png` });
@@ -83,8 +85,18 @@ test('the page fits light, dark and phone width', async () => {
 });
 
 test('a lost signal connection is shown and comes back', async () => {
-  await ada.evaluate(() => window.plenumRoom.simulateScenario('signal-reconnect'));
-  await ada.waitForFunction(() => window.plenumRoom.state === 'connected', undefined, { timeout: 20_000 });
+  const before = await ada.evaluate(() => window.plenumRoom.localParticipant.sid);
+  const resumed = ada.evaluate(
+    () =>
+      new Promise((resolve) => {
+        let shown = '';
+        window.plenumRoom.once('signalReconnecting', () => (shown = document.querySelector('.banner').textContent));
+        window.plenumRoom.once('reconnected', () => resolve(shown));
+        void window.plenumRoom.simulateScenario('signal-reconnect');
+      }),
+  );
+  assert.match(await resumed, /reconnecting/);
+  assert.equal(await ada.evaluate(() => window.plenumRoom.localParticipant.sid), before);
 });
 
 test('leaving leads back to the lobby and the other tab notices', async () => {

@@ -13,6 +13,8 @@ export interface Session {
   dual: boolean;
 }
 
+let arrived = false;
+
 /** Shows the lobby until somebody joins. `notice` says why the last call ended. */
 export function showLobby(app: HTMLElement, notice: string): Promise<Session> {
   const query = new URLSearchParams(location.search);
@@ -63,7 +65,9 @@ export function showLobby(app: HTMLElement, notice: string): Promise<Session> {
     });
     app.replaceChildren(el('main', { class: 'center' }, form));
     (name.value ? button : name).focus();
-    if (query.get('join') === '1' && name.value && room.value) form.requestSubmit();
+    // A link may join at once, but only on arrival: who leaves wants to stay out.
+    if (query.get('join') === '1' && !arrived && name.value && room.value) form.requestSubmit();
+    arrived = true;
   });
 }
 

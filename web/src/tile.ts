@@ -49,7 +49,10 @@ export class Tile {
   refresh(): void {
     this.muted.hidden = this.participant.isMicrophoneEnabled;
     this.root.classList.toggle('speaking', !this.screen && this.participant.isSpeaking);
-    this.bars.dataset.quality = this.participant.connectionQuality ?? ConnectionQuality.Unknown;
+    const quality = this.participant.connectionQuality ?? ConnectionQuality.Unknown;
+    this.bars.hidden = quality === ConnectionQuality.Unknown;
+    this.bars.dataset.quality = quality;
+    this.bars.title = `Connection: ${quality}`;
   }
 
   remove(): void {
