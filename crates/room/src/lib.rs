@@ -40,7 +40,7 @@ mod wish;
 pub use action::{Action, ApiCall, ConnectionId, Join, ReplyId};
 pub use config::{Limits, Now, RoomConfig};
 pub use effect::{ApiError, ApiErrorCode, ApiReply, Effect};
-pub use room::{Room, RoomStats};
+pub use room::{Room, RoomGauges, RoomStats};
 
 #[cfg(test)]
 mod tests_support {

@@ -87,6 +87,23 @@ pub struct RoomStats {
     pub over_limit: u64,
 }
 
+/// How much a room holds now.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct RoomGauges {
+    /// Participants.
+    pub participants: usize,
+    /// Peer connections.
+    pub peers: usize,
+    /// Announced and published tracks.
+    pub tracks: usize,
+    /// Copies of tracks.
+    pub downs: usize,
+    /// Published data tracks.
+    pub data_tracks: usize,
+    /// Pending deadlines.
+    pub timers: usize,
+}
+
 impl Room {
     /// A room that was just created. `seed` feeds its SIDs, keys and SSRCs. Drain
     /// [`Self::poll_effect`] afterwards: the room is listed at once.
@@ -138,6 +155,19 @@ impl Room {
     #[must_use]
     pub fn stats(&self) -> RoomStats {
         self.stats
+    }
+
+    /// Sizes.
+    #[must_use]
+    pub fn gauges(&self) -> RoomGauges {
+        RoomGauges {
+            participants: self.participants.len(),
+            peers: self.peers.len(),
+            tracks: self.tracks.len(),
+            downs: self.downs.len(),
+            data_tracks: self.data_track_sids.len(),
+            timers: self.timers.len(),
+        }
     }
 
     /// Takes one action. Drain [`Self::poll_effect`] afterwards.

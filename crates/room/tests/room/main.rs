@@ -11,6 +11,7 @@
 )]
 
 mod api;
+mod churn;
 mod data;
 mod data_tracks;
 mod joining;
