@@ -169,14 +169,18 @@ impl Builder {
     }
 }
 
+/// The next event that is no comment.
 fn next<'a>(events: &mut Events<'a>) -> Result<(Event<'a>, Span), Problem> {
-    match events.next() {
-        Some(Ok(next)) => Ok(next),
-        Some(Err(error)) => {
-            let marker = error.marker();
-            Err(problem(marker.line(), marker.col() + 1, 1, error.info()))
+    loop {
+        match events.next() {
+            Some(Ok((Event::Comment(..), _))) => {}
+            Some(Ok(next)) => return Ok(next),
+            Some(Err(error)) => {
+                let marker = error.marker();
+                return Err(problem(marker.line(), marker.col() + 1, 1, error.info()));
+            }
+            None => return Err(problem(0, 0, 0, "the text ends too early".to_owned())),
         }
-        None => Err(problem(0, 0, 0, "the text ends too early".to_owned())),
     }
 }
 

@@ -103,6 +103,16 @@ fn an_unknown_key_is_shown_with_the_nearest_right_one() {
 }
 
 #[test]
+fn comments_and_anchors_stand_anywhere() {
+    let config = read(
+        "# before\nrtc: # behind\n  # inside\n  node_ip: &ip 192.0.2.1 # value\n  # after\n\
+         # between\nbind_addresses:\n  # first\n  - *ip\n  # last\n",
+    )
+    .expect("valid");
+    assert_eq!(config.bind_addresses, config.rtc.node_ip);
+}
+
+#[test]
 fn every_problem_is_told() {
     let text = refusal("nonsense: 1\nport: abc\n");
     assert!(text.contains("config:2:1: unknown key `nonsense`"), "{text}");
