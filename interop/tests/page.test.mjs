@@ -103,5 +103,6 @@ test('leaving leads back to the lobby and the other tab notices', async () => {
   await ada.keyboard.press('l');
   await ada.getByRole('button', { name: 'Join' }).waitFor();
   await ada.screenshot({ path: `${shots}lobby-phone.png` });
+  assert.ok((await ada.evaluate(() => document.documentElement.scrollWidth - innerWidth)) <= 0, 'the lobby is too wide');
   await ben.getByText('Only you are here').waitFor({ timeout: 15_000 });
 });
