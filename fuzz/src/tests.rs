@@ -3,7 +3,7 @@
 use crate::mutate::{LEN_MAX, Rng, mutate};
 use crate::run::{Budget, corpus, run};
 use crate::seeds::seeds;
-use crate::targets::media_counts;
+use crate::targets::{media_counts, room_counts};
 use crate::{TARGETS, Target};
 
 #[test]
@@ -83,4 +83,16 @@ fn media_inputs_reach_the_streams() {
     assert!(audio.received >= 4 && audio.events >= 1, "{audio:?}");
     let sending = counts("sending");
     assert!(sending.events >= 5, "two losses, PLI, FIR, REMB: {sending:?}");
+}
+
+#[test]
+fn room_inputs_reach_negotiation() {
+    let made = seeds("room");
+    let call = made.iter().find(|(name, _)| name == "call").expect("made");
+    let counts = room_counts(&call.1);
+    assert!(
+        counts.published >= 3,
+        "two tracks of one, one of another: {counts:?}"
+    );
+    assert!(counts.subscribed >= 3, "both connection kinds: {counts:?}");
 }

@@ -3,13 +3,14 @@
 mod codec;
 mod packet;
 mod peer;
+mod room;
 mod rtcp;
 mod text;
 
 pub(crate) use packet::IDS;
-#[cfg(test)]
-pub(crate) use peer::media_counts;
 pub(crate) use peer::record_checks;
+#[cfg(test)]
+pub(crate) use {peer::media_counts, room::room_counts};
 
 /// One reader of network bytes.
 #[derive(Clone, Copy, Debug)]
@@ -81,6 +82,14 @@ pub const TARGETS: &[Target] = &[
     Target {
         name: "candidate",
         run: text::candidate,
+    },
+    Target {
+        name: "signal",
+        run: text::signal,
+    },
+    Target {
+        name: "room",
+        run: room::room,
     },
     Target {
         name: "peer",

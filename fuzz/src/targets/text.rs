@@ -1,5 +1,7 @@
-//! Session descriptions and candidate lines.
+//! Session descriptions, candidate lines, and what arrives by WebSocket and HTTP.
 
+use protocol::query::Query;
+use protocol::signal;
 use wire::sdp::{Candidate, Description};
 
 /// A description; one that is accepted can be written, and its writing is stable.
@@ -26,5 +28,20 @@ pub(crate) fn candidate(data: &[u8]) {
         let written = parsed.to_string();
         let again = Candidate::parse(&written).expect("what was written is accepted");
         assert_eq!(again.to_string(), written);
+    }
+}
+
+/// A signal frame in both framings, and the same bytes as a query string.
+pub(crate) fn signal(data: &[u8]) {
+    if let Ok(request) = signal::decode_binary(data) {
+        let _ = signal::answer_ping(&request, i64::MAX);
+    }
+    let text = String::from_utf8_lossy(data);
+    if let Ok(request) = signal::decode_text(&text) {
+        let _ = signal::answer_ping(&request, i64::MIN);
+    }
+    let query = Query::parse(&text);
+    for name in ["access_token", "auto_subscribe", "protocol", "join_request"] {
+        let _ = (query.text(name), query.flag(name), query.number(name));
     }
 }
