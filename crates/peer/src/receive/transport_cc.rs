@@ -130,6 +130,9 @@ impl Arrivals {
 mod tests {
     use super::*;
     use crate::test_epoch;
+    use proptest::prelude::*;
+    use std::collections::BTreeMap;
+    use std::collections::btree_map::Entry;
     use wire::rtcp::{Packet, parse};
 
     /// Sequence number, and arrival in ticks relative to the reference time of its packet.
@@ -262,5 +265,45 @@ mod tests {
         }
         assert_eq!(dropped, 5_000 - ARRIVALS_MAX);
         assert!(log.arrivals.waiting.capacity() <= ARRIVALS_MAX * 2);
+    }
+
+    proptest! {
+        #[test]
+        fn whatever_the_order_each_arrival_is_told_once_and_truly(
+            first: u16,
+            steps in prop::collection::vec((-20i32..40, 0u64..30, any::<bool>()), 1..300),
+        ) {
+            let mut log = Log::new();
+            let (mut ms, mut number) = (1_000, i64::from(first) + 100_000);
+            let mut truth: BTreeMap<u16, i64> = BTreeMap::new();
+            let mut told: BTreeMap<u16, i64> = BTreeMap::new();
+            for (step, wait, marker) in steps {
+                ms += wait;
+                number += i64::from(step);
+                let sequence = number as u16;
+                if let Entry::Vacant(vacant) = truth.entry(sequence) {
+                    vacant.insert(ms as i64 * 4);
+                    prop_assert!(log.packet(ms, sequence, marker));
+                }
+                for (base, arrivals) in log.write(ms) {
+                    note(base, &arrivals, &mut told)?;
+                }
+            }
+            for (base, arrivals) in log.write(ms + 200) {
+                note(base, &arrivals, &mut told)?;
+            }
+            prop_assert_eq!(truth, told);
+        }
+    }
+
+    fn note(base: u16, arrivals: &[Option<i64>], told: &mut BTreeMap<u16, i64>) -> Result<(), TestCaseError> {
+        for (ahead, arrival) in (0u16..).zip(arrivals) {
+            let sequence = base.wrapping_add(ahead);
+            match arrival {
+                Some(at) => prop_assert_eq!(told.insert(sequence, *at), None, "{} told twice", sequence),
+                None => prop_assert!(!told.contains_key(&sequence), "{} taken back", sequence),
+            }
+        }
+        Ok(())
     }
 }

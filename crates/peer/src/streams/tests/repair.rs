@@ -195,3 +195,43 @@ fn requests_per_packet_are_limited() {
     assert_eq!(pair.stats(A).nacks_received, 14);
     assert_eq!(pair.stats(A).nacks_ignored, 11);
 }
+
+#[test]
+fn ten_percent_loss_both_ways_leaves_hardly_a_gap() {
+    for (mut pair, index, codec) in [
+        {
+            let (pair, index) = Pair::audio();
+            (pair, index, Codec::Opus)
+        },
+        {
+            let (pair, index) = Pair::video();
+            (pair, index, Codec::Vp8)
+        },
+    ] {
+        let mut random = 11;
+        pair.lose = Box::new(move |_, _| next_random(&mut random).is_multiple_of(10));
+        for sequence in 0..3_000 {
+            pair.write(A, index, &packet(codec, sequence, b"x"));
+            pair.run(ms(20));
+        }
+        pair.run(ms(1_000));
+        let arrived = pair.received(B).len();
+        assert!(arrived > 2_990, "{codec:?}: {arrived} of 3,000");
+        let requests = pair.stats(B).nacks_sent;
+        assert!((250..700).contains(&requests), "{codec:?}: {requests} requests");
+    }
+}
+
+#[test]
+fn a_little_reordering_asks_for_nothing() {
+    let (mut pair, index) = Pair::video();
+    for block in 0..100u64 {
+        for place in [2, 0, 3, 1] {
+            pair.write(A, index, &packet(Codec::Vp8, block * 4 + place, b"x"));
+            pair.run(ms(2));
+        }
+    }
+    pair.run(ms(500));
+    assert_eq!(pair.received(B).len(), 400);
+    assert_eq!(pair.stats(B).nacks_sent, 0);
+}
