@@ -8,6 +8,7 @@ use crate::negotiation::{Role, Transport, TransportConfig};
 use crate::participant::{self, Link, Participant, ParticipantId, State};
 use crate::permission::SubscriptionRule;
 use crate::room::Room;
+use crate::simulate::Cuts;
 use crate::timers::Timer;
 use media::api::{Command, IceCredentials, PeerKey, ThreadId, ThreadInfo};
 use protocol::proto;
@@ -149,6 +150,8 @@ impl Room {
             data_tracks: DataTracks::new(self.random.next_u64()),
             last_sequence: 0,
             last_seen: self.now,
+            cuts: Cuts::default(),
+            missing: BTreeMap::new(),
             waiting_data: VecDeque::new(),
             waiting_data_bytes: 0,
         };

@@ -31,6 +31,7 @@ mod publication;
 mod random;
 mod resume;
 mod room;
+mod simulate;
 mod speaker;
 mod subscription;
 mod timers;

@@ -8,6 +8,7 @@ use crate::data_track::DataTracks;
 use crate::negotiation::Transport;
 use crate::permission::SubscriptionRule;
 use crate::publication::Publication;
+use crate::simulate::Cuts;
 use crate::subscription::Subscription;
 use media::api::{PeerKey, ThreadInfo, TrackKey};
 use protocol::grants::Claims;
@@ -91,6 +92,9 @@ pub(crate) struct Participant {
     /// Highest sequence of a reliable packet received.
     pub(crate) last_sequence: u32,
     pub(crate) last_seen: Now,
+    pub(crate) cuts: Cuts,
+    /// Wanted tracks that do not exist, and until when they may appear.
+    pub(crate) missing: BTreeMap<String, Instant>,
     /// Reliable data for a client that has no channel yet, and its size.
     pub(crate) waiting_data: VecDeque<Arc<[u8]>>,
     pub(crate) waiting_data_bytes: usize,

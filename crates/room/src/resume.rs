@@ -31,6 +31,9 @@ impl Room {
             });
             return;
         };
+        if self.cut_silently(id, join.connection) {
+            return;
+        }
         let Some(last_seen) = self
             .participants
             .get(&id)
@@ -53,6 +56,7 @@ impl Room {
         self.send(id, Response::RoomUpdate(proto::RoomUpdate { room: Some(room) }));
         self.refresh_token(id);
         self.restart_ice(id);
+        self.cut_after_messages(id);
     }
 
     fn send_reconnect(&mut self, id: ParticipantId) {

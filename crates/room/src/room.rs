@@ -223,6 +223,7 @@ impl Room {
             Request::Leave(leave) => self.client_leave(id, &leave),
             Request::SubscriptionPermission(rule) => self.set_rule(id, &rule),
             Request::SyncState(state) => self.sync_state(id, &state),
+            Request::Simulate(request) => self.simulate(id, request),
             Request::UpdateMetadata(update) => self.update_own_metadata(id, update),
             Request::UpdateAudioTrack(update) => self.update_audio_track(id, update),
             Request::UpdateVideoTrack(update) => self.update_video_track(id, update),
@@ -248,7 +249,7 @@ impl Room {
                 );
             }
             // Answered at the edge, deprecated, or not offered by this server yet.
-            Request::UpdateLayers(_) | Request::Simulate(_) | Request::Ping(_) | Request::PingReq(_) => {}
+            Request::UpdateLayers(_) | Request::Ping(_) | Request::PingReq(_) => {}
         }
     }
 
@@ -288,6 +289,8 @@ impl Room {
             Timer::Negotiate(id) => self.negotiate(id),
             Timer::Answer(id) => self.answer_timed_out(id),
             Timer::Resume(id) => self.resume_timed_out(id),
+            Timer::Missing(id) => self.tracks_missing(id),
+            Timer::SimulatedSpeech(id) => self.simulate_speaker(id, false),
             Timer::Wish(down) => self.apply_wish(down),
             Timer::Demand(track) => self.demand_due(track),
             Timer::DemandRepeat(id) => self.demand_repeat(id),

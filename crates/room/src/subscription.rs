@@ -8,9 +8,13 @@ use crate::timers::Timer;
 use media::api::{DownKey, Kind, LayerWish, TrackKey};
 use protocol::proto;
 use protocol::proto::signal_response::Message as Response;
+use std::time::Duration;
 
 /// Most tracks about which one participant may have a wish.
 const SUBSCRIPTIONS_MAX: usize = 8_192;
+
+/// A wanted track that has not appeared by then is reported as not found.
+const NOT_FOUND_AFTER: Duration = Duration::from_secs(60);
 
 /// One participant's wish about one track.
 #[derive(Clone, Debug, Default)]
@@ -96,6 +100,51 @@ impl Room {
         if let Some(subscription) = self.subscription(id, sid) {
             subscription.desired = true;
             self.reconcile(id, sid);
+        }
+        if self.find_published(sid).is_none() {
+            self.expect_track(id, sid);
+        }
+    }
+
+    /// A wanted track does not exist yet: it has some time to appear.
+    fn expect_track(&mut self, id: ParticipantId, sid: &str) {
+        let deadline = self.now.monotonic + NOT_FOUND_AFTER;
+        let Some(participant) = self.participants.get_mut(&id) else {
+            return;
+        };
+        if participant.subscriptions.contains_key(sid) {
+            participant.missing.entry(sid.to_owned()).or_insert(deadline);
+            self.timers.set_if_none(Timer::Missing(id), deadline);
+        }
+    }
+
+    /// Wishes about tracks that never appeared are dropped, and the client is told.
+    pub(crate) fn tracks_missing(&mut self, id: ParticipantId) {
+        let now = self.now.monotonic;
+        let Some(participant) = self.participants.get_mut(&id) else {
+            return;
+        };
+        let due: Vec<_> = participant
+            .missing
+            .iter()
+            .filter(|(_, deadline)| **deadline <= now)
+            .map(|(sid, _)| sid.clone())
+            .collect();
+        for sid in &due {
+            participant.missing.remove(sid);
+        }
+        if let Some(next) = participant.missing.values().min() {
+            self.timers.set(Timer::Missing(id), *next);
+        }
+        for sid in due {
+            let wanted = self
+                .participants
+                .get(&id)
+                .and_then(|participant| participant.subscriptions.get(&sid))
+                .is_some_and(|subscription| subscription.desired);
+            if wanted && self.find_published(&sid).is_none() {
+                self.subscription_failed(id, &sid, proto::SubscriptionError::SeTrackNotfound);
+            }
         }
     }
 
@@ -213,7 +262,9 @@ impl Room {
                 self.request_negotiation(id);
                 self.demand_changed(sid);
             }
-            Err(CodecUnsupported) => self.subscription_failed(id, sid),
+            Err(CodecUnsupported) => {
+                self.subscription_failed(id, sid, proto::SubscriptionError::SeCodecUnsupported);
+            }
         }
     }
 
@@ -390,18 +441,19 @@ impl Room {
                 track_sid,
             }) = self.downs.get(down).cloned()
             {
-                self.subscription_failed(subscriber, &track_sid);
+                let error = proto::SubscriptionError::SeCodecUnsupported;
+                self.subscription_failed(subscriber, &track_sid, error);
             }
         }
     }
 
-    fn subscription_failed(&mut self, id: ParticipantId, sid: &str) {
+    fn subscription_failed(&mut self, id: ParticipantId, sid: &str, error: proto::SubscriptionError) {
         self.unwant(id, sid);
         self.send(
             id,
             Response::SubscriptionResponse(proto::SubscriptionResponse {
                 track_sid: sid.to_owned(),
-                err: proto::SubscriptionError::SeCodecUnsupported.into(),
+                err: error.into(),
             }),
         );
     }

@@ -24,6 +24,10 @@ pub(crate) enum Timer {
     Answer(ParticipantId),
     /// Media failed and the client did not resume.
     Resume(ParticipantId),
+    /// Wanted tracks did not appear.
+    Missing(ParticipantId),
+    /// A simulated speaker falls silent.
+    SimulatedSpeech(ParticipantId),
     /// Changed track settings take effect.
     Wish(DownKey),
     /// A publisher is told which qualities are wanted.
@@ -92,6 +96,8 @@ impl Timers {
             Timer::Answer(id),
             Timer::Resume(id),
             Timer::DemandRepeat(id),
+            Timer::Missing(id),
+            Timer::SimulatedSpeech(id),
         ] {
             self.cancel(timer);
         }

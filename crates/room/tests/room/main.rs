@@ -22,6 +22,7 @@ mod publishing;
 mod replaying;
 mod resuming;
 mod sdp;
+mod simulating;
 mod speaking;
 mod subscribing;
 mod updates;

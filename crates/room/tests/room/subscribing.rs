@@ -413,3 +413,21 @@ fn a_track_without_subscribers_is_told_off_after_ten_seconds() {
     world.pass_ms(200);
     assert!(world.names(&alice).contains("subscribed_quality:0"));
 }
+
+#[test]
+fn a_track_that_never_appears_is_reported_after_a_minute() {
+    let mut world = World::new();
+    let bob = world.enter(wish("bob"));
+    world.request(&bob, subscribe("TR_none", true));
+    world.pass_ms(59_900);
+    assert!(!world.names(&bob).contains("subscription_response"));
+    world.pass_ms(200);
+    let not_found: i32 = proto::SubscriptionError::SeTrackNotfound.into();
+    assert!(
+        world
+            .names(&bob)
+            .contains(&format!("subscription_response:{not_found}"))
+    );
+    world.pass_ms(120_000);
+    assert!(!world.names(&bob).contains("subscription_response"), "once");
+}

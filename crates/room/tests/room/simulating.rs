@@ -1,0 +1,82 @@
+//! Failures that clients ask for.
+
+use crate::world::{Client, World, wish};
+use proto::simulate_scenario::Scenario;
+use protocol::proto;
+use protocol::proto::signal_request::Message as Request;
+use protocol::proto::signal_response::Message as Response;
+
+fn simulate(world: &mut World, client: &Client, scenario: Scenario) {
+    world.take(client);
+    world.request(
+        client,
+        Request::Simulate(proto::SimulateScenario {
+            scenario: Some(scenario),
+        }),
+    );
+}
+
+#[test]
+fn a_simulated_speaker_speaks_and_falls_silent() {
+    let mut world = World::new();
+    let alice = world.enter(wish("alice"));
+    simulate(&mut world, &alice, Scenario::SpeakerUpdate(3));
+    let speakers = |world: &mut World| {
+        world.take(&alice).into_iter().find_map(|message| match message {
+            Response::SpeakersChanged(changed) => Some(changed.speakers[0].active),
+            _ => None,
+        })
+    };
+    assert_eq!(speakers(&mut world), Some(true));
+    world.pass_ms(2_900);
+    assert_eq!(speakers(&mut world), None);
+    world.pass_ms(200);
+    assert_eq!(speakers(&mut world), Some(false));
+}
+
+#[test]
+fn failures_end_sessions_silently_and_a_leave_is_told() {
+    for (scenario, told) in [
+        (Scenario::NodeFailure(true), ""),
+        (Scenario::Migration(true), ""),
+        (Scenario::ServerLeave(true), "leave:SERVER_SHUTDOWN:DISCONNECT"),
+    ] {
+        let mut world = World::new();
+        let alice = world.enter(wish("alice"));
+        simulate(&mut world, &alice, scenario);
+        assert_eq!(world.names(&alice), told);
+        assert_eq!(world.closed, [alice.connection]);
+        assert_eq!(world.room.gauges().participants, 0);
+    }
+}
+
+#[test]
+fn the_next_resume_is_cut_after_its_messages() {
+    let mut world = World::new();
+    let alice = world.enter(wish("alice"));
+    simulate(&mut world, &alice, Scenario::DisconnectSignalOnResume(true));
+    let first = world.resume(&alice, wish("alice"));
+    assert!(world.names(&first).starts_with("reconnect "));
+    assert!(world.closed.contains(&first.connection));
+    let second = world.resume(&alice, wish("alice"));
+    assert!(world.names(&second).starts_with("reconnect "));
+    assert!(!world.closed.contains(&second.connection));
+}
+
+#[test]
+fn three_resumes_are_cut_before_any_message() {
+    let mut world = World::new();
+    let alice = world.enter(wish("alice"));
+    simulate(
+        &mut world,
+        &alice,
+        Scenario::DisconnectSignalOnResumeNoMessages(true),
+    );
+    for _ in 0..3 {
+        let again = world.resume(&alice, wish("alice"));
+        assert_eq!(world.names(&again), "");
+    }
+    assert_eq!(world.refused.len(), 3);
+    let again = world.resume(&alice, wish("alice"));
+    assert!(world.names(&again).starts_with("reconnect "));
+}
