@@ -3,7 +3,7 @@
 use crate::clock;
 use crate::config::{Config, UdpPorts};
 use crate::counters::Counters;
-use crate::edge::{Edge, http};
+use crate::edge::{Edge, Sockets, http};
 use crate::media_pool::{MediaPool, MediaPoolConfig, SocketPlan, default_threads};
 use crate::rooms::Rooms;
 use anyhow::{Context as _, Result, bail};
@@ -59,6 +59,8 @@ pub struct Running {
     pub rooms: Rooms,
     /// Its counters.
     pub counters: Arc<Counters>,
+    /// Its open signal sockets.
+    pub sockets: Sockets,
     pool: Arc<MediaPool>,
     stop: watch::Sender<bool>,
     listeners: Vec<JoinHandle<()>>,
@@ -93,6 +95,7 @@ pub fn start(config: Config) -> Result<Running> {
         }
     });
     let edge = Edge::new(Arc::clone(&config), rooms.clone(), Arc::clone(&counters));
+    let open_sockets = edge.sockets.clone();
     let (stop, stopped) = watch::channel(false);
     let mut addresses = Vec::new();
     let mut listeners = Vec::new();
@@ -104,6 +107,7 @@ pub fn start(config: Config) -> Result<Running> {
         addresses,
         rooms,
         counters,
+        sockets: open_sockets,
         pool,
         stop,
         listeners,
@@ -124,6 +128,7 @@ impl Running {
         // Sockets first flush what rooms queued, then their connections end.
         let _ = self.stop.send(true);
         let all = async {
+            self.sockets.all_closed().await;
             for listener in self.listeners {
                 let _ = listener.await;
             }

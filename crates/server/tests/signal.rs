@@ -507,3 +507,43 @@ async fn random_bytes_end_no_other_connection() {
     calm.wait(|response| matches!(response, Response::Pong(_)).then_some(()))
         .await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_client_that_does_not_read_is_cut_and_counted() {
+    let server = Server::start(config());
+    let mut calm = Socket::connect(server.address, V0, &join_token("calm", "r")).await;
+    calm.join().await;
+    let video = json!({"roomJoin": true, "room": "r", "canUpdateOwnMetadata": true});
+    let slow_token = token(json!({"sub": "slow", "video": video}));
+    let mut slow = Socket::connect(server.address, V0, &slow_token).await;
+    slow.join().await;
+    // Each change comes back as an update, a token and a response: soon more than sockets buffer.
+    for round in 0..200_u32 {
+        let metadata = char::from(b'a' + u8::try_from(round % 26).expect("small"))
+            .to_string()
+            .repeat(400_000);
+        let change = proto::UpdateParticipantMetadata {
+            metadata: metadata.clone(),
+            ..Default::default()
+        };
+        let message = proto::SignalRequest {
+            message: Some(Request::UpdateMetadata(change)),
+        };
+        let frame = Message::binary(message.encode_to_vec());
+        // The server stops reading from whom it cannot write to.
+        let sent = futures_util::SinkExt::send(&mut slow.0, frame);
+        let _ = tokio::time::timeout(std::time::Duration::from_secs(8), sent).await;
+        let gone = calm.wait(|response| match response {
+            Response::Update(update) => update.participants.iter().find_map(|other| {
+                let gone = other.state() == proto::participant_info::State::Disconnected;
+                (gone || other.metadata == metadata).then_some(gone)
+            }),
+            _ => None,
+        });
+        if gone.await {
+            assert_eq!(server.running.counters.signal_slow.get(), 1);
+            return;
+        }
+    }
+    panic!("it was never cut");
+}

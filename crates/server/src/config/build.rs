@@ -74,11 +74,18 @@ pub fn from_sources(sources: &Sources) -> Result<Config, ConfigError> {
     check_together(&settings, &config)?;
     config.not_built = settings
         .given()
+        .filter(|(path, value)| !says_nothing(path, value))
         .map(|(path, _)| path.to_owned())
         .filter(|path| !BUILT.iter().any(|built| path.starts_with(built)))
         .collect();
     config.shown = show(&settings);
     Ok(config)
+}
+
+/// The value is the key's default, or its kind's zero.
+fn says_nothing(path: &str, value: &str) -> bool {
+    let default = keys::find(path).map_or("", |key| key.default);
+    value == default || (default.is_empty() && matches!(value, "" | "0" | "false"))
 }
 
 /// Keys that do something (prefixes).

@@ -16,6 +16,7 @@ use crate::rooms::Rooms;
 use room::ConnectionId;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use tokio::sync::watch;
 
 /// What every request handler needs. Cheap to clone.
 #[derive(Clone, Debug)]
@@ -26,7 +27,44 @@ pub struct Edge {
     pub rooms: Rooms,
     /// Counters.
     pub counters: Arc<Counters>,
+    /// Open signal sockets.
+    pub sockets: Sockets,
     connections: Arc<AtomicU64>,
+}
+
+/// Counts open signal sockets, so that stopping can wait until they have flushed.
+#[derive(Clone, Debug, Default)]
+pub struct Sockets {
+    count: Arc<watch::Sender<usize>>,
+}
+
+/// One open socket; dropping it counts it off.
+#[derive(Debug)]
+pub(crate) struct OpenSocket(Sockets);
+
+impl Sockets {
+    /// How many are open.
+    #[must_use]
+    pub fn count(&self) -> usize {
+        *self.count.borrow()
+    }
+
+    /// Waits until none is open.
+    pub async fn all_closed(&self) {
+        // The sender lives as long as `self`.
+        let _ = self.count.subscribe().wait_for(|count| *count == 0).await;
+    }
+
+    pub(crate) fn open(&self) -> OpenSocket {
+        self.count.send_modify(|count| *count += 1);
+        OpenSocket(self.clone())
+    }
+}
+
+impl Drop for OpenSocket {
+    fn drop(&mut self) {
+        self.0.count.send_modify(|count| *count -= 1);
+    }
 }
 
 impl Edge {
@@ -37,6 +75,7 @@ impl Edge {
             config,
             rooms,
             counters,
+            sockets: Sockets::default(),
             connections: Arc::default(),
         }
     }

@@ -2,10 +2,11 @@
 //! first answer (`signal.md` §3, §4).
 
 use super::http::{Call, client_address, header, status, text};
-use super::{Edge, socket};
+use super::{Edge, OpenSocket, socket};
 use crate::clock;
 use crate::rooms::RoomWish;
-use crate::shell::room_task::{Input, OUTGOING_MAX, Outgoing};
+use crate::shell::outgoing::{Outgoing, OutgoingReceiver, outgoing};
+use crate::shell::room_task::Input;
 use axum::body::Body;
 use axum::extract::FromRequestParts;
 use axum::extract::ws::WebSocketUpgrade;
@@ -100,7 +101,8 @@ pub async fn connect(edge: &Edge, endpoint: Endpoint, call: Call) -> Response<Bo
 #[derive(Debug)]
 pub(super) struct Session {
     pub(super) attached: Attached,
-    pub(super) outgoing: mpsc::Receiver<Outgoing>,
+    pub(super) outgoing: OutgoingReceiver,
+    pub(super) open: OpenSocket,
     pub(super) first: Box<proto::SignalResponse>,
 }
 
@@ -137,7 +139,7 @@ async fn open_session(edge: &Edge, wish: &JoinParameters) -> Result<Session, Str
             break;
         };
         let connection = edge.next_connection();
-        let (sender, mut outgoing) = mpsc::channel(OUTGOING_MAX);
+        let (sender, mut outgoing) = outgoing();
         let input = Input::Join {
             join: Box::new(join_of(edge, connection, wish)),
             outgoing: sender,
@@ -151,6 +153,7 @@ async fn open_session(edge: &Edge, wish: &JoinParameters) -> Result<Session, Str
             Ok(Some(Outgoing::Message(first))) => {
                 return Ok(Session {
                     attached,
+                    open: edge.sockets.open(),
                     outgoing,
                     first,
                 });

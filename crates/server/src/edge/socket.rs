@@ -6,7 +6,8 @@
 use super::Edge;
 use super::signal::{Attached, Session};
 use crate::clock;
-use crate::shell::room_task::{Input, Outgoing};
+use crate::shell::outgoing::{Outgoing, OutgoingReceiver};
+use crate::shell::room_task::Input;
 use axum::extract::ws::{CloseFrame, Message, WebSocket, close_code};
 use protocol::proto;
 use protocol::signal::{self, Framing, Undecodable};
@@ -42,6 +43,7 @@ pub(super) async fn run(edge: Edge, session: Session, websocket: WebSocket) {
         attached,
         outgoing,
         first,
+        open: _open,
     } = session;
     let mut pump = Pump {
         attached,
@@ -55,6 +57,8 @@ pub(super) async fn run(edge: Edge, session: Session, websocket: WebSocket) {
     };
     match end {
         End::Gone => {}
+        // The room counted it if its queue was full before our patience ended.
+        End::Slow if pump.outgoing.is_given_up() => {}
         End::Slow => edge.counters.signal_slow.add(),
         End::Close(code, reason) => {
             if code != close_code::NORMAL {
@@ -67,7 +71,7 @@ pub(super) async fn run(edge: Edge, session: Session, websocket: WebSocket) {
 
 struct Pump {
     attached: Attached,
-    outgoing: tokio::sync::mpsc::Receiver<Outgoing>,
+    outgoing: OutgoingReceiver,
     websocket: WebSocket,
     framing: Framing,
 }
@@ -153,7 +157,7 @@ impl Pump {
     /// Flushes what the room still queued, closes, and gives the client a moment to do the same.
     async fn close(&mut self, code: u16, reason: String) {
         self.outgoing.close();
-        while let Ok(Outgoing::Message(response)) = self.outgoing.try_recv() {
+        while let Some(Outgoing::Message(response)) = self.outgoing.try_recv() {
             if self.send(&response).await.is_err() {
                 return;
             }

@@ -8,6 +8,7 @@ use crate::clock;
 use crate::counters::Counters;
 use crate::media_pool::MediaPool;
 use crate::rooms::RoomExit;
+use crate::shell::outgoing::{Outgoing, OutgoingSender, SendError};
 use media::api::{Command, PeerKey};
 use protocol::grants::Claims;
 use protocol::proto;
@@ -22,10 +23,6 @@ use tokio::sync::{mpsc, oneshot};
 /// What may wait in a room's mailbox. Full: senders wait. Larger tolerates longer bursts and costs
 /// memory only when used.
 pub const MAILBOX_MAX: usize = 1024;
-
-/// What may wait for one signal connection. Full: the connection is cut. A join into a room with
-/// thousands of tracks is a burst of some hundred messages; a client that lags more is lost.
-pub const OUTGOING_MAX: usize = 1024;
 
 /// Messages taken from the mailbox per turn before the deadline is looked at again.
 const TURN_MAX: usize = 64;
@@ -42,7 +39,7 @@ pub enum Input {
         /// What it wants.
         join: Box<Join>,
         /// Where its messages go.
-        outgoing: mpsc::Sender<Outgoing>,
+        outgoing: OutgoingSender,
     },
     /// Everything that needs no way back.
     Action(Action),
@@ -53,17 +50,6 @@ pub enum Input {
         /// Where the answer goes.
         reply: oneshot::Sender<Result<ApiReply, ApiError>>,
     },
-}
-
-/// What a room hands to a signal connection.
-#[derive(Debug)]
-pub enum Outgoing {
-    /// A message.
-    Message(Box<proto::SignalResponse>),
-    /// The join is refused (only before the first message).
-    Refuse(String),
-    /// Flush, then close with 1000.
-    Close,
 }
 
 /// What a room's task is made of.
@@ -127,7 +113,7 @@ async fn sleep_until(deadline: Option<Instant>) {
 
 /// The task's own bookkeeping; the room knows only numbers.
 struct State {
-    connections: BTreeMap<ConnectionId, mpsc::Sender<Outgoing>>,
+    connections: BTreeMap<ConnectionId, OutgoingSender>,
     replies: BTreeMap<ReplyId, oneshot::Sender<Result<ApiReply, ApiError>>>,
     next_reply: u64,
     peers: Peers,
@@ -221,8 +207,8 @@ impl State {
         let Some(queue) = self.connections.get(&connection) else {
             return;
         };
-        if let Err(error) = queue.try_send(outgoing) {
-            if matches!(error, mpsc::error::TrySendError::Full(_)) {
+        if let Err(error) = queue.send(outgoing) {
+            if error == SendError::Full {
                 task.counters.signal_slow.add();
             }
             // Dropping the queue ends the connection; it then reports `SignalClosed`.

@@ -51,6 +51,8 @@ fn livekit_keys_are_read() {
         (Some(2), true)
     );
     assert_eq!(config.not_built, ["rtc.tcp_port"]);
+    let defaults = read("rtc: {tcp_port: 7881, use_external_ip: false}\nsip: {}\n").expect("valid");
+    assert!(defaults.not_built.is_empty());
 }
 
 #[test]
