@@ -4,6 +4,7 @@ use crate::participant::{Participant, ParticipantId};
 use crate::publication::Publication;
 use crate::room::Room;
 use media::api::{Kind, TrackKey};
+use prost::Message as _;
 use proto::request_response::{Reason, Request};
 use protocol::proto;
 use protocol::proto::signal_response::Message as Response;
@@ -13,6 +14,9 @@ const PENDING_MAX: usize = 20;
 
 /// Most announcements of one cid, the first included.
 const PER_CID_MAX: usize = 3;
+
+/// Largest announcement: every participant is sent most of it.
+const REQUEST_BYTES_MAX: usize = 64 * 1024;
 
 /// Most layers and codecs read from one announcement.
 const LAYERS_MAX: usize = 8;
@@ -35,6 +39,11 @@ impl Room {
         }
         if !request.sid.is_empty() {
             self.add_codec(id, request);
+            return;
+        }
+        if request.encoded_len() > REQUEST_BYTES_MAX {
+            self.stats.over_limit += 1;
+            self.request_failed(id, Reason::LimitExceeded, "", Request::AddTrack(request));
             return;
         }
         if let Some((reason, message)) = self.over_pending(id, &request.cid) {

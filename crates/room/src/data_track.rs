@@ -3,7 +3,9 @@
 
 use crate::participant::{Participant, ParticipantId, State};
 use crate::room::Room;
+use crate::subscription::SID_BYTES_MAX;
 use media::api::{ChannelLabel, Command, PeerKey};
+use prost::Message as _;
 use proto::data_track_subscriber_handles::PublishedDataTrack;
 use proto::request_response::{Reason, Request};
 use protocol::proto;
@@ -18,6 +20,9 @@ const ENCODING_BYTES_MAX: usize = 32;
 
 /// Most data tracks of one publisher, and most about which one subscriber has a wish.
 const TRACKS_MAX: usize = 1_024;
+
+/// Largest announcement: every participant is sent it.
+const REQUEST_BYTES_MAX: usize = 4_096;
 
 /// Where the handle stands in a packet, and how long its header is at least.
 const HANDLE_AT: std::ops::Range<usize> = 2..4;
@@ -128,7 +133,7 @@ impl Room {
                 Reason::DuplicateName,
                 "a data track with same name already exists",
             ))
-        } else if published.len() >= TRACKS_MAX {
+        } else if published.len() >= TRACKS_MAX || request.encoded_len() > REQUEST_BYTES_MAX {
             Some((Reason::LimitExceeded, ""))
         } else {
             None
@@ -189,7 +194,8 @@ impl Room {
                 return;
             };
             let wanted = &mut participant.data_tracks.wanted;
-            if wanted.len() >= TRACKS_MAX && !wanted.contains_key(&update.track_sid) {
+            let full = wanted.len() >= TRACKS_MAX && !wanted.contains_key(&update.track_sid);
+            if full || update.track_sid.len() > SID_BYTES_MAX {
                 self.stats.over_limit += 1;
                 continue;
             }

@@ -13,6 +13,9 @@ use std::time::Duration;
 /// Most tracks about which one participant may have a wish.
 const SUBSCRIPTIONS_MAX: usize = 8_192;
 
+/// Longer names are nobody's SID. Without a bound a client could fill memory with wishes.
+pub(crate) const SID_BYTES_MAX: usize = 64;
+
 /// A wanted track that has not appeared by then is reported as not found.
 const NOT_FOUND_AFTER: Duration = Duration::from_secs(60);
 
@@ -144,6 +147,9 @@ impl Room {
                 .is_some_and(|subscription| subscription.desired);
             if wanted && self.find_published(&sid).is_none() {
                 self.subscription_failed(id, &sid, proto::SubscriptionError::SeTrackNotfound);
+                if let Some(participant) = self.participants.get_mut(&id) {
+                    participant.subscriptions.remove(&sid);
+                }
             }
         }
     }
@@ -164,9 +170,9 @@ impl Room {
     /// The wish, made if new. `None` past the limit.
     pub(crate) fn subscription(&mut self, id: ParticipantId, sid: &str) -> Option<&mut Subscription> {
         let participant = self.participants.get_mut(&id)?;
-        if participant.subscriptions.len() >= SUBSCRIPTIONS_MAX
-            && !participant.subscriptions.contains_key(sid)
-        {
+        let full = participant.subscriptions.len() >= SUBSCRIPTIONS_MAX
+            && !participant.subscriptions.contains_key(sid);
+        if full || sid.len() > SID_BYTES_MAX {
             self.stats.over_limit += 1;
             return None;
         }

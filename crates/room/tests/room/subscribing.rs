@@ -431,3 +431,12 @@ fn a_track_that_never_appears_is_reported_after_a_minute() {
     world.pass_ms(120_000);
     assert!(!world.names(&bob).contains("subscription_response"), "once");
 }
+
+#[test]
+fn wishes_about_names_that_are_no_sids_are_not_kept() {
+    let mut world = World::new();
+    let bob = world.enter(wish("bob"));
+    world.request(&bob, subscribe(&"T".repeat(1_000), true));
+    world.request(&bob, Request::TrackSetting(settings(&"T".repeat(65))));
+    assert_eq!(world.room.stats().over_limit, 2);
+}
