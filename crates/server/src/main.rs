@@ -51,6 +51,10 @@ fn run(arguments: cli::Arguments) -> Result<()> {
     }
     start_logging(&config);
     report(&config);
+    match udp::raise_open_files() {
+        Ok(limit) => tracing::info!(limit, "open files"),
+        Err(error) => tracing::warn!(%error, "the limit of open files stays low"),
+    }
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     runtime.block_on(serve(config))
 }

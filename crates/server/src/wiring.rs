@@ -38,8 +38,9 @@ const BACKLOG: u32 = 1024;
 /// rooms can serve, below what its memory can bear.
 const CONNECTIONS_MAX: usize = 65_536;
 
-/// A request's head must be here by then, or the connection is closed.
-const HEADER_PATIENCE: Duration = Duration::from_secs(10);
+/// A request's head must be here by then, or the connection is closed. Idle connections count, too,
+/// and API clients keep theirs for later: shorter would break calls that come just then.
+const HEADER_PATIENCE: Duration = Duration::from_secs(75);
 
 /// Bound of a request's head: the reference's 1 MiB and its slack. Tokens with metadata are large.
 const HEADER_BYTES_MAX: usize = (1 << 20) + 4096;

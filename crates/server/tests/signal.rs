@@ -473,39 +473,150 @@ async fn presets_shape_new_rooms_and_unknown_ones_are_refused() {
     assert_eq!((status, text.as_str()), (500, "connection closed by media"));
 }
 
+/// xorshift64*: the same bytes in every run.
+struct Noise(u64);
+
+impl Noise {
+    fn next(&mut self) -> u64 {
+        self.0 ^= self.0 << 13;
+        self.0 ^= self.0 >> 7;
+        self.0 ^= self.0 << 17;
+        self.0.wrapping_mul(0x2545_F491_4F6C_DD1D)
+    }
+
+    fn below(&mut self, bound: usize) -> usize {
+        usize::try_from(self.next() >> 33).expect("31 bits") % bound.max(1)
+    }
+
+    fn bytes(&mut self, count: usize) -> Vec<u8> {
+        (0..count).map(|_| self.next().to_be_bytes()[0]).collect()
+    }
+
+    /// Changes, cuts or doubles parts of a valid text.
+    fn spoil(&mut self, valid: &[u8]) -> Vec<u8> {
+        let mut bytes = valid.to_vec();
+        for _ in 0..=self.below(4) {
+            let at = self.below(bytes.len());
+            match self.below(4) {
+                0 => bytes.truncate(at),
+                1 if at < bytes.len() => bytes[at] = self.next().to_be_bytes()[0],
+                2 => bytes.insert(at, self.next().to_be_bytes()[0]),
+                _ => {
+                    let tail = bytes[at..].to_vec();
+                    bytes.extend_from_slice(&tail[..tail.len().min(64)]);
+                }
+            }
+        }
+        bytes
+    }
+}
+
+fn valid_requests() -> Vec<Request> {
+    let offer = proto::SessionDescription {
+        r#type: "offer".to_owned(),
+        sdp: "v=0\r\no=- 1 1 IN IP4 0.0.0.0\r\ns=-\r\nt=0 0\r\nm=audio 9 UDP/TLS/RTP/SAVPF 111\r\n"
+            .to_owned(),
+        ..Default::default()
+    };
+    let candidate = "{\"candidate\":\"candidate:1 1 udp 1 127.0.0.1 9 typ host\",\"sdpMid\":\"0\"}";
+    vec![
+        Request::Offer(offer.clone()),
+        Request::Answer(offer),
+        Request::Trickle(proto::TrickleRequest {
+            candidate_init: candidate.to_owned(),
+            ..Default::default()
+        }),
+        Request::AddTrack(proto::AddTrackRequest {
+            cid: "c".to_owned(),
+            layers: vec![proto::VideoLayer::default(); 3],
+            ..Default::default()
+        }),
+        Request::Subscription(proto::UpdateSubscription {
+            track_sids: vec!["TR_x".to_owned()],
+            subscribe: true,
+            ..Default::default()
+        }),
+        Request::SyncState(proto::SyncState::default()),
+        Request::Ping(1),
+    ]
+}
+
 #[tokio::test(flavor = "multi_thread")]
-async fn random_bytes_end_no_other_connection() {
+async fn broken_bytes_on_http_end_no_other_connection() {
     let server = Server::start(config());
     let mut calm = Socket::connect(server.address, V0, &join_token("calm", "r")).await;
     calm.join().await;
-    let mut state = 0x9E37_79B9_7F4A_7C15_u64;
-    let mut random = move |count: usize| -> Vec<u8> {
-        let bytes = std::iter::repeat_with(|| {
-            state ^= state << 13;
-            state ^= state >> 7;
-            state ^= state << 17;
-            state.to_le_bytes()[0]
-        });
-        bytes.take(count).collect()
-    };
-    for round in 0..40 {
+    let mut noise = Noise(0x9E37_79B9_7F4A_7C15);
+    let token = admin_token("r");
+    let body = "{\"names\":[\"r\"]}";
+    let valid = [
+        format!(
+            "POST /twirp/livekit.RoomService/ListRooms HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n\
+             Authorization: Bearer {token}\r\nContent-Length: {}\r\n\r\n{body}",
+            body.len()
+        ),
+        format!(
+            "GET {V0}&access_token={} HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\
+             Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n",
+            join_token("spoilt", "r")
+        ),
+    ];
+    for round in 0..300 {
+        let bytes = match round % 3 {
+            0 => noise.bytes(200),
+            pick => noise.spoil(valid[pick - 1].as_bytes()),
+        };
         let mut raw = tokio::net::TcpStream::connect(server.address)
             .await
             .expect("connects");
         // The server may close while we still write.
-        let _ = raw.write_all(&random(200 + round)).await;
+        let _ = raw.write_all(&bytes).await;
         let _ = raw.shutdown().await;
         let mut rest = Vec::new();
         let _ = raw.read_to_end(&mut rest).await;
-        let identity = format!("wild{round}");
-        let mut wild = Socket::connect(server.address, V0, &join_token(&identity, "r")).await;
-        wild.join().await;
-        wild.raw(Message::binary(random(round * 7))).await;
-        let _ = wild.0.get_mut().write_all(&random(64)).await;
     }
     calm.send(Request::Ping(1)).await;
     calm.wait(|response| matches!(response, Response::Pong(_)).then_some(()))
         .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn broken_frames_end_no_other_connection() {
+    let server = Server::start(config());
+    let mut calm = Socket::connect(server.address, V0, &join_token("calm", "r")).await;
+    calm.join().await;
+    let mut noise = Noise(7);
+    for round in 0..60 {
+        let path = if round % 2 == 0 {
+            V0.to_owned()
+        } else {
+            v1(&request(17), false)
+        };
+        let identity = format!("wild{round}");
+        let mut wild = Socket::connect(server.address, &path, &join_token(&identity, "r")).await;
+        wild.join().await;
+        for valid in valid_requests() {
+            let message = proto::SignalRequest { message: Some(valid) };
+            let frame = if round % 3 == 0 {
+                let text = serde_json::to_string(&message).expect("JSON");
+                let spoilt = noise.spoil(text.as_bytes());
+                Message::text(String::from_utf8_lossy(&spoilt).into_owned())
+            } else {
+                Message::binary(noise.spoil(&message.encode_to_vec()))
+            };
+            // An undecodable frame closes this connection: that is its answer.
+            if futures_util::SinkExt::send(&mut wild.0, frame).await.is_err() {
+                break;
+            }
+        }
+        // No frame at all.
+        let garbage = noise.bytes(64);
+        let _ = wild.0.get_mut().write_all(&garbage).await;
+    }
+    calm.send(Request::Ping(1)).await;
+    calm.wait(|response| matches!(response, Response::Pong(_)).then_some(()))
+        .await;
+    assert_eq!(server.running.counters.rooms_failed.get(), 0);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -10,6 +10,7 @@
 
 mod address;
 mod interface;
+mod limit;
 mod recv;
 mod send;
 mod socket;
@@ -17,6 +18,7 @@ mod thread;
 mod wait;
 
 pub use interface::{Interface, interfaces};
+pub use limit::raise_open_files;
 pub use recv::{RecvBatch, RecvStats};
 pub use send::{Outgoing, SendStats, Sender};
 pub use socket::{Options, Socket};

@@ -14,9 +14,13 @@ use room::{ApiCall, ApiError, ApiErrorCode, ApiReply};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use std::time::Duration;
+use tokio::time::timeout;
 
 /// Without a target the reference waits this long for one before it says so.
 const NO_TARGET_DELAY: Duration = Duration::from_secs(3);
+
+/// A body that is not here by then is given up.
+const BODY_PATIENCE: Duration = Duration::from_secs(30);
 
 /// Bound of a body when the configuration sets none.
 const BODY_BYTES_MAX: usize = 64 << 20;
@@ -64,9 +68,10 @@ async fn answer(edge: &Edge, call: Call, method: Option<Method>) -> Result<(Enco
         0 => BODY_BYTES_MAX,
         limit => limit,
     };
-    let body = to_bytes(call.request.into_body(), limit)
-        .await
-        .map_err(|_| TwirpError::malformed(encoding))?;
+    let body = timeout(BODY_PATIENCE, to_bytes(call.request.into_body(), limit)).await;
+    let Ok(Ok(body)) = body else {
+        return Err(TwirpError::malformed(encoding));
+    };
     let request = Request {
         edge,
         claims: call.claims.as_ref(),
