@@ -3,7 +3,7 @@
 use crate::mutate::{LEN_MAX, Rng, mutate};
 use crate::run::{Budget, corpus, run};
 use crate::seeds::seeds;
-use crate::targets::{media_counts, room_counts};
+use crate::targets::{forward_counts, media_counts, room_counts};
 use crate::{TARGETS, Target};
 
 #[test]
@@ -95,4 +95,12 @@ fn room_inputs_reach_negotiation() {
         "two tracks of one, one of another: {counts:?}"
     );
     assert!(counts.subscribed >= 3, "both connection kinds: {counts:?}");
+}
+
+#[test]
+fn forwarded_inputs_reach_the_subscriber() {
+    for (name, bytes) in seeds("forward") {
+        let counts = forward_counts(&bytes);
+        assert!(counts.sent > 0 && counts.received > 0, "{name}: {counts:?}");
+    }
 }

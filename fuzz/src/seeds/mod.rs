@@ -1,6 +1,7 @@
 //! Makes the committed corpus: small inputs of every shape that a reader knows, written by the
 //! writers of `wire` or by hand. Files of the corpus that are not made here were kept from failures.
 
+mod forward;
 mod room;
 mod text;
 
@@ -39,6 +40,7 @@ pub fn seeds(target: &str) -> Seeds {
         "room" => room::room(),
         "peer" | "peer_connected" => peer(),
         "peer_media" => peer_media(),
+        "forward" => forward::forward(),
         _ => Vec::new(),
     }
 }

@@ -1,6 +1,7 @@
 //! The targets. Each checks more than "it does not panic" where there is more to check.
 
 mod codec;
+mod forward;
 mod packet;
 mod peer;
 mod room;
@@ -10,7 +11,7 @@ mod text;
 pub(crate) use packet::IDS;
 pub(crate) use peer::record_checks;
 #[cfg(test)]
-pub(crate) use {peer::media_counts, room::room_counts};
+pub(crate) use {forward::forward_counts, peer::media_counts, room::room_counts};
 
 /// One reader of network bytes.
 #[derive(Clone, Copy, Debug)]
@@ -102,6 +103,10 @@ pub const TARGETS: &[Target] = &[
     Target {
         name: "peer_media",
         run: peer::media,
+    },
+    Target {
+        name: "forward",
+        run: forward::forward,
     },
 ];
 

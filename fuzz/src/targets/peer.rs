@@ -20,20 +20,20 @@ const ELSEWHERE: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::new
 /// More events than this from one datagram cannot be right.
 const EVENTS_MAX: usize = 8192;
 
-static START: LazyLock<Instant> = LazyLock::new(Instant::now);
-static SHARED: LazyLock<Arc<Shared>> = LazyLock::new(|| {
+pub(super) static START: LazyLock<Instant> = LazyLock::new(Instant::now);
+pub(super) static SHARED: LazyLock<Arc<Shared>> = LazyLock::new(|| {
     let shared = Shared::new((*START, 0xE000_0000_0000_0000));
     Arc::new(shared.expect("the crypto library makes a certificate"))
 });
 
-fn credentials(ufrag: &str) -> IceCredentials {
+pub(super) fn credentials(ufrag: &str) -> IceCredentials {
     IceCredentials {
         ufrag: ufrag.to_owned(),
         pwd: format!("{ufrag}-password-of-24-chars"),
     }
 }
 
-fn candidate(address: SocketAddr) -> Candidate {
+pub(super) fn candidate(address: SocketAddr) -> Candidate {
     Candidate {
         address,
         priority: 2_130_706_431,
@@ -86,7 +86,7 @@ impl Server {
         self.peer.set_remote(self.now, remote("client", DtlsRole::Server));
     }
 
-    /// Drains, and returns what it sends to `FAR`.
+    /// Drains, and returns what it sends, wherever to.
     fn drain(&mut self) -> Vec<Vec<u8>> {
         let mut events = 0;
         while self.peer.poll_event().is_some() {
@@ -124,14 +124,12 @@ impl Server {
     }
 }
 
-fn transmit(peer: &mut Peer, now: Instant, outbox: &mut Outbox) -> Vec<Vec<u8>> {
+pub(super) fn transmit(peer: &mut Peer, now: Instant, outbox: &mut Outbox) -> Vec<Vec<u8>> {
     let mut sent = Vec::new();
     loop {
         let done = peer.poll_transmit(now, outbox);
         for datagram in outbox.datagrams() {
-            if matches!(datagram.to, NEAR | FAR) {
-                sent.push(outbox.datagram_bytes(datagram).to_vec());
-            }
+            sent.push(outbox.datagram_bytes(datagram).to_vec());
         }
         outbox.clear();
         if done {
@@ -328,7 +326,7 @@ fn send_audio() -> SendSpec {
     }
 }
 
-const fn payload(codec: Codec, pt: u8, rtx_pt: Option<u8>) -> Payload {
+pub(super) const fn payload(codec: Codec, pt: u8, rtx_pt: Option<u8>) -> Payload {
     Payload {
         codec,
         pt,
