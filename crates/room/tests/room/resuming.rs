@@ -124,3 +124,49 @@ fn a_state_that_does_not_match_ends_the_session() {
     world.request(&alice, state("TR_other"));
     assert_eq!(world.names(&alice), "leave:STATE_MISMATCH:RECONNECT");
 }
+
+#[test]
+fn tracks_disabled_before_a_resume_stay_so_until_enabled() {
+    let mut world = World::new();
+    let alice = world.enter(wish("alice"));
+    let mut join = wish("bob");
+    join.settings.auto_subscribe = false;
+    join.settings.adaptive_stream = false;
+    let bob = world.enter(join);
+    let sid = world.publish(&alice, crate::world::camera("cam"));
+    world.request(
+        &bob,
+        Request::SyncState(proto::SyncState {
+            track_sids_disabled: vec![sid.clone()],
+            subscription: Some(proto::UpdateSubscription {
+                track_sids: vec![sid.clone()],
+                subscribe: true,
+                ..Default::default()
+            }),
+            ..Default::default()
+        }),
+    );
+    world.pass_ms(200);
+    world.answer(&bob);
+    let enabled = |world: &World| {
+        world
+            .commands
+            .iter()
+            .rev()
+            .find_map(|(_, command)| match command {
+                media::api::Command::Subscribe { wish, .. } | media::api::Command::SetWish { wish, .. } => {
+                    Some(wish.enabled)
+                }
+                _ => None,
+            })
+    };
+    assert_eq!(enabled(&world), Some(false));
+    world.request(
+        &bob,
+        Request::TrackSetting(proto::UpdateTrackSettings {
+            track_sids: vec![sid],
+            ..Default::default()
+        }),
+    );
+    assert_eq!(enabled(&world), Some(true));
+}
