@@ -102,6 +102,39 @@ impl Room {
         }
     }
 
+    /// A participant has got its first track of somebody, or lost its last one: it is told when
+    /// that one is speaking.
+    pub(crate) fn hearing_changed(&mut self, id: ParticipantId, track_sid: &str, hears: bool) {
+        let Some(publisher) = self
+            .find_published(track_sid)
+            .and_then(|(publisher, _)| self.participants.get(&publisher))
+        else {
+            return;
+        };
+        let Some(&level) = self.speakers.told.get(&publisher.sid) else {
+            return;
+        };
+        let others: Vec<_> = publisher
+            .publications
+            .values()
+            .map(|publication| publication.info.sid.clone())
+            .filter(|other| other != track_sid)
+            .collect();
+        let speaker = proto::SpeakerInfo {
+            sid: publisher.sid.clone(),
+            level: if hears { level } else { 0.0 },
+            active: hears,
+        };
+        if !self.hears(id, &speaker.sid, &others) {
+            self.send(
+                id,
+                Response::SpeakersChanged(proto::SpeakersChanged {
+                    speakers: vec![speaker],
+                }),
+            );
+        }
+    }
+
     /// SIDs of what a participant publishes.
     fn published_by(&self, sid: &str) -> Vec<String> {
         self.participants

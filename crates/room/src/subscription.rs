@@ -265,6 +265,7 @@ impl Room {
                         track_sid: sid.to_owned(),
                     },
                 );
+                self.hearing_changed(id, sid, true);
                 self.request_negotiation(id);
                 self.demand_changed(sid);
             }
@@ -352,6 +353,7 @@ impl Room {
             .map(|link| link.transport.unsubscribe(down))
             .unwrap_or_default();
         self.commands(id, commands);
+        self.hearing_changed(id, sid, false);
         self.request_negotiation(id);
         self.demand_changed(sid);
         if self.config.limits.subscription_video_max > 0 || self.config.limits.subscription_audio_max > 0 {

@@ -87,3 +87,33 @@ fn the_loudest_comes_first_and_each_thread_speaks_for_itself() {
         [true, false]
     );
 }
+
+#[test]
+fn a_new_subscriber_learns_who_speaks_and_loses_it_with_the_last_track() {
+    use protocol::proto::signal_request::Message as Request;
+    let mut world = World::new();
+    let alice = world.enter(wish("alice"));
+    let mut join = wish("bob");
+    join.settings.auto_subscribe = false;
+    let bob = world.enter(join);
+    let sid = world.publish(&alice, microphone("mic"));
+    let (track, _) = world.published_track();
+    levels(&mut world, &[(track, 0.5)]);
+    world.take(&bob);
+    let mut subscribe = |subscribe| {
+        world.request(
+            &bob,
+            Request::Subscription(proto::UpdateSubscription {
+                track_sids: vec![sid.clone()],
+                subscribe,
+                ..Default::default()
+            }),
+        );
+        world.take(&bob).into_iter().find_map(|message| match message {
+            Response::SpeakersChanged(changed) => Some(changed.speakers[0].active),
+            _ => None,
+        })
+    };
+    assert_eq!(subscribe(true), Some(true));
+    assert_eq!(subscribe(false), Some(false));
+}

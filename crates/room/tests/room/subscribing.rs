@@ -440,3 +440,20 @@ fn wishes_about_names_that_are_no_sids_are_not_kept() {
     world.request(&bob, Request::TrackSetting(settings(&"T".repeat(65))));
     assert_eq!(world.room.stats().over_limit, 2);
 }
+
+#[test]
+fn wanted_qualities_are_told_again_after_an_answer_to_the_publisher() {
+    let (mut world, alice, _, _) = call(camera("cam"));
+    assert_eq!(world.names(&alice), "");
+    world.request(
+        &alice,
+        Request::Offer(sdp::offer(
+            2,
+            &[sdp::Section::data(), sdp::Section::of(&camera("cam"))],
+        )),
+    );
+    world.pass_ms(1_900);
+    assert!(!world.names(&alice).contains("subscribed_quality"));
+    world.pass_ms(200);
+    assert!(world.names(&alice).contains("subscribed_quality:1"));
+}
