@@ -5,7 +5,7 @@
 use crate::claims::decode_claims;
 use crate::grants::Claims;
 use base64::Engine;
-use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
 use jsonwebtoken::{Algorithm, DecodingKey, EncodingKey, crypto};
 use serde_json::{Map, Value, json};
 use std::fmt;
@@ -145,6 +145,12 @@ pub fn verify(token: &str, keys: &Keys, now_unix_s: f64) -> Result<Claims, Token
     }
     check_times(&parts.claims, now_unix_s)?;
     Ok(claims)
+}
+
+/// The `user:password` of a Basic authorization (RFC 7617 §2).
+#[must_use]
+pub fn decode_basic(encoded: &str) -> Option<String> {
+    String::from_utf8(STANDARD.decode(encoded.trim()).ok()?).ok()
 }
 
 /// Signs claims with the first key. `None` when there is no key.

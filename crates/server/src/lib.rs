@@ -9,6 +9,7 @@ pub mod config;
 pub mod counters;
 pub mod edge;
 pub mod media_pool;
+pub mod metrics;
 pub mod rooms;
 pub mod shell;
 pub mod wiring;

@@ -5,6 +5,7 @@ use crate::config::{Config, UdpPorts};
 use crate::counters::Counters;
 use crate::edge::{Edge, Sockets, http};
 use crate::media_pool::{MediaPool, MediaPoolConfig, SocketPlan, default_threads};
+use crate::metrics::Metrics;
 use crate::rooms::Rooms;
 use anyhow::{Context as _, Result, bail};
 use axum::body::Body;
@@ -56,6 +57,8 @@ const SHUTDOWN_PATIENCE: Duration = Duration::from_secs(5);
 pub struct Running {
     /// Where it listens, one per bind address.
     pub addresses: Vec<SocketAddr>,
+    /// Where it answers scrapes.
+    pub metrics_addresses: Vec<SocketAddr>,
     /// Its rooms.
     pub rooms: Rooms,
     /// Its counters.
@@ -77,15 +80,21 @@ pub fn start(config: Config) -> Result<Running> {
         bail!("one of key-file or keys must be provided");
     }
     let config = Arc::new(config);
-    let sockets = listen(&config)?;
+    let sockets = listen(&config, config.port)?;
+    let metrics_sockets = match config.prometheus.port {
+        Some(port) => listen(&config, port)?,
+        None => Vec::new(),
+    };
     let (events, mut arrived) = mpsc::channel(EVENTS_MAX);
     let pool = Arc::new(MediaPool::start(pool_config(&config), events).context("media threads")?);
     let counters = Arc::new(Counters::default());
+    let server_info = server_info(&config);
+    let node_id = server_info.node_id.clone();
     let rooms = Rooms::new(
         Arc::clone(&config),
         Arc::clone(&pool),
         Arc::clone(&counters),
-        server_info(&config),
+        server_info,
     );
     let dispatcher = tokio::spawn({
         let rooms = rooms.clone();
@@ -102,10 +111,25 @@ pub fn start(config: Config) -> Result<Running> {
     let mut listeners = Vec::new();
     for socket in sockets {
         addresses.push(socket.local_addr()?);
-        listeners.push(tokio::spawn(serve(socket, edge.clone(), stopped.clone())));
+        let front = Front::Edge(edge.clone());
+        listeners.push(tokio::spawn(serve(socket, front, stopped.clone())));
+    }
+    let metrics = Metrics::new(
+        rooms.clone(),
+        Arc::clone(&counters),
+        Arc::clone(&pool),
+        node_id,
+        config.prometheus.clone(),
+    );
+    let mut metrics_addresses = Vec::new();
+    for socket in metrics_sockets {
+        metrics_addresses.push(socket.local_addr()?);
+        let front = Front::Metrics(metrics.clone());
+        listeners.push(tokio::spawn(serve(socket, front, stopped.clone())));
     }
     Ok(Running {
         addresses,
+        metrics_addresses,
         rooms,
         counters,
         sockets: open_sockets,
@@ -146,8 +170,24 @@ impl Running {
     }
 }
 
+/// Who answers the requests of a listener.
+#[derive(Clone)]
+enum Front {
+    Edge(Edge),
+    Metrics(Metrics),
+}
+
+impl Front {
+    async fn respond(&self, peer: SocketAddr, request: hyper::Request<Body>) -> hyper::Response<Body> {
+        match self {
+            Self::Edge(edge) => http::handle(edge, peer, request).await,
+            Self::Metrics(metrics) => metrics.respond(request.headers()),
+        }
+    }
+}
+
 /// Accepts connections until told to stop, then waits for the open ones to end.
-async fn serve(listener: TcpListener, edge: Edge, mut stopped: watch::Receiver<bool>) {
+async fn serve(listener: TcpListener, front: Front, mut stopped: watch::Receiver<bool>) {
     let permits = Arc::new(Semaphore::new(CONNECTIONS_MAX));
     let mut connections = JoinSet::new();
     loop {
@@ -162,7 +202,7 @@ async fn serve(listener: TcpListener, edge: Edge, mut stopped: watch::Receiver<b
         };
         match accepted {
             Ok((stream, peer)) => {
-                let connection = connection(stream, peer, edge.clone(), stopped.clone());
+                let connection = connection(stream, peer, front.clone(), stopped.clone());
                 connections.spawn(async move {
                     connection.await;
                     drop(permit);
@@ -179,12 +219,12 @@ async fn serve(listener: TcpListener, edge: Edge, mut stopped: watch::Receiver<b
 }
 
 /// Serves the requests of one TCP connection.
-async fn connection(stream: TcpStream, peer: SocketAddr, edge: Edge, mut stopped: watch::Receiver<bool>) {
+async fn connection(stream: TcpStream, peer: SocketAddr, front: Front, mut stopped: watch::Receiver<bool>) {
     // Signalling is small messages that somebody waits for.
     let _ = stream.set_nodelay(true);
     let service = service_fn(move |request: hyper::Request<Incoming>| {
-        let edge = edge.clone();
-        async move { Ok::<_, Infallible>(http::handle(&edge, peer, request.map(Body::new)).await) }
+        let front = front.clone();
+        async move { Ok::<_, Infallible>(front.respond(peer, request.map(Body::new)).await) }
     });
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
@@ -201,15 +241,15 @@ async fn connection(stream: TcpStream, peer: SocketAddr, edge: Edge, mut stopped
     let _ = connection.await;
 }
 
-fn listen(config: &Config) -> Result<Vec<TcpListener>> {
+fn listen(config: &Config, port: u16) -> Result<Vec<TcpListener>> {
     let given = &config.bind_addresses;
     if given.is_empty() || given.iter().any(IpAddr::is_unspecified) {
-        return Ok(vec![listen_everywhere(config.port)?]);
+        return Ok(vec![listen_everywhere(port)?]);
     }
     let mut sockets: Vec<TcpListener> = Vec::new();
     for ip in given {
         // All addresses share the port that the kernel picked for the first one.
-        let port = match (config.port, sockets.first()) {
+        let port = match (port, sockets.first()) {
             (0, Some(first)) => first.local_addr()?.port(),
             (port, _) => port,
         };

@@ -96,3 +96,48 @@ async fn the_page_is_served_to_browsers_only_when_it_is_on() {
     );
     assert_ne!(minted["identity"], Value::Null);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn metrics_are_exported_on_their_own_port() {
+    let mut config = config();
+    config.prometheus.port = Some(0);
+    let server = Server::start(config);
+    let address = server.running.metrics_addresses[0];
+    for path in ["/", "/metrics", "/anything"] {
+        let reply = http(address, "GET", path, &[], None).await;
+        assert_eq!(reply.status, 200);
+        assert_eq!(
+            reply.header("Content-Type"),
+            Some("text/plain; version=0.0.4; charset=utf-8")
+        );
+        let text = reply.text();
+        assert!(
+            text.contains("# TYPE livekit_room_total gauge\nlivekit_room_total{node_id=\"ND_"),
+            "{text}"
+        );
+        assert!(text.contains("plenum_media_packets_total{"), "{text}");
+    }
+    assert_eq!(
+        http(server.address, "GET", "/metrics", &[], None).await.status,
+        404
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn metrics_ask_for_the_configured_password() {
+    let mut config = config();
+    config.prometheus.port = Some(0);
+    config.prometheus.credentials = Some(("u".to_owned(), "p".to_owned()));
+    let server = Server::start(config);
+    let address = server.running.metrics_addresses[0];
+    for (authorization, status) in [(None, 401), (Some("Basic dTp4"), 401), (Some("Basic dTpw"), 200)] {
+        let headers: Vec<_> = authorization
+            .map(|value| ("Authorization".to_owned(), value.to_owned()))
+            .into_iter()
+            .collect();
+        let reply = http(address, "GET", "/metrics", &headers, None).await;
+        assert_eq!(reply.status, status);
+        let realm = (status == 401).then_some("Basic realm=\"Protected Area\"");
+        assert_eq!(reply.header("WWW-Authenticate"), realm);
+    }
+}

@@ -11,6 +11,7 @@ use serde_json::json;
 const TRANSPORT: &str = include_str!("vectors/transport.json");
 const PROBE: &str = include_str!("vectors/probe.json");
 const ROOMS: &str = include_str!("vectors/rooms.json");
+const NO_REDIS: &str = include_str!("vectors/no_redis.json");
 
 #[tokio::test(flavor = "multi_thread")]
 async fn routes_content_types_and_json_are_as_recorded() {
@@ -107,4 +108,12 @@ async fn protobuf_calls_get_protobuf_answers() {
     let reply = http(server.address, "POST", path, &headers, Some(&[])).await;
     let rooms = proto::ListRoomsResponse::decode(reply.body.as_slice()).expect("rooms");
     assert_eq!(rooms.rooms.len(), 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn services_behind_redis_say_that_it_is_missing() {
+    let server = Server::start(config());
+    for case in cases(NO_REDIS) {
+        replay(server.address, &case, "").await;
+    }
 }

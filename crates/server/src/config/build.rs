@@ -89,7 +89,9 @@ fn says_nothing(path: &str, value: &str) -> bool {
 }
 
 /// Keys that do something (prefixes).
-const BUILT: [&str; 39] = [
+const BUILT: [&str; 41] = [
+    "prometheus_port",
+    "prometheus.",
     "port",
     "bind_addresses",
     "key_file",
@@ -203,6 +205,21 @@ fn build(settings: &Settings) -> Result<Config, ConfigError> {
     config.logging.json = settings.flag("logging.json").unwrap_or(false);
     build_rtc(settings, &mut config);
     build_room(settings, &mut config);
+    build_limits(settings, &mut config);
+    let port = settings.number::<u16>("prometheus_port").filter(|port| *port > 0);
+    let port = port.or_else(|| settings.number::<u16>("prometheus.port").filter(|port| *port > 0));
+    config.prometheus.port = port;
+    let text = |path: &str| settings.text(path).unwrap_or_default().to_owned();
+    let credentials = (text("prometheus.username"), text("prometheus.password"));
+    config.prometheus.credentials = Some(credentials).filter(|(user, _)| !user.is_empty());
+    config.plenum.media_threads = count("plenum.media.threads").filter(|threads| *threads > 0);
+    config.plenum.spread_rooms = settings.flag("plenum.media.spread_rooms").unwrap_or(false);
+    config.plenum.page = settings.flag("plenum.page.enabled").unwrap_or(false);
+    Ok(config)
+}
+
+fn build_limits(settings: &Settings, config: &mut Config) {
+    let count = |path: &str| settings.number::<usize>(path);
     let limit = &mut config.limit;
     let old = [
         ("room.max_metadata_size", &mut limit.max_metadata_size),
@@ -247,10 +264,6 @@ fn build(settings: &Settings) -> Result<Config, ConfigError> {
     for (path, target) in new {
         assign(target, count(path));
     }
-    config.plenum.media_threads = count("plenum.media.threads").filter(|threads| *threads > 0);
-    config.plenum.spread_rooms = settings.flag("plenum.media.spread_rooms").unwrap_or(false);
-    config.plenum.page = settings.flag("plenum.page.enabled").unwrap_or(false);
-    Ok(config)
 }
 
 fn assign<T>(target: &mut T, value: Option<T>) {

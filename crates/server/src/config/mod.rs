@@ -16,6 +16,7 @@ pub use keys::{KeySpec, Kind, all as all_keys, find as find_key};
 use protocol::proto;
 use protocol::token::Keys;
 use std::collections::BTreeMap;
+use std::fmt;
 use std::net::IpAddr;
 use std::ops::RangeInclusive;
 
@@ -42,6 +43,8 @@ pub struct Config {
     pub limit: Limits,
     /// `logging.*`
     pub logging: Logging,
+    /// `prometheus.*`
+    pub prometheus: Prometheus,
     /// `plenum.*`: what only this server has.
     pub plenum: Plenum,
     /// Keys that were given and do nothing yet.
@@ -124,6 +127,43 @@ pub struct Logging {
     pub json: bool,
 }
 
+/// The listener for Prometheus.
+#[derive(Clone, Default)]
+pub struct Prometheus {
+    /// `None`: off; 0 lets the kernel pick one (tests).
+    pub port: Option<u16>,
+    /// User and password, both or neither.
+    pub credentials: Option<(String, String)>,
+}
+
+/// Passwords are never shown.
+impl fmt::Debug for Prometheus {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Prometheus")
+            .field("port", &self.port)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Prometheus {
+    /// Whether a request with this `Authorization` header may read the metrics.
+    #[must_use]
+    pub fn admits(&self, authorization: Option<&str>) -> bool {
+        let Some((user, password)) = &self.credentials else {
+            return true;
+        };
+        let given = authorization
+            .and_then(|header| header.strip_prefix("Basic "))
+            .and_then(protocol::token::decode_basic);
+        given.is_some_and(|given| same(given.as_bytes(), format!("{user}:{password}").as_bytes()))
+    }
+}
+
+/// Compares in a time that does not tell where the first difference is.
+fn same(a: &[u8], b: &[u8]) -> bool {
+    aws_lc_rs::constant_time::verify_slices_are_equal(a, b).is_ok()
+}
+
 /// Keys under `plenum`.
 #[derive(Clone, Debug)]
 pub struct Plenum {
@@ -177,6 +217,7 @@ impl Default for Config {
                 level: "info".to_owned(),
                 json: false,
             },
+            prometheus: Prometheus::default(),
             plenum: Plenum {
                 media_threads: None,
                 spread_rooms: false,
