@@ -145,6 +145,14 @@ test('a long text stream arrives whole', async () => {
   assert.equal(length, 100_000);
 });
 
+test('data packets of 60 KB arrive both ways', async () => {
+  for (const name of ['single', 'dual']) {
+    const text = `${name} `.repeat(Math.floor(60_000 / (name.length + 1)));
+    await clients[name].send({ text, reliable: true });
+    assert.equal((await clients[other(name)].received({ text })).from, name);
+  }
+});
+
 for (const name of ['single', 'dual']) {
   test(`frames of a data track of the ${name} client arrive`, async () => {
     await clients[other(name)].page.evaluate(() => {

@@ -55,6 +55,14 @@ impl Replay {
         alice_said.extend(replay.world.take(&alice));
         replay.compare(&alice_steps, &alice_said);
         replay.compare(&bob_steps, &bob_said);
+        let mimes: Vec<_> = replay
+            .world
+            .info("alice")
+            .tracks
+            .into_iter()
+            .map(|track| track.mime_type)
+            .collect();
+        assert_eq!(mimes, ["audio/red", "video/VP8", "video/VP8"]);
     }
 
     /// Plays one client's side; returns everything it was told.
