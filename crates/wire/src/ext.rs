@@ -55,36 +55,41 @@ impl<'a> Extensions<'a> {
     #[must_use]
     pub fn parse(profile: u16, elements: &'a [u8], ids: &ExtensionIds) -> Self {
         let mut found = Self::default();
-        let mut rest = elements;
-        let one_byte = profile == 0xBEDE;
-        if !one_byte && profile & 0xFFF0 != 0x1000 {
-            return found;
-        }
-        while let Some((&first, after)) = rest.split_first() {
-            if first == 0 {
-                rest = after;
-                continue;
-            }
-            let (id, len, body) = if one_byte {
-                if first >> 4 == 15 {
-                    break;
-                }
-                (first >> 4, usize::from(first & 0x0F) + 1, after)
-            } else {
-                let Some((&len, body)) = after.split_first() else {
-                    break;
-                };
-                (first, usize::from(len), body)
-            };
-            let Some((value, next)) = body.split_at_checked(len) else {
-                break;
-            };
-            found.take(id, value, ids);
-            rest = next;
+        match profile {
+            0xBEDE => found.read::<true>(elements, ids),
+            0x1000..=0x100F => found.read::<false>(elements, ids),
+            _ => {}
         }
         found
     }
 
+    #[inline]
+    fn read<const ONE_BYTE: bool>(&mut self, elements: &'a [u8], ids: &ExtensionIds) {
+        let mut rest = elements;
+        while let [first, after @ ..] = rest {
+            if *first == 0 {
+                rest = after;
+                continue;
+            }
+            let (id, len, body) = if ONE_BYTE {
+                (first >> 4, usize::from(first & 0x0F) + 1, after)
+            } else {
+                let [len, body @ ..] = after else { return };
+                (*first, usize::from(*len), body)
+            };
+            // Id 15 of the one-byte form is reserved and ends the reading (RFC 8285 §4.2).
+            if ONE_BYTE && id == 15 {
+                return;
+            }
+            let Some((value, next)) = body.split_at_checked(len) else {
+                return;
+            };
+            self.take(id, value, ids);
+            rest = next;
+        }
+    }
+
+    #[inline]
     fn take(&mut self, id: u8, value: &'a [u8], ids: &ExtensionIds) {
         if id == 0 {
             return;

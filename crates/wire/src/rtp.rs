@@ -34,6 +34,7 @@ pub struct Header {
 impl Header {
     /// Parses the header of one datagram. `None` when it is not a whole RTP header of version 2.
     #[must_use]
+    #[inline]
     pub fn parse(data: &[u8]) -> Option<Self> {
         let fixed: &[u8; HEADER_LEN] = data.first_chunk()?;
         let [b0, b1, s0, s1, t0, t1, t2, t3, r0, r1, r2, r3] = *fixed;
