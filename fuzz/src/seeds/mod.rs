@@ -38,7 +38,8 @@ pub fn seeds(target: &str) -> Seeds {
         "candidate" => text::candidate(),
         "signal" => room::signal(),
         "room" => room::room(),
-        "peer" | "peer_connected" => peer(),
+        "peer" => peer(),
+        "peer_connected" => [peer(), messages()].concat(),
         "peer_media" => peer_media(),
         "forward" => forward::forward(),
         _ => Vec::new(),
@@ -509,6 +510,26 @@ fn peer() -> Seeds {
         ("checks".to_owned(), join(&checks)),
         ("media".to_owned(), join(&media)),
         ("steps".to_owned(), join(&steps)),
+    ]
+}
+
+/// Messages that arrive whole, some that arrive changed, and timers between them.
+fn messages() -> Seeds {
+    let with = |operation: u8, bytes: &[u8]| [&[operation], bytes].concat();
+    let long = with(12, &[0x5A; 3000]);
+    let changed: Vec<_> = (0..12u8)
+        .flat_map(|at| [with(8 + at % 4, &[at, 40 + at, 200 - at]), with(4, &[30])])
+        .collect();
+    let whole = [
+        with(12, b"hello"),
+        long,
+        with(5, &[0; 100]),
+        with(4, &[255]),
+        with(12, &[]),
+    ];
+    vec![
+        ("changed_messages".to_owned(), join(&changed)),
+        ("whole_messages".to_owned(), join(&whole)),
     ]
 }
 
