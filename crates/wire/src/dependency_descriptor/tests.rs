@@ -1,3 +1,5 @@
+//! Captured descriptors, hand-built bit strings, round trips and hostile bytes.
+
 use super::*;
 use crate::bits::BitWriter;
 use proptest::prelude::*;

@@ -1,3 +1,5 @@
+//! Known bytes, round trips and hostile bytes.
+
 use super::*;
 use proptest::prelude::*;
 
