@@ -52,6 +52,8 @@ pub struct Thread {
     pub address: SocketAddr,
     /// It does not get to run.
     pub stalled: bool,
+    /// Its socket gets the datagrams of all, as with a shared port.
+    pub takes_all: bool,
     /// What it told, with the time.
     pub events: Vec<(Duration, Event)>,
     inbox: Vec<(SocketAddr, Vec<u8>)>,
@@ -115,6 +117,7 @@ impl Sim {
                     worker: Worker::new(config, shared[0].clone(), mesh),
                     address,
                     stalled: false,
+                    takes_all: false,
                     events: Vec::new(),
                     inbox: Vec::new(),
                     woken: false,
@@ -384,11 +387,10 @@ impl Sim {
     fn deliver(&mut self) {
         let since = self.since();
         while let Some(mut arrived) = self.network.arrive(self.now) {
-            if let Some(thread) = self
-                .threads
-                .iter_mut()
-                .find(|thread| thread.address == arrived.to)
-            {
+            let is_for = |thread: &Thread| {
+                thread.address == arrived.to || (thread.takes_all && thread.address.ip() == arrived.to.ip())
+            };
+            if let Some(thread) = self.threads.iter_mut().find(|thread| is_for(thread)) {
                 // A stalled thread's socket buffer is bounded, too.
                 if thread.inbox.len() < 4096 {
                     thread.inbox.push((arrived.from, arrived.data));

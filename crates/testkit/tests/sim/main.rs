@@ -8,3 +8,7 @@
 )]
 
 mod audio;
+mod crossing;
+mod data;
+mod seeds;
+mod video;

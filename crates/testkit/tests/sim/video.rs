@@ -1,0 +1,263 @@
+//! VP8 simulcast: layers follow wishes, numbers stay continuous, lost packets are repaired.
+
+use media::api::{EventKind, LayerWish, TrackKey};
+use peer::Kind;
+use std::collections::BTreeMap;
+use std::time::Duration;
+use testkit::client::Received;
+use testkit::media::{Content, Decoded, decode};
+use testkit::network::Link;
+use testkit::sim::{Down, Sim, source_tag};
+
+const LOW: LayerWish = wish(0, 3);
+const MEDIUM: LayerWish = wish(1, 3);
+const HIGH: LayerWish = wish(2, 3);
+
+const fn wish(spatial: u8, temporal: u8) -> LayerWish {
+    LayerWish {
+        spatial,
+        temporal,
+        enabled: true,
+    }
+}
+
+fn received(sim: &Sim, down: Down) -> Vec<Received> {
+    let all = sim.clients[down.client].received.iter();
+    all.filter(|packet| packet.tag == down.key.0).cloned().collect()
+}
+
+/// What a subscriber decodes of the packets since `from`.
+fn decoded(sim: &Sim, down: Down) -> Decoded {
+    let packets: BTreeMap<u64, Content> = received(sim, down)
+        .into_iter()
+        .map(|packet| (packet.sequence, packet.content))
+        .collect();
+    decode(&packets)
+}
+
+/// VP8 numbers of a stream in order of sequence numbers never go back, and picture ids leave no hole.
+fn check_numbers(sim: &Sim, down: Down) {
+    let mut packets = received(sim, down);
+    packets.sort_by_key(|packet| packet.sequence);
+    for pair in packets.windows(2) {
+        let [(a, a_tl0, a_key), (b, b_tl0, b_key)] = [pair[0].vp8.unwrap(), pair[1].vp8.unwrap()];
+        assert!((b.wrapping_sub(a) & 0x7FFF) <= 1, "picture ids {pair:?}");
+        assert!(b_tl0.wrapping_sub(a_tl0) <= 1, "TL0PICIDX {pair:?}");
+        assert!((b_key.wrapping_sub(a_key) & 0x1F) <= 1, "KEYIDX {pair:?}");
+        let same =
+            (pair[0].content.layer, pair[0].content.frame) == (pair[1].content.layer, pair[1].content.frame);
+        assert_eq!(pair[0].timestamp == pair[1].timestamp, same, "{pair:?}");
+    }
+}
+
+/// Layers of the packets that came within the last second.
+fn recent_layers(sim: &Sim, down: Down) -> Vec<u8> {
+    let since = sim.since() - Duration::from_secs(1);
+    let mut layers: Vec<u8> = received(sim, down)
+        .iter()
+        .filter(|packet| packet.at >= since)
+        .map(|packet| packet.content.layer)
+        .collect();
+    layers.sort_unstable();
+    layers.dedup();
+    layers
+}
+
+/// The longest time between two packets.
+fn longest_gap(sim: &Sim, down: Down) -> Duration {
+    let packets = received(sim, down);
+    let gaps = packets.windows(2).map(|pair| pair[1].at - pair[0].at);
+    gaps.max().unwrap()
+}
+
+fn call(seed: u64, layers: u8, subscribers: usize) -> (Sim, TrackKey, Vec<usize>, usize) {
+    let mut sim = Sim::new(seed, 1, 64);
+    let publisher = sim.add_client(0);
+    let subscribers: Vec<usize> = (0..subscribers).map(|_| sim.add_client(0)).collect();
+    sim.connect();
+    let track = sim.publish_video(publisher, layers);
+    (sim, track, subscribers, publisher)
+}
+
+#[test]
+fn each_subscriber_gets_the_layer_it_wishes() {
+    let (mut sim, track, subscribers, _) = call(10, 3, 3);
+    let downs: Vec<Down> = [LOW, MEDIUM, HIGH]
+        .into_iter()
+        .zip(subscribers)
+        .map(|(wish, subscriber)| sim.subscribe(subscriber, track, Kind::Video, wish))
+        .collect();
+    sim.run_for(Duration::from_secs(5));
+    for (layer, down) in downs.into_iter().enumerate() {
+        assert_eq!(recent_layers(&sim, down), [layer as u8]);
+        assert_eq!(sim.checker.holes(down.ssrc), 0);
+        check_numbers(&sim, down);
+        let decoded = decoded(&sim, down);
+        assert_eq!(decoded.broken, 0);
+        assert!(decoded.frames.len() > 140, "{}", decoded.frames.len());
+    }
+    let started = sim.threads[0].events.iter();
+    let layers = started.filter(|(_, event)| matches!(event.kind, EventKind::LayerStarted { .. }));
+    assert_eq!(layers.count(), 3);
+}
+
+#[test]
+fn the_layer_follows_the_wish_at_key_frames_without_a_freeze() {
+    let (mut sim, track, subscribers, _) = call(11, 3, 1);
+    let down = sim.subscribe(subscribers[0], track, Kind::Video, LOW);
+    for (wish, layer) in [(LOW, 0), (HIGH, 2), (MEDIUM, 1), (HIGH, 2), (LOW, 0), (MEDIUM, 1)] {
+        sim.wish(down, wish);
+        sim.run_for(Duration::from_secs(3));
+        assert_eq!(recent_layers(&sim, down), [layer]);
+    }
+    assert_eq!(sim.checker.holes(down.ssrc), 0);
+    check_numbers(&sim, down);
+    let decoded = decoded(&sim, down);
+    assert_eq!(decoded.broken, 0);
+    assert!(longest_gap(&sim, down) < Duration::from_millis(100));
+}
+
+#[test]
+fn temporal_layers_are_dropped_and_come_back() {
+    let (mut sim, track, subscribers, _) = call(12, 1, 1);
+    let down = sim.subscribe(subscribers[0], track, Kind::Video, wish(0, 0));
+    sim.run_for(Duration::from_secs(4));
+    let base: Vec<u8> = received(&sim, down)
+        .iter()
+        .map(|packet| packet.content.temporal)
+        .collect();
+    assert!(
+        base.len() > 25 && base.iter().skip(8).all(|temporal| *temporal == 0),
+        "{base:?}"
+    );
+    sim.wish(down, wish(0, 3));
+    sim.run_for(Duration::from_secs(1));
+    assert!(
+        received(&sim, down)
+            .iter()
+            .any(|packet| packet.content.temporal == 2)
+    );
+    assert_eq!(sim.checker.holes(down.ssrc), 0);
+    check_numbers(&sim, down);
+    assert_eq!(decoded(&sim, down).broken, 0);
+}
+
+#[test]
+fn a_paused_layer_is_replaced_by_one_that_flows() {
+    let (mut sim, track, subscribers, publisher) = call(13, 3, 1);
+    let down = sim.subscribe(subscribers[0], track, Kind::Video, HIGH);
+    sim.run_for(Duration::from_secs(2));
+    sim.clients[publisher].pause(source_tag(track, 2), true);
+    sim.run_for(Duration::from_secs(3));
+    assert_eq!(recent_layers(&sim, down), [1]);
+    assert!(longest_gap(&sim, down) < Duration::from_millis(1300));
+    sim.clients[publisher].pause(source_tag(track, 2), false);
+    sim.run_for(Duration::from_secs(3));
+    assert_eq!(recent_layers(&sim, down), [2]);
+    assert_eq!(sim.checker.holes(down.ssrc), 0);
+    check_numbers(&sim, down);
+    let stopped = sim.threads[0].events.iter();
+    let stopped = stopped.filter(|(_, event)| matches!(event.kind, EventKind::LayerStopped { layer: 2, .. }));
+    assert_eq!(stopped.count(), 1);
+}
+
+#[test]
+fn a_late_subscriber_gets_a_key_frame_at_once_and_requests_coalesce() {
+    let (mut sim, track, subscribers, publisher) = call(14, 1, 10);
+    sim.run_for(Duration::from_secs(5));
+    let downs: Vec<Down> = subscribers
+        .into_iter()
+        .map(|subscriber| sim.subscribe(subscriber, track, Kind::Video, HIGH))
+        .collect();
+    sim.run_for(Duration::from_millis(200));
+    for down in downs {
+        let first = received(&sim, down).remove(0);
+        assert!(first.content.key && first.content.index == 0, "{first:?}");
+    }
+    let asked: usize = sim.clients[publisher].key_frames_asked.values().sum();
+    assert_eq!(asked, 1);
+}
+
+#[test]
+fn a_disabled_track_sends_nothing_and_resumes_at_a_key_frame() {
+    let (mut sim, track, subscribers, _) = call(15, 1, 1);
+    let down = sim.subscribe(subscribers[0], track, Kind::Video, HIGH);
+    sim.run_for(Duration::from_secs(1));
+    let disabled = LayerWish {
+        enabled: false,
+        ..HIGH
+    };
+    sim.wish(down, disabled);
+    sim.run_for(Duration::from_secs(1));
+    sim.wish(down, HIGH);
+    sim.run_for(Duration::from_secs(1));
+    assert_eq!(sim.checker.holes(down.ssrc), 0);
+    check_numbers(&sim, down);
+    assert_eq!(decoded(&sim, down).broken, 0);
+    assert_eq!(recent_layers(&sim, down), [0]);
+}
+
+#[test]
+fn a_muted_video_track_sends_nothing_and_resumes_at_a_key_frame() {
+    let (mut sim, track, subscribers, _) = call(16, 3, 1);
+    let down = sim.subscribe(subscribers[0], track, Kind::Video, HIGH);
+    sim.run_for(Duration::from_secs(1));
+    sim.mute(track, true);
+    sim.run_for(Duration::from_secs(3));
+    sim.mute(track, false);
+    sim.run_for(Duration::from_secs(2));
+    assert_eq!(sim.checker.holes(down.ssrc), 0);
+    check_numbers(&sim, down);
+    assert_eq!(decoded(&sim, down).broken, 0);
+    assert_eq!(recent_layers(&sim, down), [2]);
+}
+
+#[test]
+fn video_still_decodes_at_ten_percent_loss_each_way() {
+    let (mut sim, track, subscribers, publisher) = call(17, 3, 1);
+    let lossy = Link {
+        loss_per_mille: 100,
+        latency: Duration::from_millis(20),
+        jitter: Duration::from_millis(5),
+        ..Link::default()
+    };
+    for client in [publisher, subscribers[0]] {
+        let address = sim.clients[client].address;
+        sim.network.set_access(address, lossy, lossy);
+    }
+    let down = sim.subscribe(subscribers[0], track, Kind::Video, HIGH);
+    sim.run_for(Duration::from_secs(15));
+    sim.wish(down, LOW);
+    sim.run_for(Duration::from_secs(15));
+    let decoded = decoded(&sim, down);
+    let frames = decoded.frames.len();
+    assert!(frames > 850, "{frames} decoded, {} broken", decoded.broken);
+    assert!(
+        decoded.broken * 20 < frames,
+        "{} of {frames} broken",
+        decoded.broken
+    );
+    assert!(sim.threads[0].worker.stats().packets_resent > 100);
+    assert_eq!(recent_layers(&sim, down), [0]);
+}
+
+#[test]
+fn the_same_temporal_filter_holds_under_loss() {
+    let (mut sim, track, subscribers, publisher) = call(18, 1, 1);
+    let lossy = Link {
+        loss_per_mille: 50,
+        jitter: Duration::from_millis(3),
+        ..Link::default()
+    };
+    let address = sim.clients[publisher].address;
+    sim.network.set_access(address, lossy, Link::default());
+    let down = sim.subscribe(subscribers[0], track, Kind::Video, wish(0, 1));
+    sim.run_for(Duration::from_secs(20));
+    let packets = received(&sim, down);
+    assert!(packets.iter().skip(8).all(|packet| packet.content.temporal <= 1));
+    let lost = sim.network.lost[&(address, false)];
+    let holes = sim.checker.holes(down.ssrc) as u64;
+    assert!(holes <= lost, "{holes} holes for {lost} lost packets");
+    let decoded = decoded(&sim, down);
+    assert!(decoded.broken * 20 < decoded.frames.len(), "{}", decoded.broken);
+}
