@@ -124,6 +124,8 @@ pub(crate) struct Load {
     outbox: Outbox,
     next_timers: Instant,
     tally: Tally,
+    /// While set, clients neither ask nor answer anything but media: see [`Self::set_quiet`].
+    quiet: bool,
     /// Once set, subscribers' reports stay unsent: they have seen only the sample.
     silent_reports: bool,
 }
@@ -138,7 +140,14 @@ impl Load {
             next_timers: Instant::now(),
             tally: Tally::default(),
             silent_reports: false,
+            quiet: false,
         }
+    }
+
+    /// Withholds keepalives for a while, so that the server has nothing to do but media. They must
+    /// go on before consent expires, which takes ten seconds.
+    pub(crate) const fn set_quiet(&mut self, quiet: bool) {
+        self.quiet = quiet;
     }
 
     pub(crate) const fn tally(&self) -> Tally {
@@ -202,7 +211,7 @@ impl Load {
 
     /// Receives what is there on every socket and runs timers.
     pub(crate) fn sweep(&mut self, now: Instant) {
-        let timers = now >= self.next_timers;
+        let timers = now >= self.next_timers && !self.quiet;
         if timers {
             self.next_timers = now + TIMER_INTERVAL;
         }
@@ -220,7 +229,7 @@ impl Load {
                             from,
                             data,
                         );
-                    } else {
+                    } else if !self.quiet {
                         client.peer.handle_datagram(now, from, 0, data);
                         handled = true;
                     }

@@ -122,6 +122,12 @@ impl Server {
                 let ssrc = 0x2000_0000 + publisher as u32;
                 let mut spec = self.send_spec(down.0, ssrc);
                 spec.mid = publisher.to_string();
+                // As negotiated with browsers: NACK for all, RTX for video. Nothing is lost here.
+                for payload in &mut spec.payloads {
+                    payload.nack = true;
+                    payload.rtx_pt = (self.media == Media::Video).then_some(97);
+                }
+                spec.rtx_ssrc = (self.media == Media::Video).then_some(ssrc + 0x1000_0000);
                 client.add_receive(self.receive_spec(publisher as u64, &spec.mid, ssrc));
                 self.send(Command::Subscribe {
                     peer: PeerKey::new(THREAD, ROOM, serial),
@@ -157,7 +163,8 @@ impl Server {
         self.send(Command::AddPeer {
             peer,
             ice: server_ice.clone(),
-            ice_lite: false,
+            // The server asks for nothing by itself, so that rounds without keepalives exist.
+            ice_lite: true,
             ice_controlling: false,
             seed: u64::from(serial) + 1_000_000,
         })?;
@@ -165,7 +172,7 @@ impl Server {
             ice,
             fingerprint,
             dtls_role,
-            ice_lite: false,
+            ice_lite: dtls_role == DtlsRole::Client,
             sctp: None,
         };
         self.send(Command::SetRemote {

@@ -37,6 +37,24 @@ pub struct Stats {
     pub down_tracks: u64,
 }
 
+impl Stats {
+    /// Takes over all numbers; the lists keep their memory.
+    pub(crate) fn copy_from(&mut self, other: &Self) {
+        let mut crossings_out = std::mem::take(&mut self.crossings_out);
+        crossings_out.clone_from(&other.crossings_out);
+        let mut crossing_full = std::mem::take(&mut self.drops.crossing_full);
+        crossing_full.clone_from(&other.drops.crossing_full);
+        *self = Self {
+            crossings_out,
+            drops: Drops {
+                crossing_full,
+                ..other.drops
+            },
+            ..*other
+        };
+    }
+}
+
 /// Drops by reason. Every limit of the media plane has its counter here.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Drops {

@@ -146,12 +146,18 @@ impl Worker {
     /// What was counted since the start.
     #[must_use]
     pub fn stats(&self) -> Stats {
-        let mut stats = self.stats.clone();
+        let mut stats = Stats::default();
+        self.stats_into(&mut stats);
+        stats
+    }
+
+    /// As [`Self::stats`], into counters that are there already: allocates nothing the second time.
+    pub fn stats_into(&self, stats: &mut Stats) {
+        stats.copy_from(&self.stats);
         stats.peers = self.peers.len() as u64;
         stats.up_tracks = self.tracks.len() as u64;
         stats.down_tracks = self.down_keys.len() as u64;
         stats.drops.addresses = self.demux.forgotten();
-        stats
     }
 
     /// When [`Self::handle_timeout`] wants to be called.

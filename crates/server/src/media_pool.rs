@@ -288,12 +288,12 @@ fn snapshot(shared: &Shared) -> ThreadStats {
             .get()
             .and_then(udp::ThreadClock::read)
             .unwrap_or_default(),
-        turns: counters.turns,
-        commands: counters.commands,
+        turns: counters.shell.turns,
+        commands: counters.shell.commands,
         commands_refused: shared.commands_refused.load(Ordering::Relaxed),
-        events_delayed: counters.events_delayed,
-        panics: counters.panics,
-        recv_errors: counters.recv_errors,
+        events_delayed: counters.shell.events_delayed,
+        panics: counters.shell.panics,
+        recv_errors: counters.shell.recv_errors,
         recv: counters.recv,
         send: counters.send,
         media: counters.media,

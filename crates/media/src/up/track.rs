@@ -10,6 +10,9 @@ use crate::down::select::STREAMS_MAX;
 use peer::{Codec, Kind};
 use std::time::{Duration, Instant};
 
+/// Packets of one turn for which room is made at once: a large frame's worth grows it only once.
+const TURN_USUAL: usize = 32;
+
 /// Where a track's packets come from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Source {
@@ -72,7 +75,7 @@ impl UpTrack {
             layers: [None, None, None],
             alive: 0,
             spatial_top: 0,
-            turn: Vec::new(),
+            turn: Vec::with_capacity(TURN_USUAL),
             subscribers: Vec::new(),
             threads: Vec::new(),
             level: None,

@@ -147,6 +147,15 @@ impl SendStream {
 
     // ---- packets -------------------------------------------------------------------------
 
+    /// See [`crate::Peer::touch`].
+    #[inline]
+    pub(super) fn touch(&self) -> u64 {
+        u64::from(self.ssrc() ^ self.packets)
+            ^ u64::from(self.extensions.mid)
+            ^ u64::from(self.formats[0].pt.unwrap_or(0))
+            ^ self.history.touch(u64::from(self.packets))
+    }
+
     /// Writes and protects one packet; returns its length in `slot`. `stamps` are the transport-wide
     /// sequence number and abs-send-time that it gets where negotiated.
     #[inline]
@@ -321,7 +330,8 @@ impl SendStream {
     /// The caller's sequence number of a packet that the remote side misses, if it may be sent again.
     pub(super) fn wanted(&mut self, now: Duration, round_trip: RoundTrip, sequence: u16) -> Option<u16> {
         let history = match self.kind {
-            Kind::Audio => 200,
+            // Two seconds of packets of 20 ms: older ones come too late to be heard.
+            Kind::Audio => 120,
             Kind::Video => 500,
         };
         let (index, sequence) = self.index.find(sequence, history)?;
@@ -333,7 +343,7 @@ impl SendStream {
     /// Places in rings by packet index; powers of two above the history.
     const fn history_len(&self) -> usize {
         match self.kind {
-            Kind::Audio => 256,
+            Kind::Audio => 128,
             Kind::Video => 512,
         }
     }

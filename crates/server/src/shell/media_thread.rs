@@ -36,9 +36,6 @@ const RECV_MESSAGES: usize = 32;
 /// leaves, while longer turns make longer trains.
 const RECV_CALLS_PER_TURN: usize = 4;
 
-/// Fills of the outbox in one turn before datagrams are looked at again.
-const TRANSMITS_PER_TURN: usize = 64;
-
 /// Events handed over in one turn.
 const EVENTS_PER_TURN: usize = 1024;
 
@@ -57,14 +54,20 @@ const WAIT_AFTER_PANIC: Duration = Duration::from_millis(1);
 /// How long to wait when the worker has no deadline: a bound on how late a lost wake-up is noticed.
 const WAIT_MAX: Duration = Duration::from_secs(1);
 
-/// Counters of the shell around a worker.
-#[derive(Clone, Debug, Default)]
-pub(crate) struct Counters {
+/// Counters of the loop itself.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct ShellCounters {
     pub(crate) turns: u64,
     pub(crate) commands: u64,
     pub(crate) events_delayed: u64,
     pub(crate) panics: u64,
     pub(crate) recv_errors: u64,
+}
+
+/// All counters of one thread.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Counters {
+    pub(crate) shell: ShellCounters,
     pub(crate) recv: RecvStats,
     pub(crate) send: SendStats,
     pub(crate) media: media::stats::Stats,
@@ -124,7 +127,7 @@ pub(crate) fn run(parts: Parts) {
         recv: RecvBatch::new(RECV_MESSAGES, RecvBatch::GRO_BUFFER),
         sender: Sender::new(true),
         outbox: Outbox::new(OUTBOX_DATAGRAMS, OUTBOX_BYTES),
-        counters: Counters::default(),
+        counters: ShellCounters::default(),
         published: Instant::now(),
         dirty: true,
         shared,
@@ -140,7 +143,7 @@ struct MediaThread {
     recv: RecvBatch,
     sender: Sender,
     outbox: Outbox,
-    counters: Counters,
+    counters: ShellCounters,
     published: Instant,
     /// Something was counted since `published`.
     dirty: bool,
@@ -185,7 +188,7 @@ impl MediaThread {
                 self.parts.worker.handle_timeout(now);
             }
         });
-        more |= self.transmit(now);
+        self.transmit(now);
         while let Some(thread) = self.parts.worker.poll_wake() {
             if let Some(other) = self.parts.threads.get(usize::from(thread.0)) {
                 other.wake.ring();
@@ -224,7 +227,9 @@ impl MediaThread {
                         self.parts.worker.handle_datagram(now, from, local, data);
                     });
                 }
-                if messages < self.recv.capacity() {
+                // A batch that was not full may be followed by what arrived since: the rest of a
+                // frame, say, which then leaves in the same trains.
+                if messages == 0 {
                     break;
                 }
                 more |= call == RECV_CALLS_PER_TURN;
@@ -233,14 +238,15 @@ impl MediaThread {
         more
     }
 
-    fn transmit(&mut self, now: Instant) -> bool {
-        for _ in 0..TRANSMITS_PER_TURN {
+    /// Sends all that this turn's input led to, which bounds it.
+    fn transmit(&mut self, now: Instant) {
+        loop {
             let mut again = false;
             guard(&mut self.counters.panics, "transmit", || {
                 again = self.parts.worker.poll_transmit(now, &mut self.outbox);
             });
             if self.outbox.is_empty() {
-                return false;
+                return;
             }
             self.dirty = true;
             for (local, socket) in self.parts.sockets.iter().enumerate() {
@@ -259,10 +265,9 @@ impl MediaThread {
             }
             self.outbox.clear();
             if !again {
-                return false;
+                return;
             }
         }
-        true
     }
 
     /// The worker keeps what does not fit. Events that had to wait are tried again next turn; the
@@ -310,14 +315,18 @@ impl MediaThread {
         if !last && (!self.dirty || now < self.published + PUBLISH_INTERVAL) {
             return;
         }
-        self.counters.recv = self.recv.stats();
-        self.counters.send = self.sender.stats();
-        guard(&mut self.counters.panics, "counters", || {
-            self.counters.media = self.parts.worker.stats();
-        });
-        // A reader holds it now: next time.
+        // A reader may hold it now: next time.
         if let Ok(mut published) = self.shared.counters.try_lock() {
-            published.clone_from(&self.counters);
+            let Counters {
+                shell,
+                recv,
+                send,
+                media,
+            } = &mut *published;
+            *shell = self.counters;
+            *recv = self.recv.stats();
+            *send = self.sender.stats();
+            self.parts.worker.stats_into(media);
             self.published = now;
             self.dirty = false;
         }

@@ -23,7 +23,8 @@ fn all_arrive_once(mut pair: Pair, index: u32, codec: Codec) -> Pair {
     let first = 64_000u64;
     for sequence in first..first + 3_000 {
         pair.write(A, index, &packet(codec, sequence, &payload_of(sequence)));
-        pair.run(ms(2));
+        // Streams remember the last 120 packets: long enough for three requests.
+        pair.run(ms(5));
     }
     pair.lose = Box::new(|_, _| false);
     pair.write(A, index, &packet(codec, first + 3_000, &[1]));
