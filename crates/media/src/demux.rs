@@ -11,6 +11,9 @@ use std::net::SocketAddr;
 
 /// Source addresses kept per peer: one per candidate pair that was tried, and a few after roaming.
 const ADDRESSES_PER_PEER: usize = 16;
+/// User name fragments kept per peer: the present one and those of a few restarts before, with
+/// which checks may still be under way.
+const FRAGMENTS_PER_PEER: usize = 4;
 /// Source addresses remembered for other threads' peers. Beyond that the oldest is forgotten; its
 /// next STUN request (within seconds) brings it back.
 const FOREIGN_MAX: usize = 16 * 1024;
@@ -56,11 +59,16 @@ impl Demux {
         self.fragments.get(fragment).copied()
     }
 
-    /// A peer listens on a fragment (a restart adds one; the older ones stay valid).
+    /// A peer listens on a fragment (a restart adds one; a few older ones stay valid).
     pub(crate) fn add_fragment(&mut self, peer: u32, fragment: &str) {
         let fragment = fragment.as_bytes().to_vec();
         self.fragments.insert(fragment.clone(), peer);
-        self.peers.entry(peer).or_default().fragments.push(fragment);
+        let known = self.peers.entry(peer).or_default();
+        known.fragments.push(fragment);
+        if known.fragments.len() > FRAGMENTS_PER_PEER {
+            let oldest = known.fragments.remove(0);
+            self.fragments.remove(&oldest);
+        }
     }
 
     /// From now on datagrams of this source go to the peer.
@@ -145,6 +153,11 @@ mod tests {
     #[test]
     fn tables_are_bounded() {
         let mut demux = Demux::default();
+        for restart in 0..20 {
+            demux.add_fragment(0, &restart.to_string());
+        }
+        assert_eq!(demux.fragments.len(), FRAGMENTS_PER_PEER);
+        assert_eq!(demux.by_fragment(b"19"), Some(0));
         for port in 1..=100 {
             demux.learn(address(port), 0);
         }

@@ -141,7 +141,7 @@ impl Worker {
         if !ours {
             return None;
         }
-        let mut write = down.write(&packet, &run, track.spatial_top, &mut self.scratch)?;
+        let mut write = down.write(&packet, &run, track, &mut self.scratch)?;
         write.retransmission = true;
         let index = down.send_index?;
         if slot.peer.write_rtp(now, index, &write, outbox) {
@@ -227,7 +227,7 @@ impl Writer<'_> {
         let Some(run) = down.offer(track, turn.layer, &packet) else {
             return;
         };
-        let Some(write) = down.write(&packet, &run, track.spatial_top, self.scratch) else {
+        let Some(write) = down.write(&packet, &run, track, self.scratch) else {
             return;
         };
         let written = slot.peer.write_rtp(self.now, index, &write, self.outbox);

@@ -6,10 +6,12 @@ use super::history::{RUNS_AUDIO, RUNS_VIDEO, Run};
 use super::munge::{Munger, Source};
 use super::select::{DecodeTargets, Select, Verdict};
 use crate::api::{DownKey, LayerWish};
+use crate::up::layer::Layer;
 use crate::up::ring::Packet;
 use crate::up::track::UpTrack;
 use peer::{Codec, Kind, Payload, RtpWrite};
 use wire::codec::{red::Red, vp8};
+use wire::dependency_descriptor::{Descriptor, rewrite};
 
 /// Longest dependency descriptor that is rewritten, in bytes: what a two-byte header extension holds.
 const DEPENDENCY_MAX: usize = 255;
@@ -151,7 +153,7 @@ impl DownTrack {
         &self,
         packet: &Packet<'a>,
         run: &Run,
-        spatial_top: u8,
+        track: &UpTrack,
         scratch: &'a mut Scratch,
     ) -> Option<RtpWrite<'a>> {
         let info = packet.info;
@@ -167,7 +169,8 @@ impl DownTrack {
             payload = payload.get(usize::from(numbers.header_len)..)?;
         }
         let dependency_descriptor =
-            rewrite_dependency(packet.dependency_descriptor, run, &mut scratch.dependency);
+            rewrite_dependency(packet, run, track.layer(run.layer), &mut scratch.dependency);
+        let spatial_top = track.spatial_top;
         // A picture ends with the highest spatial layer that this subscriber gets.
         let last_part = info.frame.end && info.frame.spatial == run.spatial_max.min(spatial_top);
         Some(RtpWrite {
@@ -247,15 +250,50 @@ fn write_vp8(payload: &[u8], run: &Run, out: &mut [u8; vp8::Descriptor::LEN_MAX]
     Some(descriptor.write(out))
 }
 
-/// The dependency descriptor with the run's frame number: it stands in bytes 1 and 2
-/// (AV1 RTP specification §A.8.3, mandatory_descriptor_fields).
-fn rewrite_dependency<'a>(raw: &'a [u8], run: &Run, out: &'a mut [u8; DEPENDENCY_MAX]) -> &'a [u8] {
-    if run.frame_offset == 0 || raw.len() < 3 || raw.len() > DEPENDENCY_MAX {
+/// The dependency descriptor with the run's frame number and, for a subscriber of fewer layers than
+/// there are, the decode targets that it gets (AV1 RTP specification §A.8). A structure makes all
+/// targets active, and a mask holds until the next one: so masks are written with every frame that
+/// is below the top, and with the first packet behind a change.
+fn rewrite_dependency<'a>(
+    packet: &Packet<'a>,
+    run: &Run,
+    layer: Option<&Layer>,
+    out: &'a mut [u8; DEPENDENCY_MAX],
+) -> &'a [u8] {
+    let raw = packet.dependency_descriptor;
+    let (Some(dependency), true) = (packet.info.frame.dependency, raw.len() <= DEPENDENCY_MAX) else {
+        return raw;
+    };
+    let number = dependency.number.wrapping_add(run.frame_offset);
+    let structure = layer.and_then(|layer| layer.structure.as_deref());
+    if let (Codec::Av1, true, Some(structure)) = (packet.info.codec, packet.info.frame.start, structure) {
+        let (all, mask) = (
+            structure.all_targets(),
+            structure.mask_within(run.spatial_max, run.temporal_max),
+        );
+        if (mask != all || packet.info.sequence == run.first)
+            && let Ok(parsed) = Descriptor::parse(raw, Some(structure))
+        {
+            let active = parsed.active_decode_targets.unwrap_or(all);
+            return match rewrite(raw, &parsed, number, Some(mask & active), out) {
+                Some(len) => &out[..len],
+                None => raw,
+            };
+        }
+    }
+    if run.frame_offset == 0 {
         return raw;
     }
-    let out = &mut out[..raw.len()];
-    out.copy_from_slice(raw);
-    let number = u16::from_be_bytes([raw[1], raw[2]]).wrapping_add(run.frame_offset);
-    out[1..3].copy_from_slice(&number.to_be_bytes());
-    out
+    let Some(copy) = out.get_mut(..raw.len()) else {
+        return raw;
+    };
+    copy.copy_from_slice(raw);
+    // The frame number stands in bytes 1 and 2 (§A.8.2, mandatory_descriptor_fields).
+    if let Some(field) = copy.get_mut(1..3) {
+        field.copy_from_slice(&number.to_be_bytes());
+    }
+    copy
 }
+
+#[cfg(test)]
+mod tests;

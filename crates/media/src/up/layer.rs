@@ -35,7 +35,7 @@ pub(crate) struct Layer {
     /// Decode targets of the running dependency structure.
     pub(crate) targets: DecodeTargets,
     /// Dependency structure that came last.
-    structure: Option<Box<Structure>>,
+    pub(crate) structure: Option<Box<Structure>>,
     /// SSRC, to notice that the source began anew.
     pub(crate) ssrc: Option<u32>,
     /// SSRC of retransmissions.

@@ -90,7 +90,6 @@ impl Worker {
     }
 
     fn tell_levels(&mut self, now: Instant) {
-        self.levels_due = (!self.levels.is_empty()).then_some(now + LEVELS_INTERVAL);
         for (room, microphones) in &mut self.levels {
             let mut levels = Vec::with_capacity(microphones.tracks.len());
             for &index in &microphones.tracks {
@@ -113,6 +112,9 @@ impl Worker {
             }
             microphones.told_above_zero = above_zero;
         }
+        self.levels
+            .retain(|_, microphones| !microphones.tracks.is_empty() || microphones.told_above_zero);
+        self.levels_due = (!self.levels.is_empty()).then_some(now + LEVELS_INTERVAL);
     }
 }
 

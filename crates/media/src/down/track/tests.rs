@@ -1,0 +1,187 @@
+//! What a subscriber is written: payloads unwrapped, descriptors rewritten, pictures ended.
+
+use super::*;
+use crate::api::{RoomKey, ThreadId, TrackKey};
+use crate::up::layer::Arrival;
+use std::time::Instant;
+use wire::codec::red;
+
+/// Captured from a browser that sent AV1 in mode L3T3: a key picture, one frame per spatial layer
+/// (the second one in two packets), and the base layer's next frame.
+const AV1: [(&str, bool); 5] = [
+    (
+        "c1017280081485214eafffaaaa863cf0430c10c302afc0aaa0063c00430010c002a000a80006000040001d954926e082b04a0941b820ac1282503157f974000ca864330e222222eca8655304224230eca877530077004200ef008601df010d",
+        false,
+    ),
+    ("86017340fc", false),
+    ("46017340fc", false),
+    ("c3017540fc", true),
+    ("88017640fc", false),
+];
+
+fn hex(text: &str) -> Vec<u8> {
+    let digits = (0..text.len()).step_by(2).map(|at| &text[at..at + 2]);
+    digits
+        .map(|pair| u8::from_str_radix(pair, 16).expect("hex"))
+        .collect()
+}
+
+fn up() -> UpTrack {
+    UpTrack::new(TrackKey::new(ThreadId(0), RoomKey(1), 1))
+}
+
+fn down(codecs: &[Codec], wish: LayerWish) -> DownTrack {
+    let payloads: Vec<Payload> = codecs
+        .iter()
+        .map(|codec| Payload {
+            codec: *codec,
+            pt: 100 + *codec as u8,
+            rtx_pt: None,
+            nack: true,
+        })
+        .collect();
+    let key = DownKey::new(ThreadId(0), RoomKey(1), 2);
+    DownTrack::new(key, 0, Some(0), codecs[0].kind(), &payloads, wish, 1000)
+}
+
+/// What is written for one packet: (codec, sequence, marker, payload, dependency descriptor).
+type Written = (Codec, u64, bool, Vec<u8>, Vec<u8>);
+
+fn pass(track: &mut UpTrack, down: &mut DownTrack, layer: u8, arrival: &Arrival<'_>) -> Option<Written> {
+    let now: Instant = crate::testing::epoch();
+    let (_, frame) = track.layer_or_new(layer, arrival.codec)?.accept(now, arrival);
+    track.alive |= 1 << layer;
+    track.spatial_top = track.spatial_top.max(frame.spatial);
+    let packet = track.layer(layer)?.get(arrival.sequence)?;
+    let run = down.offer(track, layer, &packet)?;
+    let mut scratch = Scratch::default();
+    let write = down.write(&packet, &run, track, &mut scratch)?;
+    Some((
+        write.codec,
+        write.sequence,
+        write.marker,
+        [write.prefix, write.payload].concat(),
+        write.dependency_descriptor.to_vec(),
+    ))
+}
+
+fn arrival<'a>(
+    codec: Codec,
+    sequence: u64,
+    payload: &'a [u8],
+    dependency_descriptor: &'a [u8],
+) -> Arrival<'a> {
+    Arrival {
+        sequence,
+        timestamp: 3000,
+        marker: false,
+        codec,
+        payload,
+        dependency_descriptor,
+        abs_capture_time: &[],
+    }
+}
+
+#[test]
+fn redundant_audio_is_unpacked_for_those_who_do_not_read_it() {
+    let mut payload = [0; 100];
+    let len = red::write(&mut payload, 111, &[(960, b"before")], b"primary").expect("fits");
+    let red = arrival(Codec::Red, 1, &payload[..len], &[]);
+    let mut plain = down(&[Codec::Opus], LayerWish::BEST);
+    let written = pass(&mut up(), &mut plain, 0, &red).expect("forwarded");
+    assert_eq!((written.0, written.3), (Codec::Opus, b"primary".to_vec()));
+    let mut both = down(&[Codec::Red, Codec::Opus], LayerWish::BEST);
+    let written = pass(&mut up(), &mut both, 0, &red).expect("forwarded");
+    assert_eq!((written.0, written.3), (Codec::Red, payload[..len].to_vec()));
+}
+
+#[test]
+fn a_codec_that_was_not_negotiated_is_not_sent() {
+    let mut copy = down(&[Codec::Vp8], LayerWish::BEST);
+    assert_eq!(
+        pass(
+            &mut up(),
+            &mut copy,
+            0,
+            &arrival(Codec::H264, 1, &[0x67, 1, 2], &[])
+        ),
+        None
+    );
+}
+
+fn av1(wish: LayerWish) -> Vec<Option<Written>> {
+    let (mut track, mut copy) = (up(), down(&[Codec::Av1], wish));
+    let packets = AV1.iter().enumerate().map(|(i, (raw, next))| {
+        let raw = hex(raw);
+        let mut packet = arrival(Codec::Av1, i as u64, b"av1", &raw);
+        packet.timestamp += u32::from(*next) * 3000;
+        pass(&mut track, &mut copy, 0, &packet)
+    });
+    packets.collect()
+}
+
+#[test]
+fn lower_spatial_layers_of_av1_get_their_targets_and_end_their_pictures() {
+    let wish = LayerWish {
+        spatial: 1,
+        ..LayerWish::BEST
+    };
+    let written = av1(wish);
+    let structure = Descriptor::parse(&hex(AV1[0].0), None)
+        .expect("whole")
+        .structure
+        .expect("attached");
+    let mask = structure.mask_within(1, 3);
+    assert_ne!(mask, structure.all_targets());
+    let sequences: Vec<u64> = written.iter().flatten().map(|written| written.1).collect();
+    let first = sequences[0];
+    assert!(sequences.iter().enumerate().all(|(i, s)| *s == first + i as u64));
+    for (i, written) in written.iter().enumerate() {
+        let raw = hex(AV1[i].0);
+        let frame = Descriptor::parse(&raw, Some(&structure)).expect("whole");
+        let Some((_, _, marker, _, descriptor)) = written else {
+            assert!(frame.spatial > 1, "packet {i} is missing");
+            continue;
+        };
+        assert!(frame.spatial <= 1, "packet {i} is too high");
+        assert_eq!(*marker, frame.spatial == 1 && frame.mandatory.last_packet);
+        let out = Descriptor::parse(descriptor, Some(&structure)).expect("still whole");
+        assert_eq!(out.mandatory, frame.mandatory);
+        assert_eq!(out.indications, frame.indications);
+        if frame.mandatory.first_packet {
+            assert_eq!(out.active_decode_targets, Some(mask));
+        }
+    }
+}
+
+#[test]
+fn all_layers_of_av1_pass_as_they_are() {
+    let written = av1(LayerWish::BEST);
+    assert!(written.iter().all(Option::is_some));
+    for (written, (raw, _)) in written.into_iter().flatten().zip(AV1).skip(1) {
+        assert_eq!(written.4, hex(raw));
+    }
+}
+
+#[test]
+fn frame_numbers_go_on_across_simulcast_streams() {
+    let (mut track, mut copy) = (up(), down(&[Codec::Vp8], LayerWish::BEST));
+    // A VP8 descriptor without extensions that starts a frame, then a key frame's payload header.
+    let key = [0x10, 0x00, 0x00, 0x00];
+    let delta = [0x10, 0x01, 0x00, 0x00];
+    let number = |number: u16| [0xC0, (number >> 8) as u8, number as u8];
+    let mut numbers = Vec::new();
+    for (layer, sequence, payload, n) in [
+        (0, 1, &key, 100u16),
+        (0, 2, &delta, 101),
+        (1, 77, &key, 9000),
+        (1, 78, &delta, 9001),
+    ] {
+        let raw = number(n);
+        let mut packet = arrival(Codec::Vp8, sequence, payload, &raw);
+        packet.timestamp = n.into();
+        let written = pass(&mut track, &mut copy, layer, &packet).expect("forwarded");
+        numbers.push(u16::from_be_bytes([written.4[1], written.4[2]]));
+    }
+    assert_eq!(numbers, [100, 101, 102, 103]);
+}
