@@ -112,6 +112,7 @@ struct Round {
     allocations: u64,
     delivered: u64,
     datagrams_per_message: f64,
+    datagrams_per_turn: f64,
     packet_bytes: usize,
     authentic: u64,
 }
@@ -324,6 +325,7 @@ fn play(
         allocations,
         delivered,
         datagrams_per_message: sent.datagrams as f64 / sent.messages.max(1) as f64,
+        datagrams_per_turn: sent.datagrams as f64 / sent.turns.max(1) as f64,
         packet_bytes: ((after.bytes - before.bytes) / delivered.max(1)) as usize,
         authentic: after.authentic - before.authentic,
     })
@@ -352,6 +354,7 @@ fn header() -> Vec<String> {
         "÷ F8",
         "goal",
         "datagrams/message",
+        "datagrams/turn",
         "allocations/packet",
         "authenticated",
     ]
@@ -383,6 +386,7 @@ impl Outcome {
             self.spread(|round| round.score / round.f8).ratio(),
             self.size.goal.map_or("-".into(), |goal| format!("≥ {goal} F1")),
             format!("{:.1}", self.spread(|round| round.datagrams_per_message).median),
+            format!("{:.0}", self.spread(|round| round.datagrams_per_turn).median),
             format!("{}", self.allocations_per_packet),
             authentic.to_string(),
         ]

@@ -33,6 +33,7 @@ pub(crate) struct Server {
 pub(crate) struct Sent {
     pub(crate) datagrams: u64,
     pub(crate) messages: u64,
+    pub(crate) turns: u64,
 }
 
 impl Sent {
@@ -40,6 +41,7 @@ impl Sent {
         Self {
             datagrams: self.datagrams - earlier.datagrams,
             messages: self.messages - earlier.messages,
+            turns: self.turns - earlier.turns,
         }
     }
 }
@@ -90,6 +92,7 @@ impl Server {
         Sent {
             datagrams: stats.iter().map(|thread| thread.send.datagrams).sum(),
             messages: stats.iter().map(|thread| thread.send.messages).sum(),
+            turns: stats.iter().map(|thread| thread.turns).sum(),
         }
     }
 

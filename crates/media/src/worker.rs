@@ -77,6 +77,8 @@ pub struct Worker {
 pub(crate) struct RoomLevels {
     pub(crate) tracks: Vec<u32>,
     pub(crate) told_above_zero: bool,
+    /// Memory for the next list, so that silence allocates nothing.
+    pub(crate) spare: Vec<(TrackKey, f32, bool)>,
 }
 
 impl Worker {

@@ -91,7 +91,7 @@ impl Worker {
 
     fn tell_levels(&mut self, now: Instant) {
         for (room, microphones) in &mut self.levels {
-            let mut levels = Vec::with_capacity(microphones.tracks.len());
+            let mut levels = std::mem::take(&mut microphones.spare);
             for &index in &microphones.tracks {
                 let Some(track) = self.tracks.get_mut(index) else {
                     continue;
@@ -109,6 +109,9 @@ impl Worker {
             let above_zero = levels.iter().any(|(_, level, _)| *level > 0.0);
             if above_zero || microphones.told_above_zero {
                 self.events.push(*room, EventKind::AudioLevels { levels });
+            } else {
+                levels.clear();
+                microphones.spare = levels;
             }
             microphones.told_above_zero = above_zero;
         }
