@@ -165,6 +165,10 @@ impl Worker {
     /// When [`Self::handle_timeout`] wants to be called.
     #[must_use]
     pub fn poll_timeout(&self) -> Option<Instant> {
+        if !self.fanout.resumed.is_empty() {
+            // Peers that held messages back have more: at once.
+            return Some(self.shared.epoch.0);
+        }
         match (self.timers.next(), self.levels_due) {
             (Some(a), Some(b)) => Some(a.min(b)),
             (a, b) => a.or(b),

@@ -52,6 +52,8 @@ pub struct Thread {
     pub address: SocketAddr,
     /// It does not get to run.
     pub stalled: bool,
+    /// Nobody takes its events.
+    pub deaf: bool,
     /// Its socket gets the datagrams of all, as with a shared port.
     pub takes_all: bool,
     /// What it told, with the time.
@@ -117,6 +119,7 @@ impl Sim {
                     worker: Worker::new(config, shared[0].clone(), mesh),
                     address,
                     stalled: false,
+                    deaf: false,
                     takes_all: false,
                     events: Vec::new(),
                     inbox: Vec::new(),
@@ -471,7 +474,9 @@ impl Sim {
         while let Some(other) = thread.worker.poll_wake() {
             woken.push(other);
         }
-        while let Some(event) = thread.worker.poll_event() {
+        while !thread.deaf
+            && let Some(event) = thread.worker.poll_event()
+        {
             thread.events.push((since, event));
         }
         for other in woken {

@@ -88,3 +88,47 @@ fn a_message_without_a_channel_is_reported() {
     );
     assert_eq!(sim.threads[0].worker.stats().drops.messages, 1);
 }
+
+#[test]
+fn a_slow_control_plane_loses_no_reliable_message() {
+    let mut sim = Sim::new(32, 1, 64);
+    let a = sim.add_client(0);
+    sim.open_channels(a);
+    sim.connect();
+    sim.run_for(Duration::from_secs(1));
+    sim.threads[0].deaf = true;
+    let (reliable, lossy) = (
+        sim.clients[a].channels["_reliable"],
+        sim.clients[a].channels["_lossy"],
+    );
+    let (mut accepted, mut lossy_sent) = (0u32, 0u32);
+    for number in 0..6000u32 {
+        let (now, peer) = (sim.now, &mut sim.clients[a].peer);
+        let id = if number % 4 == 0 { lossy } else { reliable };
+        let queued = peer.send_message(now, id, true, &number.to_be_bytes());
+        if queued && id == reliable {
+            accepted += 1;
+        } else if queued {
+            lossy_sent += 1;
+        }
+        if number % 20 == 0 {
+            sim.run_for(Duration::from_millis(5));
+        }
+    }
+    sim.run_for(Duration::from_secs(2));
+    assert!(accepted > 4200, "{accepted}");
+    sim.threads[0].deaf = false;
+    sim.run_for(Duration::from_secs(5));
+    let got = |label| {
+        let events = sim.threads[0].events.iter();
+        let numbers = events.filter_map(move |(_, event)| match &event.kind {
+            EventKind::Message { label: l, data, .. } if *l == label => Some(data.clone()),
+            _ => None,
+        });
+        numbers.collect::<Vec<_>>()
+    };
+    let reliable = got(ChannelLabel::Reliable);
+    assert_eq!(reliable.len(), accepted as usize);
+    assert!(reliable.is_sorted(), "in order");
+    assert!((got(ChannelLabel::Lossy).len() as u32) <= lossy_sent);
+}
