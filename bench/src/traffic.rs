@@ -184,7 +184,7 @@ mod tests {
     fn frames_are_cut_evenly_into_5_to_41_packets() {
         let bursts = Source::new(Media::Video).round(Duration::from_secs(4), true);
         let counts: Vec<usize> = bursts.iter().map(|burst| burst.packets.len()).collect();
-        assert_eq!((counts[0], counts.len()), (41, 119));
+        assert_eq!((counts[0], counts.len()), (41, 120));
         assert!(counts.iter().all(|count| (5..=41).contains(count)));
         for burst in &bursts {
             let sizes = burst.packets.iter().map(|packet| packet.payload.len());
