@@ -190,9 +190,7 @@ fn signed_claims(api_key: &str, claims: &Claims, now_unix_s: i64, expires: i64) 
     for (name, text) in texts.into_iter().filter(|(_, text)| !text.is_empty()) {
         body.insert(name.into(), json!(text));
     }
-    if !claims.kind_details.is_empty() {
-        body.insert("kindDetails".into(), json!(claims.kind_details));
-    }
+    // `kindDetails` is left out, as the reference does: a participant's details are set when it joins.
     if !claims.attributes.is_empty() {
         body.insert("attributes".into(), json!(claims.attributes));
     }

@@ -305,10 +305,8 @@ fn codecs(
                 None => continue,
             }
         }
-        if codecs
-            .iter()
-            .any(|known| known.mime_type.eq_ignore_ascii_case(&mime))
-        {
+        // To the letter, as the reference does it: a replaced codec may stand beside its double.
+        if codecs.iter().any(|known| known.mime_type == mime) {
             continue;
         }
         let mut own: Vec<_> = codec.layers.iter().take(LAYERS_MAX).cloned().collect();

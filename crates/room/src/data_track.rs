@@ -80,17 +80,21 @@ impl Room {
         let handle = u16::try_from(request.pub_handle).expect("checked above");
         if let Some(participant) = self.participants.get_mut(&id) {
             participant.data_tracks.published.insert(handle, info.clone());
-            participant.is_publisher = true;
             participant.dirty = true;
         }
         self.data_track_sids.insert(info.sid.clone(), (id, handle));
+        // As the reference does it: the first one makes a publisher only after it was told, so that
+        // it is told with the next batch.
+        self.broadcast(id, false);
+        if let Some(participant) = self.participants.get_mut(&id) {
+            participant.is_publisher = true;
+        }
         self.send(
             id,
             Response::PublishDataTrackResponse(proto::PublishDataTrackResponse {
                 info: Some(info.clone()),
             }),
         );
-        self.broadcast(id, true);
         self.counts_changed();
         for other in self.participants.keys().copied().collect::<Vec<_>>() {
             self.reconcile_data_track(other, &info.sid);
@@ -150,11 +154,11 @@ impl Room {
             self.request_failed(id, Reason::NotFound, "", Request::UnpublishDataTrack(request));
             return;
         };
+        self.broadcast(id, true);
         self.send(
             id,
             Response::UnpublishDataTrackResponse(proto::UnpublishDataTrackResponse { info: Some(info) }),
         );
-        self.broadcast(id, true);
     }
 
     /// Forgets a track and takes it from its subscribers.

@@ -124,6 +124,7 @@ impl Room {
             id,
             sid: self.random.sid("PA_"),
             kind: participant::kind(&claims.kind),
+            region: self.config.server_info.region.clone(),
             token_end: self.now.monotonic + Duration::from_secs(join.token_remaining_s),
             claims,
             permission,

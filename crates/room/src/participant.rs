@@ -61,6 +61,8 @@ pub(crate) struct Participant {
     pub(crate) claims: Claims,
     pub(crate) permission: proto::ParticipantPermission,
     pub(crate) kind: proto::participant_info::Kind,
+    /// Of the server that it is connected to.
+    pub(crate) region: String,
     pub(crate) client: proto::ClientInfo,
     pub(crate) rules: ClientRules,
     pub(crate) settings: Settings,
@@ -186,7 +188,7 @@ impl Participant {
             name: self.claims.name.clone(),
             version: self.version,
             permission: Some(self.permission.clone()),
-            region: String::new(),
+            region: self.region.clone(),
             is_publisher: self.is_publisher,
             kind: self.kind.into(),
             attributes: self

@@ -182,6 +182,7 @@ fn write_grant(claims: &mut protocol::grants::Claims, permission: &proto::Partic
     grant.can_publish_data = Some(permission.can_publish_data);
     grant.can_update_own_metadata = Some(permission.can_update_metadata);
     grant.can_subscribe_metrics = Some(permission.can_subscribe_metrics);
+    grant.can_manage_agent_session = Some(permission.can_manage_agent_session);
     grant.hidden = permission.hidden;
     grant.recorder = permission.recorder;
     grant.agent = permission.agent;

@@ -107,6 +107,15 @@ impl Room {
 
     /// Dual mode: the server offers with new credentials. The client does so for its own.
     fn restart_ice(&mut self, id: ParticipantId) {
+        let subscriber = self
+            .participants
+            .get(&id)
+            .and_then(|participant| participant.subscriber.as_ref());
+        if subscriber.is_some_and(|link| link.trickled && !link.transport.was_answered()) {
+            // Nothing to restart: what the client may have missed is sent again.
+            self.make_offer(id);
+            return;
+        }
         let Some(thread) = self
             .participants
             .get(&id)

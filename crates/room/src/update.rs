@@ -43,7 +43,12 @@ impl Room {
         let Some(participant) = self.participants.get_mut(&id) else {
             return;
         };
+        let joined_hidden = participant.permission.hidden && participant.state == State::Joined;
         let info = participant.info();
+        // Of the hidden only they themselves are told, and not that they joined.
+        if joined_hidden && !immediate {
+            return;
+        }
         self.push_update(QueuedUpdate { info, id }, immediate);
     }
 

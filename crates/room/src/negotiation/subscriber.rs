@@ -33,6 +33,12 @@ impl Transport {
         self.subscriber.unanswered
     }
 
+    /// Role Subscriber: whether the client has ever answered.
+    #[must_use]
+    pub fn was_answered(&self) -> bool {
+        self.remote.is_some()
+    }
+
     /// Role Subscriber: the next offer (id incremented), with mid_to_track_id.
     ///
     /// The first one carries the data channels only; tracks follow when it is answered.

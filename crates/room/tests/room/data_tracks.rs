@@ -83,13 +83,19 @@ fn send(world: &mut World, client: &Client, data: Vec<u8>) -> Vec<(PeerKey, Vec<
 }
 
 #[test]
-fn a_published_data_track_is_acknowledged_and_told_to_everybody() {
+fn a_first_data_track_is_told_with_the_next_batch_and_further_ones_at_once() {
     let mut world = World::new();
     let alice = world.enter(wish("alice"));
     let bob = world.enter(wish("bob"));
+    world.pass_ms(3_000);
     world.forget();
     let sid = sensor(&mut world, &alice);
     assert!(sid.starts_with("DTR_") && sid.len() == 16);
+    assert!(world.take(&bob).is_empty());
+    world.pass_ms(3_000);
+    let told = |message: &Response| matches!(message, Response::Update(update) if update.participants[0].data_tracks.len() == 1);
+    assert!(world.take(&bob).iter().any(told));
+    world.request(&alice, publish(2, "second"));
     let messages = world.take(&bob);
     let [Response::Update(update)] = &messages[..] else {
         panic!("an update, not {messages:?}");
