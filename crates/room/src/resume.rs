@@ -54,9 +54,16 @@ impl Room {
         self.send_everybody(id);
         let room = self.info();
         self.send(id, Response::RoomUpdate(proto::RoomUpdate { room: Some(room) }));
+        self.cut_after_messages(id);
+        if self
+            .participants
+            .get(&id)
+            .is_none_or(|participant| participant.connection.is_none())
+        {
+            return;
+        }
         self.refresh_token(id);
         self.restart_ice(id);
-        self.cut_after_messages(id);
     }
 
     fn send_reconnect(&mut self, id: ParticipantId) {

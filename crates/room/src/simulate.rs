@@ -122,7 +122,12 @@ impl Room {
             .take()
             .is_some_and(|until| until >= now)
         {
+            let session_stays = participant.ice_once;
             self.detach(id);
+            if !session_stays {
+                // As when a client's connection is lost before its media ever came up.
+                self.end_session(id, proto::DisconnectReason::SignalClose);
+            }
         }
     }
 }

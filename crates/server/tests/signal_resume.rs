@@ -11,10 +11,6 @@ const SWITCH: &str = "switching candidates to another protocol is not built: TCP
 
 const SKIPPED: &[(&str, &str)] = &[
     (
-        "simulate_disconnect_signal_on_resume",
-        "differs: the resumed connection still gets the offer before it is cut",
-    ),
-    (
         "simulate_disconnect_signal_on_resume_no_messages",
         "differs: a cut resume is an HTTP error instead of a leave",
     ),
