@@ -189,7 +189,7 @@ fn sizes(options: &Options) -> Vec<Size> {
         sizes.extend(chosen.iter().map(|&subscribers| Size {
             media,
             subscribers,
-            goal: goal(media, subscribers),
+            goal: goal(media, subscribers).filter(|_| options.against.is_none()),
         }));
     }
     sizes
@@ -372,6 +372,9 @@ impl Outcome {
             media, subscribers, ..
         } = self.size;
         let authentic: u64 = self.rounds.iter().map(|round| round.authentic).sum();
+        // What only a server within this process tells.
+        let local = self.heap_per_peer.is_some();
+        let inside = |text: String| if local { text } else { "-".into() };
         let disorder: u64 = self.rounds.iter().map(|round| round.out_of_order).sum();
         vec![
             format!("{media:?} {} → {subscribers}", Source::publishers_of(media)),
@@ -385,9 +388,15 @@ impl Outcome {
             self.spread(|round| round.score / round.f1).ratio(),
             self.spread(|round| round.score / round.f8).ratio(),
             self.size.goal.map_or("-".into(), |goal| format!("≥ {goal} F1")),
-            format!("{:.1}", self.spread(|round| round.datagrams_per_message).median),
-            format!("{:.0}", self.spread(|round| round.datagrams_per_turn).median),
-            format!("{}", self.allocations_per_packet),
+            inside(format!(
+                "{:.1}",
+                self.spread(|round| round.datagrams_per_message).median
+            )),
+            inside(format!(
+                "{:.0}",
+                self.spread(|round| round.datagrams_per_turn).median
+            )),
+            inside(self.allocations_per_packet.to_string()),
             authentic.to_string(),
         ]
     }
