@@ -101,6 +101,14 @@ impl Worker {
         let cursor = &mut self.fanout.cursor;
         while let Some(&index) = self.fanout.tracks.get(cursor.track) {
             if let Some(track) = self.tracks.get_mut(index) {
+                if *cursor
+                    == (Cursor {
+                        track: cursor.track,
+                        ..Cursor::default()
+                    })
+                {
+                    track.even_out();
+                }
                 if writer.track(track, &mut self.peers, cursor) {
                     return true;
                 }
@@ -227,9 +235,12 @@ impl Writer<'_> {
         let Some(run) = down.offer(track, turn.layer, &packet) else {
             return;
         };
-        let Some(write) = down.write(&packet, &run, track, self.scratch) else {
+        let Some(mut write) = down.write(&packet, &run, track, self.scratch) else {
             return;
         };
+        if down.pads {
+            write.padding = turn.padding;
+        }
         let written = slot.peer.write_rtp(self.now, index, &write, self.outbox);
         debug_assert!(written, "a slot was free");
         self.stats.packets_out += 1;

@@ -45,6 +45,8 @@ pub(crate) struct DownTrack {
     pub(crate) select: Select,
     /// A packet left already.
     pub(crate) started: bool,
+    /// Padding may be added. Not where a packet is sent again as it was: it would be forgotten then.
+    pub(crate) pads: bool,
     accepts: Accepts,
     munger: Munger,
 }
@@ -70,6 +72,7 @@ impl DownTrack {
             send_index,
             select: Select::new(wish),
             started: false,
+            pads: pads(payloads),
             accepts: Accepts::new(payloads),
             munger: Munger::new(first, runs_max),
         }
@@ -84,6 +87,7 @@ impl DownTrack {
     /// The section was negotiated again.
     pub(crate) fn set_payloads(&mut self, payloads: &[Payload]) {
         self.accepts = Accepts::new(payloads);
+        self.pads = pads(payloads);
     }
 
     /// Decides about one packet of the running turn; `Some` says how to number it.
@@ -210,6 +214,13 @@ impl DownTrack {
         }
         self.munger.source_restarted();
     }
+}
+
+/// Video whose packets are repeated on a stream of their own (RFC 4588).
+fn pads(payloads: &[Payload]) -> bool {
+    let video = |payload: &&Payload| payload.codec.kind() == Kind::Video;
+    let mut video = payloads.iter().filter(video).peekable();
+    video.peek().is_some() && video.all(|payload| payload.rtx_pt.is_some())
 }
 
 /// Codecs that the subscriber accepts, bit per codec.

@@ -13,6 +13,9 @@ use std::time::{Duration, Instant};
 /// Packets of one turn for which room is made at once: a large frame's worth grows it only once.
 const TURN_USUAL: usize = 32;
 
+/// Most padding per packet, in bytes: what even splitting needs, and an encoder's rounding.
+const PADDING_MAX: u8 = 2;
+
 /// Where a track's packets come from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Source {
@@ -36,6 +39,8 @@ pub(crate) struct Subscriber {
 pub(crate) struct TurnPacket {
     pub(crate) layer: u8,
     pub(crate) sequence: u64,
+    /// RTP padding that brings it to the length of its frame's longest packet.
+    pub(crate) padding: u8,
 }
 
 /// An up track.
@@ -117,6 +122,37 @@ impl UpTrack {
         self.level = None;
     }
 
+    /// Packets of one frame are of nearly one length: encoders split evenly, to a byte. One or two
+    /// bytes of padding make them equal, and then a whole frame leaves as one train.
+    pub(crate) fn even_out(&mut self) {
+        let mut turn = std::mem::take(&mut self.turn);
+        let measure = |track: &Self, packet: &TurnPacket| {
+            let packet = track.layer(packet.layer)?.get(packet.sequence)?;
+            Some((packet.info.timestamp, packet.payload.len()))
+        };
+        let mut from = 0;
+        while let Some((timestamp, mut longest)) = turn.get(from).and_then(|first| measure(self, first)) {
+            let mut to = from + 1;
+            while let Some((_, len)) = turn
+                .get(to)
+                .and_then(|next| measure(self, next))
+                .filter(|(other, _)| *other == timestamp)
+            {
+                longest = longest.max(len);
+                to += 1;
+            }
+            for packet in turn.get_mut(from..to).into_iter().flatten() {
+                let short = measure(self, packet).map_or(0, |(_, len)| longest - len);
+                packet.padding = u8::try_from(short)
+                    .ok()
+                    .filter(|short| *short <= PADDING_MAX)
+                    .unwrap_or(0);
+            }
+            from = to;
+        }
+        self.turn = turn;
+    }
+
     /// The turn's packets were sent, or are not to be.
     pub(crate) fn end_turn(&mut self) {
         self.turn.clear();
@@ -181,6 +217,38 @@ fn stop_after(layer: u8, low_flows: bool) -> Duration {
 mod tests {
     use super::*;
     use crate::api::RoomKey;
+
+    #[test]
+    fn packets_of_a_frame_are_padded_to_its_longest_by_two_bytes_at_most() {
+        use crate::up::layer::Arrival;
+        let mut track = UpTrack::new(TrackKey::new(ThreadId(0), RoomKey(1), 1));
+        // (timestamp, payload length): a frame split evenly, one that is not, one packet alone.
+        let packets = [(1, 999), (1, 1000), (1, 998), (2, 500), (2, 900), (3, 1001)];
+        for (sequence, (timestamp, len)) in (100..).zip(packets) {
+            let layer = track.layer_or_new(0, Codec::Vp8).expect("within the limit");
+            let payload = vec![0x10; len];
+            layer.accept(
+                crate::testing::epoch(),
+                &Arrival {
+                    sequence,
+                    timestamp,
+                    marker: false,
+                    codec: Codec::Vp8,
+                    payload: &payload,
+                    dependency_descriptor: &[],
+                    abs_capture_time: &[],
+                },
+            );
+            track.turn.push(TurnPacket {
+                layer: 0,
+                sequence,
+                padding: 0,
+            });
+        }
+        track.even_out();
+        let padding: Vec<u8> = track.turn.iter().map(|packet| packet.padding).collect();
+        assert_eq!(padding, [1, 0, 2, 0, 0, 0]);
+    }
 
     fn flowing(layers: u8, now: Instant) -> UpTrack {
         let mut track = UpTrack::new(TrackKey::new(ThreadId(0), RoomKey(1), 1));

@@ -151,6 +151,7 @@ impl Worker {
         track.turn.push(TurnPacket {
             layer: number,
             sequence: arrival.sequence,
+            padding: 0,
         });
         let bit = 1u8 << number;
         if track.alive & bit == 0 {
