@@ -32,17 +32,18 @@ async function freeUdpPort() {
 }
 
 /**
- * Starts a server. `config` holds further YAML lines; `args` further arguments.
+ * Starts a server. `config` holds further YAML lines; `args` further arguments; `ports` asks for a
+ * range of so many UDP ports instead of one.
  * Resolves when it answers its health check; rejects when it ends first.
  */
-export async function startServer({ config = '', args = [], rtc = '' } = {}) {
+export async function startServer({ config = '', args = [], rtc = '', ports = 0 } = {}) {
   const [port, udp] = [await freeTcpPort(), await freeUdpPort()];
   const body = `port: ${port}
 bind_addresses: ["127.0.0.1"]
 keys:
   ${KEY}: ${SECRET}
 rtc:
-  udp_port: ${udp}
+  ${ports ? `port_range_start: ${udp}\n  port_range_end: ${udp + ports}` : `udp_port: ${udp}`}
   tcp_port: 0
   node_ip: 127.0.0.1
   use_external_ip: false

@@ -2,12 +2,21 @@
 /* global LivekitClient */
 const { Room, RoomEvent, Track } = LivekitClient;
 const TONES = [440, 620, 870, 1230, 1710, 2390];
-const state = { data: [], left: [], events: [], subscribed: [] };
+const state = { data: [], left: [], reasons: {}, events: [], subscribed: [] };
 const videos = new Map();
 const analysers = new Map();
 const waiters = new Set();
+const peers = new Set();
 let room;
 let sound;
+let oscillator;
+
+// Every peer connection that gets a description, to count its sections.
+const setRemote = RTCPeerConnection.prototype.setRemoteDescription;
+RTCPeerConnection.prototype.setRemoteDescription = function (description) {
+  peers.add(this);
+  return setRemote.call(this, description);
+};
 
 /** Asks every waiting command again. Called on events, and on each animation tick for pixels and sound. */
 function changed() {
@@ -85,8 +94,14 @@ async function join({ url, token, options = {}, connect = {} }) {
     state.data.push({ from: from?.identity ?? '', topic: topic ?? '', text: new TextDecoder().decode(payload) });
     changed();
   });
-  room.on(RoomEvent.ParticipantDisconnected, (who) => {
+  room.on(RoomEvent.ParticipantDisconnected, (who, reason) => {
     state.left.push(who.identity);
+    state.reasons[who.identity] = LivekitClient.DisconnectReason[reason];
+    changed();
+  });
+  room.on(RoomEvent.Disconnected, (reason) => (state.disconnected = LivekitClient.DisconnectReason[reason]));
+  room.registerTextStreamHandler('chat', async (reader, { identity }) => {
+    state.data.push({ from: identity, topic: 'chat', text: await reader.readAll() });
     changed();
   });
   for (const event of Object.values(RoomEvent)) {
@@ -121,7 +136,7 @@ function picture(rgb, width, height, fps) {
 async function publish({ tone, colour: rgb, width = 320, height = 180, fps = 15, video = { simulcast: false }, audio = {} }) {
   if (tone) {
     const context = soundContext();
-    const oscillator = context.createOscillator();
+    oscillator = context.createOscillator();
     oscillator.frequency.value = tone;
     const volume = context.createGain();
     volume.gain.value = 0.3;
@@ -145,8 +160,9 @@ async function publishCamera({ options = {}, capture = {} } = {}) {
 async function inbound(identity, kind) {
   for (const publication of room.remoteParticipants.get(identity)?.trackPublications.values() ?? []) {
     if (publication.kind !== kind || !publication.track) continue;
-    for (const entry of (await publication.track.getRTCStatsReport())?.values() ?? []) {
-      if (entry.type === 'inbound-rtp') return { ...entry };
+    const report = await publication.track.getRTCStatsReport();
+    for (const entry of report?.values() ?? []) {
+      if (entry.type === 'inbound-rtp') return { ...entry, mime: report.get(entry.codecId)?.mimeType };
     }
   }
   return null;
@@ -168,6 +184,31 @@ function watchFrames(identity) {
     video.requestVideoFrameCallback(next);
   });
 }
+
+/** Shares a screen with sound; both are asked for by their sources. */
+async function publishScreen({ tone, colour: rgb, width = 640, height = 360, fps = 10 }) {
+  const context = soundContext();
+  oscillator = context.createOscillator();
+  oscillator.frequency.value = tone;
+  const out = context.createMediaStreamDestination();
+  oscillator.connect(out);
+  oscillator.start();
+  await room.localParticipant.publishTrack(picture(rgb, width, height, fps), { source: Track.Source.ScreenShare, simulcast: false });
+  await room.localParticipant.publishTrack(out.stream.getAudioTracks()[0], { source: Track.Source.ScreenShareAudio });
+}
+
+/** Subscribes to a participant's video and gives the time to its first shown frame, in ms. */
+async function firstFrame(identity) {
+  const publication = publicationOf(identity, 'video');
+  videos.delete(identity);
+  const start = performance.now();
+  publication.setSubscribed(true);
+  const video = await until(() => videos.get(identity));
+  await new Promise((shown) => video.requestVideoFrameCallback(shown));
+  return performance.now() - start;
+}
+
+const expression = (code) => new Function('room', 'state', 'LivekitClient', `return (${code})`);
 
 function publicationOf(identity, kind) {
   return [...room.remoteParticipants.get(identity).trackPublications.values()].find((one) => one.kind === kind);
@@ -210,6 +251,23 @@ window.commands = {
   gone: ({ identity }) => until(() => state.left.includes(identity) || undefined),
   event: ({ name }) => until(() => state.events.find((one) => one === name || one.startsWith(`${name}:`))),
   state: () => ({ ...state, colours: Object.fromEntries([...videos.keys()].map((who) => [who, colour(who)])), tones: Object.fromEntries([...analysers.keys()].map((who) => [who, dominant(who)])) }),
+  // An expression over `room`, `state` and `LivekitClient`: its value, or waiting until it is true.
+  get: ({ code }) => expression(code)(room, state, LivekitClient),
+  holds: ({ code }) => until(() => expression(code)(room, state, LivekitClient) || undefined),
+  forget: ({ from }) => videos.delete(from),
+  still: async ({ from, packets }) => {
+    // Pictures in flight when the wish was sent may still come: the first calm stretch counts.
+    for (;;) {
+      const [seen, heard] = [(await inbound(from, 'video')).packetsReceived, (await inbound(from, 'audio')).packetsReceived];
+      while ((await inbound(from, 'audio')).packetsReceived < heard + packets) await new Promise(requestAnimationFrame);
+      if ((await inbound(from, 'video')).packetsReceived === seen) return;
+    }
+  },
+  silence: () => oscillator.stop(),
+  resize: ({ from, width, height }) => Object.assign(videos.get(from).style, { width: `${width}px`, height: `${height}px` }) && null,
+  sections: () => Math.max(...[...peers].map((peer) => (peer.remoteDescription?.sdp ?? '').split('\nm=').length - 1)),
+  publishScreen,
+  firstFrame: ({ from }) => firstFrame(from),
   leave: () => room.disconnect(),
 };
 setInterval(changed, 50);

@@ -7,10 +7,17 @@ import sys
 import traceback
 
 import numpy as np
-from livekit import rtc
+from google.protobuf import json_format
+from livekit import api, rtc
 
 TONES = [440, 620, 870, 1230, 1710, 2390]
 RATE = 48000
+EVENTS = [
+    "participant_connected", "participant_active", "track_published", "track_unpublished", "track_unsubscribed",
+    "track_muted", "track_unmuted", "active_speakers_changed", "room_metadata_changed", "room_updated",
+    "participant_metadata_changed", "participant_name_changed", "participant_attributes_changed",
+    "participant_permissions_changed", "connection_state_changed",
+]
 
 
 def dominant(samples: np.ndarray) -> int:
@@ -35,12 +42,21 @@ class Participant:
         self.sizes: dict[str, list[int]] = {}
         self.data: list[dict] = []
         self.left: list[str] = []
+        self.reasons: dict[str, str] = {}
+        self.speaking: list[str] = []
+        self.disconnected = ""
+        self.source: rtc.AudioSource | None = None
+        self.sounding = True
         self.changed = asyncio.Condition()
         self.tasks: set[asyncio.Task] = set()
         self.room.on("track_subscribed", self.on_track)
         self.room.on("data_received", self.on_data)
         self.room.on("participant_disconnected", self.on_left)
-        self.room.on("participant_connected", lambda _: self.spawn(self.notify()))
+        self.room.on("disconnected", self.on_disconnected)
+        self.room.on("active_speakers_changed", self.on_speakers)
+        for event in EVENTS:
+            self.room.on(event, lambda *_: self.spawn(self.notify()))
+        self.room.register_text_stream_handler("chat", lambda reader, who: self.spawn(self.read(reader, who)))
 
     def spawn(self, coroutine) -> None:
         task = asyncio.create_task(coroutine)
@@ -83,12 +99,26 @@ class Participant:
         self.data.append({"from": sender, "topic": packet.topic or "", "text": bytes(packet.data).decode()})
         self.spawn(self.notify())
 
+    async def read(self, reader, identity: str) -> None:
+        text = await reader.read_all()
+        self.data.append({"from": identity, "topic": reader.info.topic, "text": text})
+        await self.notify()
+
     def on_left(self, participant) -> None:
         self.left.append(participant.identity)
+        reason = participant.disconnect_reason
+        self.reasons[participant.identity] = rtc.DisconnectReason.Name(reason) if reason is not None else ""
         self.spawn(self.notify())
 
+    def on_disconnected(self, reason) -> None:
+        self.disconnected = rtc.DisconnectReason.Name(reason)
+        self.spawn(self.notify())
+
+    def on_speakers(self, speakers) -> None:
+        self.speaking = [one.identity for one in speakers]
+
     async def join(self, url: str, token: str, options: dict | None = None):
-        await self.room.connect(url, token, rtc.RoomOptions(auto_subscribe=True, **(options or {})))
+        await self.room.connect(url, token, rtc.RoomOptions(**{"auto_subscribe": True, **(options or {})}))
         return {"sid": self.room.local_participant.sid}
 
     async def publish(self, tone: int, colour: list[int], width: int = 320, height: int = 180, fps: int = 15):
@@ -146,8 +176,38 @@ class Participant:
     async def participants(self):
         return list(self.room.remote_participants)
 
+    async def get(self, code: str):
+        """The value of an expression over the participant (`self`) and `rtc`."""
+        return eval(code, {"self": self, "room": self.room, "rtc": rtc})
+
+    async def holds(self, code: str):
+        """Waits until an expression is true; it is asked again at each event of the room."""
+        return await self.until(lambda: eval(code, {"self": self, "room": self.room, "rtc": rtc}) and True)
+
+    async def text(self, text: str, topic: str = "chat"):
+        await self.room.local_participant.send_text(text, topic=topic)
+
+    async def call(self, url: str, key: str, secret: str, method: str, request: dict):
+        """A method of the server API through `livekit-api`; the answer as JSON, or the code of its error."""
+        async with api.LiveKitAPI(url, key, secret) as server:
+            make = getattr(server.room, method)
+            words = "".join(word.capitalize() for word in method.split("_"))
+            kind = {
+                "GetParticipant": "RoomParticipantIdentity", "RemoveParticipant": "RoomParticipantIdentity",
+                "MutePublishedTrack": "MuteRoomTrackRequest",
+            }.get(words, f"{words}Request")
+            try:
+                answer = await make(json_format.ParseDict(request, getattr(api, kind)()))
+            except api.TwirpError as error:
+                return {"error": error.code, "message": error.message}
+            return json_format.MessageToDict(answer, preserving_proto_field_name=True) if answer else {}
+
     async def state(self):
-        return {"tones": self.tones, "colours": self.colours, "sizes": self.sizes, "data": self.data, "left": self.left}
+        return {
+            "reasons": self.reasons, "speaking": self.speaking, "disconnected": self.disconnected,
+            **{who: [[t.sid, t.kind, t.muted, t.subscribed, t.mime_type] for t in one.track_publications.values()]
+               for who, one in self.room.remote_participants.items()},
+            "tones": self.tones, "colours": self.colours, "sizes": self.sizes, "data": self.data, "left": self.left}
 
     async def leave(self):
         await self.room.disconnect()
