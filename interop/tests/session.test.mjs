@@ -22,6 +22,9 @@ before(async () => {
   await join(ada, 'ada');
   await join(ben, 'ben');
   await join(cleo, 'cleo');
+  // Joins of those who publish nothing are told in batches.
+  for (const identity of ['ben', 'cleo']) await ada.present({ identity });
+  await ben.present({ identity: 'cleo' });
 });
 
 after(async () => {
