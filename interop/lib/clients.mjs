@@ -19,6 +19,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { chromium } from 'playwright-core';
+import puppeteer from 'puppeteer-core';
 import { throughRelay } from './relay.mjs';
 
 const here = (path) => fileURLToPath(new URL(path, import.meta.url));
@@ -96,8 +97,8 @@ const FLAGS = [
   '--disable-features=WebRtcHideLocalIpsWithMdns',
 ];
 
-/** A browser and the page that its participants run in. */
-export async function startBrowser() {
+/** Serves the page that participants in browsers run in, on localhost. */
+async function servePage() {
   const files = {
     '/livekit-client.js': [here('../node_modules/livekit-client/dist/livekit-client.umd.js'), 'text/javascript'],
     '/browser.js': [here('../participants/browser.js'), 'text/javascript'],
@@ -109,6 +110,12 @@ export async function startBrowser() {
     response.end(path ? await readFile(path) : '<!doctype html><body><script src="/livekit-client.js"></script><script src="/browser.js"></script>');
   }).listen(0, '127.0.0.1');
   await once(server, 'listening');
+  return { url: `http://localhost:${server.address().port}/`, stop: () => server.close() };
+}
+
+/** Chromium and the page that its participants run in. */
+export async function startBrowser() {
+  const served = await servePage();
   const data = await mkdtemp(join(tmpdir(), 'plenum-browser-'));
   const context = await chromium.launchPersistentContext(data, { executablePath: '/usr/bin/chromium', headless: true, args: FLAGS, viewport: { width: 1280, height: 800 } });
   return {
@@ -118,14 +125,46 @@ export async function startBrowser() {
       const page = await context.newPage();
       if (relay) await page.addInitScript(throughRelay, relay);
       if (process.env.CLIENT_LOG) page.on('console', (message) => console.error(`${kind}: ${message.text()}`));
-      await page.goto(`http://localhost:${server.address().port}/`);
+      await page.goto(served.url);
       const call = (name, args) => page.evaluate(([n, a]) => window.commands[n](a), [name, args]);
       return Object.assign(participant(kind, call, () => page.close()), { page });
     },
     async stop() {
       await context.close();
-      server.close();
+      served.stop();
       await rm(data, { recursive: true, force: true });
+    },
+  };
+}
+
+/** Preferences that make Firefox's devices fake and its media reach the loopback interface. */
+const FIREFOX = {
+  'media.navigator.streams.fake': true,
+  'media.navigator.permission.disabled': true,
+  'media.peerconnection.ice.loopback': true,
+  'media.peerconnection.ice.obfuscate_host_addresses': false,
+  'media.autoplay.default': 0,
+  'media.autoplay.blocking_policy': 0,
+  // The fake microphone's sine, in Hz: one of the tones that tests listen for.
+  'media.navigator.audio.fake_frequency': 870,
+};
+
+/** Firefox, whose ICE, DTLS and RTP are a second implementation. */
+export async function startFirefox() {
+  const served = await servePage();
+  const browser = await puppeteer.launch({ browser: 'firefox', executablePath: '/usr/bin/firefox-esr', headless: true, extraPrefsFirefox: FIREFOX });
+  return {
+    /** One participant in a page of its own. */
+    async participant(kind = 'firefox') {
+      const page = await browser.newPage();
+      if (process.env.CLIENT_LOG) page.on('console', (message) => console.error(`${kind}: ${message.text()}`));
+      await page.goto(served.url);
+      const call = (name, args) => page.evaluate((n, a) => window.commands[n](a), name, args);
+      return Object.assign(participant(kind, call, () => page.close()), { page });
+    },
+    async stop() {
+      await browser.close();
+      served.stop();
     },
   };
 }

@@ -156,6 +156,24 @@ async function publishCamera({ options = {}, capture = {} } = {}) {
   await room.localParticipant.publishTrack(track, { source: Track.Source.Camera, simulcast: true, videoCodec: 'vp8', ...options });
 }
 
+/** Publishes the browser's fake microphone as it is. */
+async function publishMicrophone() {
+  const plain = { echoCancellation: false, noiseSuppression: false, autoGainControl: false };
+  const [track] = await LivekitClient.createLocalTracks({ audio: plain });
+  await room.localParticipant.publishTrack(track, { source: Track.Source.Microphone, dtx: false });
+}
+
+/** Resolves when a second of sound that is not silence was played, by the browser's own statistics. */
+async function sounds(identity) {
+  const first = await inbound(identity, 'audio');
+  for (;;) {
+    const now = await inbound(identity, 'audio');
+    const more = (field) => (now?.[field] ?? 0) - (first?.[field] ?? 0);
+    if (more('totalSamplesDuration') >= 1 && more('totalAudioEnergy') > 0.01) return now;
+    await new Promise((done) => setTimeout(done, 100));
+  }
+}
+
 /** The first report of a type from the receiver of a participant's track. */
 async function inbound(identity, kind) {
   for (const publication of room.remoteParticipants.get(identity)?.trackPublications.values() ?? []) {
@@ -224,6 +242,8 @@ window.commands = {
   heard: ({ from, tone }) => until(() => dominant(from) === tone || undefined),
   saw: ({ from, colour: rgb }) => until(() => near(colour(from), rgb) || undefined),
   publishCamera,
+  publishMicrophone,
+  sounds: ({ from }) => sounds(from),
   inbound: ({ from, kind }) => inbound(from, kind),
   watchFrames: ({ from }) => watchFrames(from),
   frameGaps: () => state.frames,

@@ -10,6 +10,7 @@ use std::path::Path;
 /// (program that proves the package is there, Debian package).
 const SYSTEM: &[(&str, &str)] = &[
     ("chromium", "chromium"),
+    ("firefox-esr", "firefox-esr"),
     ("ip", "iproute2"),
     ("node", "nodejs"),
     ("npm", "npm"),
@@ -23,7 +24,7 @@ pub(crate) fn for_web() -> Result<()> {
 
 /// What the stock-client tests need.
 pub(crate) fn for_interop() -> Result<()> {
-    system(&["chromium", "node", "npm"])?;
+    system(&["chromium", "firefox-esr", "node", "npm"])?;
     npm("interop")?;
     python("interop/.venv", "interop/requirements.txt")
 }
