@@ -144,6 +144,8 @@ struct Peer {
     arrived: VecDeque<Arrived>,
     closed: bool,
     ended: bool,
+    /// It sent a request that the room may not have got yet.
+    unsettled: bool,
 }
 
 #[derive(Clone, Debug)]
@@ -224,6 +226,7 @@ impl<'a> Run<'a> {
                 arrived: VecDeque::new(),
                 closed: false,
                 ended: false,
+                unsettled: false,
             });
         }
         run.steps = timeline.into_values().collect();
@@ -249,6 +252,7 @@ impl<'a> Run<'a> {
 
     async fn play(&mut self) -> Result<(), String> {
         for step in std::mem::take(&mut self.steps) {
+            self.settle(&step).await?;
             match step {
                 Step::Connect(peer) => self.connect(peer).await?,
                 Step::Extra(extra) => self.connect_extra(extra).await?,
@@ -264,6 +268,22 @@ impl<'a> Run<'a> {
         }
         for peer in 0..self.peers.len() {
             self.nothing_more(peer).await?;
+        }
+        Ok(())
+    }
+
+    /// What one peer sent was recorded before what another one does next, but two connections have
+    /// no order between them: each sender's requests are in the room before the next step of another.
+    async fn settle(&mut self, next: &Step) -> Result<(), String> {
+        let acting = match next {
+            Step::Frame(_, frame) if frame["dir"] != "c" => return Ok(()),
+            Step::Frame(peer, _) => Some(*peer),
+            Step::Connect(_) | Step::Extra(_) | Step::Call(_) => None,
+        };
+        for (index, peer) in self.peers.iter_mut().enumerate() {
+            if peer.unsettled && acting != Some(index) {
+                peer.settle().await?;
+            }
         }
         Ok(())
     }
@@ -405,6 +425,7 @@ impl<'a> Run<'a> {
         let peer = &mut self.peers[peer];
         if let Some(socket) = &mut peer.socket {
             peer.closed |= name == "close";
+            peer.unsettled |= name == "bin" && frame["msg"].is_object();
             socket.send(opcode(&name), &payload, masked).await;
         }
     }
@@ -487,7 +508,43 @@ impl<'a> Run<'a> {
     }
 }
 
+/// Marks the ping that asks whether everything before it is through; no recording holds it.
+const SETTLING: i64 = 4_815_162_342;
+
 impl Peer {
+    /// Waits until what was sent is in the room: the connection handles frames in order, so its
+    /// answer to a ping comes after it handed over all requests before.
+    async fn settle(&mut self) -> Result<(), String> {
+        self.unsettled = false;
+        let ping = proto::SignalRequest {
+            message: Some(proto::signal_request::Message::PingReq(proto::Ping {
+                timestamp: SETTLING,
+                rtt: 0,
+            })),
+        };
+        let Some(socket) = self.socket.as_mut().filter(|_| !self.closed && !self.ended) else {
+            return Ok(());
+        };
+        socket.send(opcode("bin"), &ping.encode_to_vec(), true).await;
+        loop {
+            let frame = timeout(PATIENCE, socket.next())
+                .await
+                .map_err(|_| format!("{} is not settled", self.name))?;
+            self.ended = matches!(frame, Frame::Eof);
+            let arrived = read(frame)?;
+            if arrived.message["pongResp"]["lastPingTimestamp"] == json!(SETTLING.to_string()) {
+                return Ok(());
+            }
+            let over = self.ended || arrived.kind == "close";
+            if arrived.kind != "connectionQuality" {
+                self.arrived.push_back(arrived);
+            }
+            if over {
+                return Ok(());
+            }
+        }
+    }
+
     /// The first message of a kind; messages that have no fixed place may stand before it.
     async fn wait(&mut self, kind: &str) -> Result<Arrived, String> {
         let mut seen = 0;
