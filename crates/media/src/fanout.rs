@@ -22,10 +22,6 @@ use std::time::Instant;
 /// Retransmissions that may wait for one transmission.
 const RESEND_MAX: usize = 8192;
 
-/// Subscribers whose state is fetched together. More would leave the first-level cache again before
-/// they are written; fewer would overlap fewer misses.
-const AHEAD: usize = 8;
-
 /// What waits to be written.
 #[derive(Debug, Default)]
 pub(crate) struct Fanout {
@@ -181,30 +177,11 @@ impl Worker {
     }
 }
 
-/// Reads a little of what the next subscribers' packets need, all of them before the first is
-/// written. Their state is larger than the second-level cache, and in a loop that seals between two
-/// subscribers the processor would wait for it each time; here it waits for all of them at once.
-fn look_ahead(track: &UpTrack, peers: &Slab<PeerSlot>, from: usize) {
-    let mut sum = 0;
-    for at in track.subscribers.iter().skip(from).take(AHEAD) {
-        if let Some(slot) = peers.get(at.peer)
-            && let Some(Some(down)) = slot.downs.get(at.down as usize)
-        {
-            sum ^= down.touch();
-            sum ^= down.send_index.map_or(0, |index| slot.peer.touch(index));
-        }
-    }
-    std::hint::black_box(sum);
-}
-
 impl Writer<'_> {
     /// Writes a track's turn for all its subscribers; true when the outbox is full.
     fn track(&mut self, track: &UpTrack, peers: &mut Slab<PeerSlot>, cursor: &mut Cursor) -> bool {
         let room = track.key.room();
         while let Some(&at) = track.subscribers.get(cursor.subscriber) {
-            if cursor.packet == 0 && cursor.subscriber.is_multiple_of(AHEAD) {
-                look_ahead(track, peers, cursor.subscriber);
-            }
             if let Some(slot) = peers.get_mut(at.peer)
                 && slot.connected
             {

@@ -296,14 +296,6 @@ impl Peer {
             }
         }
     }
-    /// Reads a little of everything that [`Self::write_rtp`] needs for this stream, so that a caller
-    /// with many peers can fetch several peers' state at once. The value means nothing.
-    #[must_use]
-    #[inline]
-    pub fn touch(&self, index: u32) -> u64 {
-        let destination = self.transport.media_destination();
-        destination.map_or(0, |(to, _)| u64::from(to.port())) ^ self.streams.touch(index)
-    }
     /// Sends close notifications; the peer is dropped afterwards.
     pub fn close(&mut self) {
         self.transport.close();

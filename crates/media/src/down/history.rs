@@ -79,12 +79,6 @@ impl History {
         self.runs.push_back(run);
     }
 
-    /// See [`super::track::DownTrack::touch`].
-    #[inline]
-    pub(crate) fn touch(&self) -> u64 {
-        self.runs.back().map_or(0, |run| u64::from(run.layer))
-    }
-
     /// The run that is being extended.
     pub(crate) fn current(&mut self) -> Option<&mut Run> {
         self.runs.back_mut()

@@ -77,12 +77,6 @@ pub(crate) struct Munger {
 }
 
 impl Munger {
-    /// See [`super::track::DownTrack::touch`].
-    #[inline]
-    pub(crate) fn touch(&self) -> u64 {
-        self.next_out ^ u64::from(self.dropped_pictures) ^ self.history.touch()
-    }
-
     /// `first` is the first outgoing sequence number, below 2^16; `runs_max` bounds the history.
     pub(crate) fn new(first: u16, runs_max: usize) -> Self {
         Self {

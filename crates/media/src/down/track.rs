@@ -78,12 +78,6 @@ impl DownTrack {
         }
     }
 
-    /// Reads a little of everything that a packet needs, to have it near; the value means nothing.
-    #[inline]
-    pub(crate) fn touch(&self) -> u64 {
-        self.key.0 ^ u64::from(self.started) ^ u64::from(self.accepts.0) ^ self.munger.touch()
-    }
-
     /// The section was negotiated again.
     pub(crate) fn set_payloads(&mut self, payloads: &[Payload]) {
         self.accepts = Accepts::new(payloads);

@@ -90,13 +90,6 @@ impl History {
         };
     }
 
-    /// Reads near the place that packets after this index get.
-    #[inline]
-    pub(super) fn touch(&self, index: u64) -> u64 {
-        let place = index as usize & self.0.len().wrapping_sub(1);
-        self.0.get(place).map_or(0, |sent| u64::from(sent.index))
-    }
-
     pub(super) fn get(&self, index: u64) -> Option<Sent> {
         let place = index as usize & self.0.len().checked_sub(1)?;
         self.0

@@ -104,15 +104,6 @@ impl Sending {
         u32::try_from(at).ok()
     }
 
-    /// See [`crate::Peer::touch`].
-    #[inline]
-    pub(crate) fn touch(&self, index: u32) -> u64 {
-        match self.streams.get(index as usize) {
-            Some(Some(stream)) => stream.touch(),
-            _ => 0,
-        }
-    }
-
     /// Writes, encrypts and queues one packet. False: the outbox is full.
     #[inline]
     pub(crate) fn write(

@@ -147,18 +147,6 @@ impl SendStream {
 
     // ---- packets -------------------------------------------------------------------------
 
-    /// See [`crate::Peer::touch`].
-    #[inline]
-    pub(super) fn touch(&self) -> u64 {
-        u64::from(self.ssrc() ^ self.packets)
-            ^ u64::from(self.extensions.mid)
-            ^ self.mid.len() as u64
-            ^ u64::from(self.octets)
-            ^ u64::from(self.index.is_started())
-            ^ u64::from(self.formats[0].pt.unwrap_or(0))
-            ^ self.history.touch(u64::from(self.packets))
-    }
-
     /// Writes and protects one packet; returns its length in `slot`. `stamps` are the transport-wide
     /// sequence number and abs-send-time that it gets where negotiated.
     #[inline]

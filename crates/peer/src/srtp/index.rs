@@ -76,12 +76,6 @@ impl OutgoingIndex {
         self.ssrc
     }
 
-    /// Whether anything was sent.
-    #[inline]
-    pub(crate) const fn is_started(&self) -> bool {
-        self.offset.is_some()
-    }
-
     /// Claims the index for a caller's extended sequence number.
     ///
     /// The first one of a new SSRC maps into rollover 0, which is where receivers start. The first

@@ -252,12 +252,6 @@ impl Streams {
         )
     }
 
-    /// See [`crate::Peer::touch`].
-    #[inline]
-    pub(crate) fn touch(&self, index: u32) -> u64 {
-        u64::from(self.srtp.is_some()) ^ self.sending.touch(index)
-    }
-
     /// Asks the sender of a layer for a key frame with a PLI. Nothing happens while the layer's
     /// stream is not known.
     pub(crate) fn request_key_frame(&mut self, tag: Tag, layer: u8) {
