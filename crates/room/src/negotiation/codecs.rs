@@ -290,21 +290,9 @@ mod tests {
     }
 
     fn all() -> Vec<&'static Registered> {
-        let names = [
-            "audio/PCMU",
-            "audio/PCMA",
-            "audio/opus",
-            "audio/red",
-            "video/VP8",
-            "video/H264",
-            "video/VP9",
-            "video/AV1",
-            "video/H265",
-            "video/rtx",
-        ];
-        let codecs: Vec<_> = names
-            .iter()
-            .map(|name| ((*name).to_owned(), String::new()))
+        let codecs: Vec<_> = crate::config::default_codecs()
+            .into_iter()
+            .map(|codec| (codec.mime, codec.fmtp_line))
             .collect();
         enabled(&codecs)
     }

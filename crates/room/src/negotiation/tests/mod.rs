@@ -15,18 +15,6 @@ use media::api::{RoomKey, ThreadId};
 pub(super) const ALL_CODECS: [Codec; 5] = [Codec::Vp8, Codec::Vp9, Codec::H264, Codec::H265, Codec::Av1];
 
 pub(super) fn config(role: Role) -> TransportConfig {
-    let codecs = [
-        "audio/PCMU",
-        "audio/PCMA",
-        "audio/opus",
-        "audio/red",
-        "video/VP8",
-        "video/H264",
-        "video/VP9",
-        "video/AV1",
-        "video/H265",
-        "video/rtx",
-    ];
     TransportConfig {
         peer: PeerKey::new(ThreadId(3), RoomKey(1), 1),
         role,
@@ -37,9 +25,9 @@ pub(super) fn config(role: Role) -> TransportConfig {
         ice_lite: false,
         fingerprint: [0x5A; 32],
         addresses: vec!["127.0.0.1:27882".parse().unwrap()],
-        codecs: codecs
-            .iter()
-            .map(|mime| ((*mime).to_owned(), String::new()))
+        codecs: crate::config::default_codecs()
+            .into_iter()
+            .map(|codec| (codec.mime, codec.fmtp_line))
             .collect(),
         client: ClientTraits {
             protocol: 17,
