@@ -83,7 +83,13 @@ async fn the_page_is_served_to_browsers_only_when_it_is_on() {
         page.text()
     );
     assert_eq!(http(server.address, "GET", "/", &[], None).await.text(), "OK");
-    let minted = http(server.address, "GET", path, &[], None).await.json();
+    let from = |origin: String| [("Origin".to_owned(), origin)];
+    for foreign in ["https://example.com", "null", "http://127.0.0.1:1"] {
+        let reply = http(server.address, "GET", path, &from(foreign.to_owned()), None).await;
+        assert_eq!(reply.status, 403, "{foreign}");
+    }
+    let own = from(format!("http://{}", server.address));
+    let minted = http(server.address, "GET", path, &own, None).await.json();
     let token = minted["token"].as_str().expect("a token");
     let path = format!("/rtc/validate?access_token={token}");
     let verdict = http(server.address, "GET", &path, &[], None).await;

@@ -6,7 +6,7 @@ use super::http::{Call, header, respond, status, text};
 use crate::clock;
 use axum::body::Body;
 use axum::extract::Request;
-use axum::http::header::{ACCEPT, CACHE_CONTROL};
+use axum::http::header::{ACCEPT, CACHE_CONTROL, HOST, ORIGIN};
 use axum::http::{HeaderValue, Method, Response, StatusCode};
 use protocol::grants::{Claims, VideoGrant};
 use protocol::token;
@@ -83,9 +83,24 @@ fn content_type(name: &str) -> &'static str {
     }
 }
 
+/// Whether a script of another site asks: a browser then names its origin. CORS is open to all, as
+/// LiveKit's clients need, so without this every site that a developer visits could join.
+fn foreign(request: &Request) -> bool {
+    let headers = request.headers();
+    let host = header(headers, HOST.as_str()).unwrap_or_default();
+    header(headers, ORIGIN.as_str())
+        .is_some_and(|origin| origin.split_once("://").is_none_or(|(_, name)| name != host))
+}
+
 /// `GET /plenum/token?room=&name=` → a token for that room. The identity gets a random tail, so
 /// that two people of one name do not push each other out.
 fn mint(edge: &Edge, call: &Call) -> Response<Body> {
+    if foreign(&call.request) {
+        return text(
+            StatusCode::FORBIDDEN,
+            "only this server's own page gets tokens here",
+        );
+    }
     let room = call.query.text("room");
     let name = call.query.text("name");
     let limit = &edge.config.limit;
