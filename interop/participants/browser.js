@@ -174,6 +174,16 @@ async function sounds(identity) {
   }
 }
 
+/** Resolves when that many seconds of a participant's sound were played from now on. */
+async function played(identity, seconds) {
+  const first = await inbound(identity, 'audio');
+  for (;;) {
+    const now = await inbound(identity, 'audio');
+    if (now.totalSamplesDuration - first.totalSamplesDuration >= seconds) return;
+    await new Promise((done) => setTimeout(done, 250));
+  }
+}
+
 /** The first report of a type from the receiver of a participant's track. */
 async function inbound(identity, kind) {
   for (const publication of room.remoteParticipants.get(identity)?.trackPublications.values() ?? []) {
@@ -243,6 +253,7 @@ window.commands = {
   saw: ({ from, colour: rgb }) => until(() => near(colour(from), rgb) || undefined),
   publishCamera,
   publishMicrophone,
+  played: ({ from, seconds }) => played(from, seconds),
   sounds: ({ from }) => sounds(from),
   inbound: ({ from, kind }) => inbound(from, kind),
   watchFrames: ({ from }) => watchFrames(from),

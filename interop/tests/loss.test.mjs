@@ -1,27 +1,40 @@
-// Ten percent random loss in both directions, between real browsers and the server.
+// A browser that loses ten percent in and out, at random, in a call with one on a clean network.
 import { after, before, test } from 'node:test';
 import assert from 'node:assert/strict';
 import { startBrowser } from '../lib/clients.mjs';
 import { startRelay } from '../lib/relay.mjs';
 import { startServer } from '../lib/server.mjs';
 
+const LOSSY = { name: 'lossy', tone: 870, colour: [200, 30, 30] };
+const CLEAN = { name: 'clean', tone: 440, colour: [30, 160, 30] };
+// Chromium protects sound by RED with one redundant block and asks for nothing again, so one packet
+// in a hundred is expected to be missing. Over 1,500 packets two in a hundred are far from that.
+const SOUND_S = 30;
 let server;
 let browser;
 let relay;
-let viewer;
+/** Statistics before and after the same half minute: by receiver, of the other one's tracks. */
+const seen = {};
 
 before(async () => {
   // ICE-lite: the server sends no checks of its own, which would find a way around the relay.
   server = await startServer({ rtc: '  use_ice_lite: true' });
   browser = await startBrowser();
   relay = await startRelay(server.udp, { loss: 0.1, seed: 7 });
-  const behind = { relay: [server.udp, relay.port] };
-  const publisher = await browser.participant('publisher', behind);
-  viewer = await browser.participant('viewer', behind);
-  await publisher.join({ url: server.ws, token: await server.token('publisher', 'loss') });
-  await viewer.join({ url: server.ws, token: await server.token('viewer', 'loss') });
-  await publisher.publish({ tone: 870, colour: [200, 30, 30], width: 640, height: 360, fps: 20 });
-  await viewer.saw({ from: 'publisher', colour: [200, 30, 30] }, 40_000);
+  LOSSY.client = await browser.participant('lossy', { relay: [server.udp, relay.port] });
+  CLEAN.client = await browser.participant('clean');
+  for (const one of [LOSSY, CLEAN]) {
+    await one.client.join({ url: server.ws, token: await server.token(one.name, 'loss') });
+    await one.client.publish({ tone: one.tone, colour: one.colour, width: 640, height: 360, fps: 20 });
+  }
+  await Promise.all([[LOSSY, CLEAN], [CLEAN, LOSSY]].map(async ([to, from]) => {
+    await to.client.saw({ from: from.name, colour: from.colour }, 40_000);
+    await to.client.heard({ from: from.name, tone: from.tone });
+    const first = await statistics(to, from);
+    await to.client.played({ from: from.name, seconds: SOUND_S }, 60_000);
+    const last = await statistics(to, from);
+    seen[to.name] = (kind, field) => (last[kind][field] ?? 0) - (first[kind][field] ?? 0);
+  }));
 });
 
 after(async () => {
@@ -30,26 +43,32 @@ after(async () => {
   await server?.stop();
 });
 
+async function statistics(to, from) {
+  const [audio, video] = await Promise.all(['audio', 'video'].map((kind) => to.client.inbound({ from: from.name, kind })));
+  return { audio, video };
+}
+
 test('video decodes on and retransmissions repair it under 10 % loss', async () => {
-  const first = await viewer.decoded({ from: 'publisher', more: 1 });
-  const last = await viewer.decoded({ from: 'publisher', more: 200 }, 40_000);
-  const more = (field) => (last[field] ?? 0) - (first[field] ?? 0);
-  assert.ok(relay.stats.lostDown > 20 && relay.stats.lostUp > 20, JSON.stringify(relay.stats));
+  assert.ok(relay.stats.lostDown > 100 && relay.stats.lostUp > 100, JSON.stringify(relay.stats));
+  const down = (field) => seen.lossy('video', field);
   // `packetsLost` counts what the primary stream lacked; what RTX brought back is counted apart.
-  const [lost, repaired] = [more('packetsLost'), more('retransmittedPacketsReceived')];
-  assert.ok(lost > 10, `only ${lost} packets were lost`);
-  assert.ok(repaired >= 0.9 * lost, `${repaired} of ${lost} lost packets came back: ${JSON.stringify(last)}`);
-  assert.ok(more('keyFramesDecoded') <= 3, `${more('keyFramesDecoded')} key frames were needed`);
-  assert.ok(more('totalFreezesDuration') < 1, `frozen for ${more('totalFreezesDuration')} s`);
+  assert.ok(down('packetsLost') > 30, `only ${down('packetsLost')} packets were lost`);
+  const repaired = down('retransmittedPacketsReceived') / down('packetsLost');
+  assert.ok(repaired >= 0.9, `${(100 * repaired).toFixed(0)} % of the lost packets came back`);
+  for (const [who, of] of Object.entries(seen)) {
+    const decoded = of('video', 'framesDecoded');
+    assert.ok(decoded > 10 * SOUND_S, `${who} decoded only ${decoded} pictures`);
+    assert.ok(of('video', 'keyFramesDecoded') <= 6, `${who} needed ${of('video', 'keyFramesDecoded')} key frames`);
+    assert.ok(of('video', 'totalFreezesDuration') < 1, `${who} was frozen for ${of('video', 'totalFreezesDuration')} s`);
+  }
 });
 
-test('less than 2 % of the audio is missing under 10 % loss', async () => {
-  await viewer.heard({ from: 'publisher', tone: 870 });
-  const first = await viewer.inbound({ from: 'publisher', kind: 'audio' });
-  await viewer.decoded({ from: 'publisher', more: 200 }, 40_000);
-  const last = await viewer.inbound({ from: 'publisher', kind: 'audio' });
-  const more = (field) => (last[field] ?? 0) - (first[field] ?? 0);
-  assert.ok(more('totalSamplesReceived') > 200_000, `only ${more('totalSamplesReceived')} samples`);
-  const missing = more('concealedSamples') / more('totalSamplesReceived');
-  assert.ok(missing < 0.02, `${(100 * missing).toFixed(2)} % of the sound was made up: ${JSON.stringify(last)}`);
+test('less than 2 % of the audio is missing under 10 % loss', async (t) => {
+  for (const [who, of] of Object.entries(seen)) {
+    const samples = of('audio', 'totalSamplesReceived');
+    assert.ok(samples > (SOUND_S - 1) * 48_000, `${who} got only ${samples} samples`);
+    const missing = of('audio', 'concealedSamples') / samples;
+    assert.ok(missing < 0.02, `${(100 * missing).toFixed(2)} % of what ${who} heard was made up`);
+    t.diagnostic(`${who}: ${(100 * missing).toFixed(2)} % of the sound was made up`);
+  }
 });
