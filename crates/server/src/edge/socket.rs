@@ -24,7 +24,7 @@ const PING_INTERVAL: Duration = Duration::from_secs(10);
 /// 2 s and a close 5 s; a message may be larger.
 const WRITE_PATIENCE: Duration = Duration::from_secs(5);
 
-/// After our close frame the client gets this long to answer with its own.
+/// How long a closing handshake may take, whoever began it.
 const CLOSE_PATIENCE: Duration = Duration::from_millis(250);
 
 /// How a connection ends.
@@ -116,8 +116,11 @@ impl Pump {
                 self.framing = Framing::Text;
                 signal::decode_text(&text)
             }
-            // A close is answered by the library; the stream then ends.
-            Message::Ping(_) | Message::Pong(_) | Message::Close(_) => return Ok(()),
+            Message::Close(_) => {
+                self.finish().await;
+                return Err(End::Gone);
+            }
+            Message::Ping(_) | Message::Pong(_) => return Ok(()),
         };
         let request = request.map_err(|Undecodable| End::Close(close_code::NORMAL, String::new()))?;
         self.handle_request(request).await
@@ -167,10 +170,16 @@ impl Pump {
             reason: reason.into(),
         };
         if self.write(Message::Close(Some(frame))).await.is_ok() {
-            let answered = async { while let Some(Ok(_)) = self.websocket.recv().await {} };
-            // Either way the connection is dropped now.
-            let _ = timeout(CLOSE_PATIENCE, answered).await;
+            self.finish().await;
         }
+    }
+
+    /// Reads until the stream ends. The library answers a client's close while it is read from, and
+    /// only then: a message written in between would fail, and the answer be lost.
+    async fn finish(&mut self) {
+        let ended = async { while let Some(Ok(_)) = self.websocket.recv().await {} };
+        // Either way the connection is dropped now.
+        let _ = timeout(CLOSE_PATIENCE, ended).await;
     }
 }
 
