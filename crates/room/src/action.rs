@@ -87,8 +87,8 @@ pub struct Settings {
     pub auto_subscribe_data_track: bool,
     /// Starts at LOW and lets the client steer by dimensions.
     pub adaptive_stream: bool,
-    /// Overrides `rtc.congestion_control.allow_pause`.
-    pub subscriber_allow_pause: Option<bool>,
+    /// Its video may be paused when its network is too narrow for everything.
+    pub allow_pause: bool,
     /// Do not act as ICE-lite.
     pub disable_ice_lite: bool,
 }

@@ -46,6 +46,9 @@ impl Room {
             self.request_failed(id, Reason::LimitExceeded, "", Request::AddTrack(request));
             return;
         }
+        if self.pending(id) >= PENDING_MAX {
+            self.release_timed_out(id);
+        }
         if let Some((reason, message)) = self.over_pending(id, &request.cid) {
             self.request_failed(id, reason, &message, Request::AddTrack(request));
             return;
@@ -77,11 +80,7 @@ impl Room {
                 ),
             ));
         }
-        let pending = participant
-            .publications
-            .values()
-            .filter(|publication| !publication.published)
-            .count();
+        let pending = self.pending(id);
         if pending + participant.queued.len() >= PENDING_MAX {
             return Some((
                 Reason::LimitExceeded,
@@ -104,6 +103,7 @@ impl Room {
         let serial = self.next_serial();
         let random = self.random.next_u128();
         let room = self.config.key;
+        let now = self.now.monotonic;
         let Some(participant) = self.participants.get_mut(&id) else {
             return;
         };
@@ -115,6 +115,9 @@ impl Room {
             && first.cid != request.cid
         {
             cids.push(first.cid.clone());
+        }
+        for cid in &cids {
+            participant.publisher.transport.readmit(cid);
         }
         participant.publications.insert(
             key,
@@ -128,6 +131,7 @@ impl Room {
                 },
                 cids,
                 published: false,
+                waiting_since: now,
                 codec: None,
                 rids: Vec::new(),
                 subscribed_told: false,

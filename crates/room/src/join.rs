@@ -343,6 +343,9 @@ impl Room {
         if let Some(link) = participant.link_mut(peer) {
             link.connected = true;
         }
+        if participant.publisher.transport.peer() == peer {
+            participant.wait_for_media(self.now.monotonic);
+        }
         if participant.state == State::Joined && participant.primary().transport.peer() == peer {
             participant.state = State::Active;
             participant.dirty = true;

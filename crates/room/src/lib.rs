@@ -26,6 +26,7 @@ mod leave;
 mod metadata;
 pub mod negotiation;
 mod participant;
+mod pending;
 mod permission;
 mod publication;
 mod random;

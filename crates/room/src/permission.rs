@@ -156,7 +156,7 @@ impl Room {
         true
     }
 
-    fn send_unpublished(&mut self, id: ParticipantId, sid: &str) {
+    pub(crate) fn send_unpublished(&mut self, id: ParticipantId, sid: &str) {
         let Some(participant) = self.participants.get(&id) else {
             return;
         };

@@ -9,6 +9,7 @@ use crate::timers::Timer;
 use media::api::{Codec, Command, Kind, TrackKey};
 use protocol::proto;
 use protocol::proto::signal_response::Message as Response;
+use std::time::Instant;
 
 /// One track of a publisher.
 #[derive(Clone, Debug)]
@@ -20,6 +21,8 @@ pub(crate) struct Publication {
     pub(crate) cids: Vec<String>,
     /// Media has arrived: others know of it. Before that it is pending.
     pub(crate) published: bool,
+    /// Since when nothing but the client keeps its media from arriving.
+    pub(crate) waiting_since: Instant,
     pub(crate) codec: Option<Codec>,
     /// From low to high, empty without simulcast.
     pub(crate) rids: Vec<String>,
@@ -292,10 +295,12 @@ impl Room {
     ) -> Option<proto::TrackInfo> {
         let key = *self.track_sids.get(sid)?;
         let unix_us = self.now.unix_us();
+        let now = self.now.monotonic;
         let participant = self.participants.get_mut(&id)?;
         let publication = participant.publications.get_mut(&key)?;
         if publication.info.muted != muted {
             publication.info.muted = muted;
+            publication.waiting_since = now;
             let published = publication.published;
             if published {
                 publication.mark_changed(unix_us);

@@ -357,7 +357,26 @@ impl Room {
         self.request_negotiation(id);
         self.demand_changed(sid);
         if self.config.limits.subscription_video_max > 0 || self.config.limits.subscription_audio_max > 0 {
-            self.reconcile_all(id);
+            self.fill_capacity(id, sid);
+        }
+    }
+
+    /// A copy made room below the limits: tracks that wait for it have their turn, not the one
+    /// that has just ended.
+    fn fill_capacity(&mut self, id: ParticipantId, ended: &str) {
+        let Some(participant) = self.participants.get(&id) else {
+            return;
+        };
+        let waiting: Vec<_> = participant
+            .subscriptions
+            .iter()
+            .filter(|(sid, subscription)| {
+                subscription.desired && subscription.down.is_none() && sid.as_str() != ended
+            })
+            .map(|(sid, _)| sid.clone())
+            .collect();
+        for sid in waiting {
+            self.reconcile(id, &sid);
         }
     }
 

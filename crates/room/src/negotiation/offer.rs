@@ -40,7 +40,7 @@ impl Transport {
             refused: Vec::new(),
             commands,
         };
-        let uses = publish::assign(&parsed, &self.slots, announced);
+        let uses = publish::assign(&parsed, &self.slots, announced, &self.released);
         let before: Vec<TrackKey> = self.published().collect();
         self.update_slots(&parsed, &mut outcome);
         let answered = self.publish(&parsed, announced, &uses, &mut outcome);

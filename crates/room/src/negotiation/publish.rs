@@ -2,13 +2,18 @@
 
 use super::codecs::{self, Format, OPUS_FMTP};
 use super::sections::{Slot, extension_ids, kind_of, live};
+use super::transport::Transport;
 use super::{AnnouncedTrack, PublishedSection};
 use media::api::{Codec, Command, Kind, Payload, PeerKey, ReceiveSpec, TrackKey};
+use std::collections::VecDeque;
 use wire::ext::ExtensionIds;
 use wire::sdp::{Description, Media, order_rids};
 
 /// Most layers of a simulcast stream.
 const LAYERS_MAX: usize = 3;
+
+/// Most client ids that are remembered as given up. More would let a client hold memory here.
+const RELEASED_MAX: usize = 64;
 
 /// A track on a section.
 #[derive(Debug)]
@@ -42,11 +47,17 @@ pub(super) enum Use {
 }
 
 /// Decides what every section carries: by msid track id, else what it carried before, else the
-/// first announced track of its kind that has no section.
-pub(super) fn assign(offer: &Description, slots: &[Slot], announced: &[AnnouncedTrack]) -> Vec<Use> {
+/// first announced track of its kind that has no section. What was `released` is nobody's.
+pub(super) fn assign(
+    offer: &Description,
+    slots: &[Slot],
+    announced: &[AnnouncedTrack],
+    released: &VecDeque<String>,
+) -> Vec<Use> {
     let mut uses = vec![Use::None; offer.media.len()];
     let mut taken = vec![false; announced.len()];
-    let sending = |media: &Media| live(media) && media.direction.sends();
+    let sending =
+        |media: &Media| live(media) && media.direction.sends() && !released.contains(&sdp_cid(media));
     let sections = || offer.media.iter().enumerate().filter(|(_, media)| sending(media));
     for (index, media) in sections() {
         let (cid, kind) = (sdp_cid(media), kind_of(&media.kind));
@@ -166,6 +177,26 @@ pub(super) fn answered_formats(
         }
     }
     ordered
+}
+
+impl Transport {
+    /// Tracks with these client ids were given up: sections that still send them carry nothing
+    /// until they are announced anew.
+    pub fn release(&mut self, cids: &[String]) {
+        for cid in cids {
+            if !cid.is_empty() && !self.released.contains(cid) {
+                self.released.push_back(cid.clone());
+            }
+        }
+        while self.released.len() > RELEASED_MAX {
+            self.released.pop_front();
+        }
+    }
+
+    /// A track with this client id was announced anew.
+    pub fn readmit(&mut self, cid: &str) {
+        self.released.retain(|released| released != cid);
+    }
 }
 
 impl Slot {

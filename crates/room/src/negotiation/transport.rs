@@ -35,6 +35,8 @@ pub struct Transport {
     pub(super) downs: BTreeMap<DownKey, Down>,
     /// Down tracks without a section, oldest first.
     pub(super) waiting: Vec<DownKey>,
+    /// Client ids of tracks that were given up, oldest first: their sections carry nothing.
+    pub(super) released: VecDeque<String>,
     /// Our ICE credentials are newer than the last description that we gave.
     pub(super) ice_restarted: bool,
     /// Role Subscriber.
@@ -97,6 +99,7 @@ impl Transport {
             slots: Vec::new(),
             downs: BTreeMap::new(),
             waiting: Vec::new(),
+            released: VecDeque::new(),
             ice_restarted: false,
             subscriber: Subscriber::default(),
             random,

@@ -17,6 +17,7 @@ mod data_tracks;
 mod joining;
 mod leaving;
 mod lifecycle;
+mod limits;
 mod metadata;
 mod publishing;
 mod replaying;

@@ -188,13 +188,7 @@ fn join_of(edge: &Edge, connection: room::ConnectionId, wish: &JoinParameters) -
         connection,
         claims: wish.claims.clone(),
         client: wish.client.clone(),
-        settings: Settings {
-            auto_subscribe: wish.auto_subscribe,
-            auto_subscribe_data_track: wish.auto_subscribe_data_track,
-            adaptive_stream: wish.adaptive_stream,
-            subscriber_allow_pause: wish.subscriber_allow_pause,
-            disable_ice_lite: wish.disable_ice_lite,
-        },
+        settings: settings_of(wish, edge.config.rtc.allow_pause),
         single_peer_connection: wish.single_peer_connection,
         metadata: wish.metadata.clone(),
         attributes: wish.attributes.clone(),
@@ -206,6 +200,17 @@ fn join_of(edge: &Edge, connection: room::ConnectionId, wish: &JoinParameters) -
         }),
         placement: edge.rooms.place(&wish.room),
         token_remaining_s: u64::try_from(remaining).unwrap_or(0),
+    }
+}
+
+/// What the client does not say about pausing, `rtc.congestion_control.allow_pause` does.
+fn settings_of(wish: &JoinParameters, allow_pause: bool) -> Settings {
+    Settings {
+        auto_subscribe: wish.auto_subscribe,
+        auto_subscribe_data_track: wish.auto_subscribe_data_track,
+        adaptive_stream: wish.adaptive_stream,
+        allow_pause: wish.subscriber_allow_pause.unwrap_or(allow_pause),
+        disable_ice_lite: wish.disable_ice_lite,
     }
 }
 
@@ -245,4 +250,68 @@ fn bad_handshake(problem: &str) -> Response<Body> {
     headers.insert(SEC_WEBSOCKET_VERSION, HeaderValue::from_static("13"));
     headers.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
     response
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use base64::Engine as _;
+    use base64::engine::general_purpose::URL_SAFE;
+    use prost::Message as _;
+    use protocol::grants::VideoGrant;
+
+    fn wish(settings: proto::ConnectionSettings) -> JoinParameters {
+        let request = proto::JoinRequest {
+            connection_settings: Some(settings),
+            ..Default::default()
+        };
+        let wrapped = proto::WrappedJoinRequest {
+            join_request: request.encode_to_vec(),
+            ..Default::default()
+        };
+        let query = format!("join_request={}", URL_SAFE.encode(wrapped.encode_to_vec()));
+        let claims = Claims {
+            identity: "alice".to_owned(),
+            video: Some(VideoGrant {
+                room_join: true,
+                room: "r".to_owned(),
+                ..Default::default()
+            }),
+            ..Default::default()
+        };
+        let rules = Rules {
+            identity_bytes_max: 256,
+            room_name_bytes_max: 256,
+            auto_create: true,
+            room_exists: &|_| false,
+        };
+        check_join(
+            Endpoint::V1,
+            Purpose::Validate,
+            &Query::parse(&query),
+            Some(&claims),
+            &rules,
+        )
+        .expect("a plain join")
+    }
+
+    #[test]
+    fn a_join_request_that_says_nothing_about_pausing_gets_the_configured_default() {
+        for (said, configured, allowed) in [
+            (None, false, false),
+            (None, true, true),
+            (Some(false), true, false),
+            (Some(true), false, true),
+        ] {
+            let wish = wish(proto::ConnectionSettings {
+                subscriber_allow_pause: said,
+                ..Default::default()
+            });
+            assert_eq!(
+                settings_of(&wish, configured).allow_pause,
+                allowed,
+                "{said:?} {configured}"
+            );
+        }
+    }
 }
