@@ -18,6 +18,15 @@ RTCPeerConnection.prototype.setRemoteDescription = function (description) {
   return setRemote.call(this, description);
 };
 
+// Every socket that the SDK opens.
+const sockets = [];
+window.WebSocket = class extends WebSocket {
+  constructor(...args) {
+    super(...args);
+    sockets.push(this);
+  }
+};
+
 /** Asks every waiting command again. Called on events, and on each animation tick for pixels and sound. */
 function changed() {
   for (const waiter of [...waiters]) waiter();

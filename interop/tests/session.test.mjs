@@ -31,6 +31,12 @@ after(async () => {
   for (const one of [ben, cleo, browser, server]) await one?.stop();
 });
 
+test('a browser and the server agree to compress signalling', async () => {
+  // Chromium names the extension together with its parameters.
+  const extensions = await ada.get({ code: 'sockets.at(-1).extensions' });
+  assert.match(extensions, /^permessage-deflate/);
+});
+
 test('a speaker is told when a tone plays and when it stops', async () => {
   await ada.publish({ tone: 620 });
   await ben.heard({ from: 'ada', tone: 620 });

@@ -3,7 +3,9 @@
 //! Turns requests into actions of rooms and effects into frames. Must not know: what they mean.
 
 pub mod cors;
+mod deflate;
 pub mod http;
+mod inflating;
 pub mod page;
 pub mod path;
 pub mod signal;

@@ -2,18 +2,19 @@
 //! first answer (`signal.md` §3, §4).
 
 use super::http::{Call, client_address, header, status, text};
-use super::{Edge, OpenSocket, socket};
+use super::socket::Agreed;
+use super::{Edge, OpenSocket, deflate, socket};
 use crate::clock;
 use crate::rooms::RoomWish;
 use crate::shell::outgoing::{Outgoing, OutgoingReceiver, outgoing};
 use crate::shell::room_task::Input;
 use axum::body::Body;
-use axum::extract::FromRequestParts;
-use axum::extract::ws::WebSocketUpgrade;
 use axum::http::header::{
-    CONNECTION, SEC_WEBSOCKET_KEY, SEC_WEBSOCKET_VERSION, UPGRADE, USER_AGENT, X_CONTENT_TYPE_OPTIONS,
+    CONNECTION, SEC_WEBSOCKET_ACCEPT, SEC_WEBSOCKET_EXTENSIONS, SEC_WEBSOCKET_KEY, SEC_WEBSOCKET_VERSION,
+    UPGRADE, USER_AGENT, X_CONTENT_TYPE_OPTIONS,
 };
 use axum::http::{HeaderMap, HeaderValue, Response, StatusCode};
+use hyper::upgrade::OnUpgrade;
 use protocol::grants::Claims;
 use protocol::join::{Endpoint, JoinError, JoinParameters, Purpose, Rules, check_join};
 use protocol::proto;
@@ -23,6 +24,7 @@ use room::{Action, Join};
 use std::time::Duration;
 use tokio::sync::mpsc;
 use tokio::sync::mpsc::error::TrySendError;
+use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
 
 /// Tries to get a first answer from a room: a room may just be closing.
 const ATTEMPTS: u32 = 3;
@@ -77,21 +79,21 @@ pub async fn connect(edge: &Edge, endpoint: Endpoint, call: Call) -> Response<Bo
     if let Some(problem) = handshake_problem(&parts.headers) {
         return bad_handshake(problem);
     }
-    let Ok(upgrade) = WebSocketUpgrade::from_request_parts(&mut parts, &()).await else {
+    let Some(upgrade) = parts.extensions.remove::<OnUpgrade>() else {
         return bad_handshake("websocket: not a websocket handshake");
     };
     match open_session(edge, &wish).await {
         Ok(session) => {
             edge.counters.signal_connections.add();
-            let limit = match edge.config.limit.signal_message_size_limit {
-                0 => usize::MAX,
-                limit => limit,
+            let agreed = Agreed {
+                deflate: deflate_offered(&parts.headers),
+                limit: match edge.config.limit.signal_message_size_limit {
+                    0 => usize::MAX,
+                    limit => limit,
+                },
             };
-            let edge = edge.clone();
-            upgrade
-                .max_message_size(limit)
-                .max_frame_size(limit)
-                .on_upgrade(move |websocket| socket::run(edge, session, websocket))
+            tokio::spawn(socket::run(edge.clone(), session, upgrade, agreed));
+            switch(&parts.headers, agreed)
         }
         Err(problem) => text(StatusCode::INTERNAL_SERVER_ERROR, problem),
     }
@@ -242,6 +244,33 @@ fn handshake_problem(headers: &HeaderMap) -> Option<&'static str> {
         "websocket: not a websocket handshake: 'Sec-WebSocket-Key' header must be Base64 encoded value of \
          16-byte in length",
     )
+}
+
+/// Some send several headers where one list would do.
+fn deflate_offered(headers: &HeaderMap) -> bool {
+    headers
+        .get_all(SEC_WEBSOCKET_EXTENSIONS)
+        .iter()
+        .any(|value| value.to_str().is_ok_and(deflate::is_offered))
+}
+
+/// The switch to WebSocket.
+fn switch(headers: &HeaderMap, agreed: Agreed) -> Response<Body> {
+    let key = header(headers, SEC_WEBSOCKET_KEY.as_str()).unwrap_or_default();
+    let accept = HeaderValue::from_str(&derive_accept_key(key.as_bytes())).expect("base64 fits in a header");
+    let mut response = Response::new(Body::empty());
+    *response.status_mut() = StatusCode::SWITCHING_PROTOCOLS;
+    let headers = response.headers_mut();
+    headers.insert(UPGRADE, HeaderValue::from_static("websocket"));
+    headers.insert(CONNECTION, HeaderValue::from_static("Upgrade"));
+    headers.insert(SEC_WEBSOCKET_ACCEPT, accept);
+    if agreed.deflate {
+        headers.insert(
+            SEC_WEBSOCKET_EXTENSIONS,
+            HeaderValue::from_static(deflate::ACCEPTED),
+        );
+    }
+    response
 }
 
 fn bad_handshake(problem: &str) -> Response<Body> {

@@ -4,18 +4,27 @@
 //! messages except both kinds of ping, which it answers and passes on.
 
 use super::Edge;
+use super::deflate::deflate;
+use super::inflating::Inflating;
 use super::signal::{Attached, Session};
 use crate::clock;
 use crate::shell::outgoing::{Outgoing, OutgoingReceiver};
 use crate::shell::room_task::Input;
-use axum::extract::ws::{CloseFrame, Message, WebSocket, close_code};
+use bytes::Bytes;
+use futures_util::{SinkExt, StreamExt};
+use hyper::upgrade::{OnUpgrade, Upgraded};
+use hyper_util::rt::TokioIo;
 use protocol::proto;
 use protocol::signal::{self, Framing, Undecodable};
 use room::Action;
 use std::time::Duration;
 use tokio::time::{Instant, MissedTickBehavior, interval_at, timeout};
-use tokio_tungstenite::tungstenite::Error as WebSocketError;
+use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::error::ProtocolError;
+use tokio_tungstenite::tungstenite::protocol::frame::coding::{CloseCode, Data, OpCode};
+use tokio_tungstenite::tungstenite::protocol::frame::{CloseFrame, Frame, FrameHeader};
+use tokio_tungstenite::tungstenite::protocol::{Role, WebSocketConfig};
+use tokio_tungstenite::tungstenite::{Error as WebSocketError, Message};
 
 /// WebSocket pings go out this often; they keep middleboxes from forgetting the connection.
 const PING_INTERVAL: Duration = Duration::from_secs(10);
@@ -32,13 +41,36 @@ enum End {
     /// The client closed or is gone; its close frame was answered.
     Gone,
     /// We close, with a code and a reason.
-    Close(u16, String),
+    Close(CloseCode, String),
     /// The client does not read.
     Slow,
 }
 
+type Socket = WebSocketStream<Inflating<TokioIo<Upgraded>>>;
+
+/// What the handshake settled.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Agreed {
+    /// `permessage-deflate`: the client may compress, and we do.
+    pub(super) deflate: bool,
+    /// Of a message in bytes, compressed and expanded.
+    pub(super) limit: usize,
+}
+
+/// Takes over a connection once its switch to WebSocket is through, and serves it until it ends.
+pub(super) async fn run(edge: Edge, session: Session, upgrade: OnUpgrade, agreed: Agreed) {
+    // A client that is gone before: dropping the session tells the room.
+    let Ok(upgraded) = upgrade.await else { return };
+    let stream = Inflating::new(TokioIo::new(upgraded), agreed.deflate, agreed.limit);
+    let config = WebSocketConfig::default()
+        .max_message_size(Some(agreed.limit))
+        .max_frame_size(Some(agreed.limit));
+    let websocket = WebSocketStream::from_raw_socket(stream, Role::Server, Some(config)).await;
+    serve(edge, session, websocket, agreed.deflate).await;
+}
+
 /// Serves a connection until it ends; dropping what is attached tells the room.
-pub(super) async fn run(edge: Edge, session: Session, websocket: WebSocket) {
+async fn serve(edge: Edge, session: Session, websocket: Socket, deflate: bool) {
     let Session {
         attached,
         outgoing,
@@ -50,6 +82,7 @@ pub(super) async fn run(edge: Edge, session: Session, websocket: WebSocket) {
         outgoing,
         websocket,
         framing: Framing::Binary,
+        deflate,
     };
     let end = match pump.send(&first).await {
         Ok(()) => pump.serve().await,
@@ -61,7 +94,7 @@ pub(super) async fn run(edge: Edge, session: Session, websocket: WebSocket) {
         End::Slow if pump.outgoing.is_given_up() => {}
         End::Slow => edge.counters.signal_slow.add(),
         End::Close(code, reason) => {
-            if code != close_code::NORMAL {
+            if code != CloseCode::Normal {
                 edge.counters.signal_broken.add();
             }
             pump.close(code, reason).await;
@@ -72,8 +105,9 @@ pub(super) async fn run(edge: Edge, session: Session, websocket: WebSocket) {
 struct Pump {
     attached: Attached,
     outgoing: OutgoingReceiver,
-    websocket: WebSocket,
+    websocket: Socket,
     framing: Framing,
+    deflate: bool,
 }
 
 impl Pump {
@@ -83,7 +117,7 @@ impl Pump {
         loop {
             let step = tokio::select! {
                 message = self.outgoing.recv() => self.handle_outgoing(message).await,
-                message = self.websocket.recv() => self.handle_incoming(message).await,
+                message = self.websocket.next() => self.handle_incoming(message).await,
                 _ = pings.tick() => self.write(Message::Ping(Vec::new().into())).await,
             };
             if let Err(end) = step {
@@ -96,15 +130,15 @@ impl Pump {
         match outgoing {
             Some(Outgoing::Message(response)) => self.send(&response).await,
             Some(Outgoing::Refuse(_) | Outgoing::Close) | None => {
-                Err(End::Close(close_code::NORMAL, String::new()))
+                Err(End::Close(CloseCode::Normal, String::new()))
             }
         }
     }
 
-    async fn handle_incoming(&mut self, message: Option<Result<Message, axum::Error>>) -> Result<(), End> {
+    async fn handle_incoming(&mut self, message: Option<Result<Message, WebSocketError>>) -> Result<(), End> {
         let message = match message {
             None => return Err(End::Gone),
-            Some(Err(error)) => return Err(end_of_error(error)),
+            Some(Err(error)) => return Err(end_of_error(&error)),
             Some(Ok(message)) => message,
         };
         let request = match message {
@@ -120,9 +154,10 @@ impl Pump {
                 self.finish().await;
                 return Err(End::Gone);
             }
-            Message::Ping(_) | Message::Pong(_) => return Ok(()),
+            // Raw frames are never read.
+            Message::Ping(_) | Message::Pong(_) | Message::Frame(_) => return Ok(()),
         };
-        let request = request.map_err(|Undecodable| End::Close(close_code::NORMAL, String::new()))?;
+        let request = request.map_err(|Undecodable| End::Close(CloseCode::Normal, String::new()))?;
         self.handle_request(request).await
     }
 
@@ -138,12 +173,14 @@ impl Pump {
             request,
         };
         let sent = self.attached.room.send(Input::Action(action)).await;
-        sent.map_err(|_| End::Close(close_code::NORMAL, String::new()))
+        sent.map_err(|_| End::Close(CloseCode::Normal, String::new()))
     }
 
     async fn send(&mut self, response: &proto::SignalResponse) -> Result<(), End> {
         let message = match self.framing {
+            Framing::Binary if self.deflate => compressed(Data::Binary, &signal::encode_binary(response)),
             Framing::Binary => Message::Binary(signal::encode_binary(response).into()),
+            Framing::Text if self.deflate => compressed(Data::Text, signal::encode_text(response).as_bytes()),
             Framing::Text => Message::Text(signal::encode_text(response).into()),
         };
         self.write(message).await
@@ -158,7 +195,7 @@ impl Pump {
     }
 
     /// Flushes what the room still queued, closes, and gives the client a moment to do the same.
-    async fn close(&mut self, code: u16, reason: String) {
+    async fn close(&mut self, code: CloseCode, reason: String) {
         self.outgoing.close();
         while let Some(Outgoing::Message(response)) = self.outgoing.try_recv() {
             if self.send(&response).await.is_err() {
@@ -177,22 +214,34 @@ impl Pump {
     /// Reads until the stream ends. The library answers a client's close while it is read from, and
     /// only then: a message written in between would fail, and the answer be lost.
     async fn finish(&mut self) {
-        let ended = async { while let Some(Ok(_)) = self.websocket.recv().await {} };
+        let ended = async { while let Some(Ok(_)) = self.websocket.next().await {} };
         // Either way the connection is dropped now.
         let _ = timeout(CLOSE_PATIENCE, ended).await;
     }
 }
 
-/// Close codes of what a client did wrong, with the reference's reasons.
-fn end_of_error(error: axum::Error) -> End {
-    let Ok(error) = error.into_inner().downcast::<WebSocketError>() else {
-        return End::Gone;
+/// A whole message in one compressed frame (RFC 7692 §7.2.1).
+fn compressed(kind: Data, message: &[u8]) -> Message {
+    let header = FrameHeader {
+        is_final: true,
+        rsv1: true,
+        opcode: OpCode::Data(kind),
+        ..FrameHeader::default()
     };
-    match *error {
-        WebSocketError::Capacity(_) => End::Close(close_code::SIZE, String::new()),
-        WebSocketError::Utf8(_) => End::Close(close_code::NORMAL, String::new()),
-        WebSocketError::Protocol(problem) => match reason_of(&problem) {
-            Some(reason) => End::Close(close_code::PROTOCOL, reason),
+    Message::Frame(Frame::from_payload(header, Bytes::from(deflate(message))))
+}
+
+/// Close codes of what a client did wrong, with the reference's reasons.
+fn end_of_error(error: &WebSocketError) -> End {
+    match error {
+        WebSocketError::Capacity(_) => End::Close(CloseCode::Size, String::new()),
+        WebSocketError::Utf8(_) => End::Close(CloseCode::Normal, String::new()),
+        // A compressed message that cannot be expanded is as undecodable as any other.
+        WebSocketError::Io(problem) if problem.kind() == std::io::ErrorKind::InvalidData => {
+            End::Close(CloseCode::Normal, String::new())
+        }
+        WebSocketError::Protocol(problem) => match reason_of(problem) {
+            Some(reason) => End::Close(CloseCode::Protocol, reason),
             None => End::Gone,
         },
         WebSocketError::ConnectionClosed

@@ -1,0 +1,376 @@
+//! The byte stream of a WebSocket whose client compresses its messages: what is read from it has
+//! the compressed messages expanded, as plain frames (RFC 7692 §7.2.2).
+//!
+//! It stands under the WebSocket library, which knows no extensions. It looks at frame headers only;
+//! every frame that is not part of a compressed message goes through untouched, valid or not, and a
+//! message that is too long is announced with its length, so that the library refuses it as it
+//! refuses others. What is written passes through.
+
+use super::deflate::{InflateError, inflate};
+use bytes::{Buf, BufMut, BytesMut};
+use std::io;
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+
+const FIN: u8 = 0x80;
+const RSV1: u8 = 0x40;
+const OPCODE: u8 = 0x0F;
+const CONTROL: u8 = 0x08;
+const MASKED: u8 = 0x80;
+
+/// Read at a time.
+const CHUNK: usize = 4096;
+
+/// See the head of this file.
+#[derive(Debug)]
+pub(super) struct Inflating<S> {
+    inner: S,
+    reader: Reader,
+    /// Was the extension agreed on? If not, everything passes.
+    active: bool,
+}
+
+impl<S> Inflating<S> {
+    /// `limit` bounds a message, compressed and expanded.
+    pub(super) fn new(inner: S, active: bool, limit: usize) -> Self {
+        Self {
+            inner,
+            reader: Reader::new(limit),
+            active,
+        }
+    }
+}
+
+impl<S: AsyncRead + Unpin> AsyncRead for Inflating<S> {
+    fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, out: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        let this = self.get_mut();
+        if !this.active {
+            return Pin::new(&mut this.inner).poll_read(cx, out);
+        }
+        while this.reader.ready.is_empty() {
+            let mut chunk = [0; CHUNK];
+            let mut read = ReadBuf::new(&mut chunk);
+            ready!(Pin::new(&mut this.inner).poll_read(cx, &mut read))?;
+            if read.filled().is_empty() {
+                return Poll::Ready(Ok(()));
+            }
+            this.reader.take(read.filled())?;
+        }
+        let count = out.remaining().min(this.reader.ready.len());
+        out.put_slice(&this.reader.ready.split_to(count));
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl<S: AsyncWrite + Unpin> AsyncWrite for Inflating<S> {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, data: &[u8]) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.inner).poll_write(cx, data)
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.inner).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.inner).poll_shutdown(cx)
+    }
+}
+
+/// What the bytes to come belong to.
+#[derive(Clone, Copy, Debug)]
+enum State {
+    Header,
+    /// Of a frame that passes.
+    Passing {
+        left: u64,
+    },
+    /// Of a compressed message.
+    Collecting {
+        left: u64,
+        mask: [u8; 4],
+        /// Position in the mask.
+        at: usize,
+        fin: bool,
+    },
+}
+
+/// Bytes in, bytes out; knows no socket.
+#[derive(Debug)]
+struct Reader {
+    limit: usize,
+    state: State,
+    /// A frame header that is not complete: at most 14 bytes.
+    header: BytesMut,
+    /// The opcode of the compressed message that is being collected.
+    collecting: Option<u8>,
+    /// It, as far as it came: at most `limit`.
+    packed: Vec<u8>,
+    /// For the library.
+    ready: BytesMut,
+}
+
+impl Reader {
+    fn new(limit: usize) -> Self {
+        Self {
+            limit,
+            state: State::Header,
+            header: BytesMut::new(),
+            collecting: None,
+            packed: Vec::new(),
+            ready: BytesMut::new(),
+        }
+    }
+
+    fn take(&mut self, mut data: &[u8]) -> io::Result<()> {
+        while !data.is_empty() {
+            match &mut self.state {
+                State::Header => {
+                    self.header.put_u8(data.get_u8());
+                    self.open_frame()?;
+                }
+                State::Passing { left } => {
+                    let count = usize::try_from(*left).unwrap_or(usize::MAX).min(data.len());
+                    let (now, rest) = data.split_at(count);
+                    self.ready.extend_from_slice(now);
+                    *left -= count as u64;
+                    data = rest;
+                    if *left == 0 {
+                        self.state = State::Header;
+                    }
+                }
+                State::Collecting { left, mask, at, fin } => {
+                    let count = usize::try_from(*left).unwrap_or(usize::MAX).min(data.len());
+                    let (now, rest) = data.split_at(count);
+                    for byte in now {
+                        self.packed.push(byte ^ mask[*at % 4]);
+                        *at += 1;
+                    }
+                    *left -= count as u64;
+                    data = rest;
+                    if *left == 0 {
+                        let fin = *fin;
+                        self.state = State::Header;
+                        if fin {
+                            self.finish()?;
+                        }
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Decides what happens to a frame once its header is complete.
+    fn open_frame(&mut self) -> io::Result<()> {
+        let Some(header) = Header::parse(&self.header) else {
+            return Ok(());
+        };
+        let begins = header.rsv1 && matches!(header.opcode, 1 | 2) && self.collecting.is_none();
+        let goes_on = !header.rsv1 && header.opcode == 0 && self.collecting.is_some();
+        // Without a mask it is refused for that.
+        if let Some(mask) = header.mask
+            && (begins || goes_on)
+        {
+            self.header.clear();
+            if begins {
+                self.collecting = Some(header.opcode);
+                self.packed.clear();
+            }
+            if header.length > (self.limit - self.packed.len()) as u64 {
+                self.announce(header.length.max((self.limit as u64).saturating_add(1)));
+                return Ok(());
+            }
+            self.state = State::Collecting {
+                left: header.length,
+                mask,
+                at: 0,
+                fin: header.fin,
+            };
+            if header.length == 0 {
+                self.state = State::Header;
+                if header.fin {
+                    return self.finish();
+                }
+            }
+            return Ok(());
+        }
+        self.ready.extend_from_slice(&self.header);
+        self.header.clear();
+        if header.length > 0 {
+            self.state = State::Passing { left: header.length };
+        }
+        Ok(())
+    }
+
+    /// The compressed message is complete.
+    fn finish(&mut self) -> io::Result<()> {
+        let packed = std::mem::take(&mut self.packed);
+        match inflate(&packed, self.limit) {
+            Ok(data) => {
+                self.announce(data.len() as u64);
+                self.ready.extend_from_slice(&data);
+                Ok(())
+            }
+            Err(InflateError::TooLong) => {
+                self.announce((self.limit as u64).saturating_add(1));
+                Ok(())
+            }
+            Err(InflateError::Broken) => Err(io::Error::new(
+                io::ErrorKind::InvalidData,
+                "a compressed message is broken",
+            )),
+        }
+    }
+
+    /// Writes the header of a whole plain message, masked with zeros.
+    fn announce(&mut self, length: u64) {
+        let opcode = self.collecting.take().unwrap_or(2);
+        self.ready.put_u8(FIN | opcode);
+        match length {
+            0..=125 => self.ready.put_u8(MASKED | length as u8),
+            126..=0xFFFF => {
+                self.ready.put_u8(MASKED | 126);
+                self.ready.put_u16(length as u16);
+            }
+            _ => {
+                self.ready.put_u8(MASKED | 127);
+                self.ready.put_u64(length);
+            }
+        }
+        self.ready.put_u32(0);
+    }
+}
+
+/// A frame header (RFC 6455 §5.2).
+struct Header {
+    fin: bool,
+    rsv1: bool,
+    opcode: u8,
+    mask: Option<[u8; 4]>,
+    length: u64,
+}
+
+impl Header {
+    /// `None` while bytes are missing.
+    fn parse(mut data: &[u8]) -> Option<Self> {
+        let first = data.try_get_u8().ok()?;
+        let second = data.try_get_u8().ok()?;
+        let length = match second & !MASKED {
+            126 => u64::from(data.try_get_u16().ok()?),
+            127 => data.try_get_u64().ok()?,
+            short => u64::from(short),
+        };
+        let mask = if second & MASKED == 0 {
+            None
+        } else {
+            Some(data.try_get_u32().ok()?.to_be_bytes())
+        };
+        Some(Self {
+            fin: first & FIN != 0,
+            rsv1: first & RSV1 != 0 && first & CONTROL == 0,
+            opcode: first & OPCODE,
+            mask,
+            length,
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::deflate::deflate;
+    use super::*;
+
+    const KEY: [u8; 4] = [1, 2, 3, 4];
+
+    fn frame(first: u8, payload: &[u8]) -> Vec<u8> {
+        let mut out = vec![first];
+        match payload.len() {
+            length @ 0..=125 => out.push(MASKED | length as u8),
+            length => {
+                out.push(MASKED | 126);
+                out.put_u16(u16::try_from(length).expect("short"));
+            }
+        }
+        out.extend(KEY);
+        out.extend(payload.iter().enumerate().map(|(at, byte)| byte ^ KEY[at % 4]));
+        out
+    }
+
+    /// What comes out, whatever the cuts of the input.
+    fn read(input: &[u8], limit: usize) -> Vec<u8> {
+        let mut whole = Reader::new(limit);
+        whole.take(input).expect("reads");
+        let mut bytewise = Reader::new(limit);
+        for byte in input {
+            bytewise.take(&[*byte]).expect("reads");
+        }
+        assert_eq!(whole.ready, bytewise.ready);
+        whole.ready.to_vec()
+    }
+
+    fn plain(opcode: u8, payload: &[u8]) -> Vec<u8> {
+        let mut out = vec![FIN | opcode, MASKED | u8::try_from(payload.len()).expect("short")];
+        out.extend([0; 4]);
+        out.extend(payload);
+        out
+    }
+
+    #[test]
+    fn compressed_messages_are_expanded_and_others_pass() {
+        let input = [
+            frame(FIN | 1, b"plain"),
+            frame(FIN | RSV1 | 2, &deflate(b"packed")),
+            frame(FIN | 9, b"ping"),
+            frame(FIN | RSV1 | 1, &deflate(b"")),
+        ];
+        let expected = [
+            frame(FIN | 1, b"plain"),
+            plain(2, b"packed"),
+            frame(FIN | 9, b"ping"),
+            plain(1, b""),
+        ];
+        assert_eq!(read(&input.concat(), 100), expected.concat());
+    }
+
+    #[test]
+    fn fragments_are_joined_around_control_frames() {
+        let packed = deflate(b"a message in three fragments");
+        let (head, rest) = packed.split_at(5);
+        let input = [
+            frame(RSV1 | 1, head),
+            frame(FIN | 9, b"ping"),
+            frame(0, &rest[..3]),
+            frame(FIN, &rest[3..]),
+        ];
+        let expected = [frame(FIN | 9, b"ping"), plain(1, b"a message in three fragments")];
+        assert_eq!(read(&input.concat(), 100), expected.concat());
+    }
+
+    #[test]
+    fn messages_that_are_too_long_are_announced_so() {
+        let long = [FIN | 2, MASKED | 101, 0, 0, 0, 0];
+        assert_eq!(read(&frame(FIN | RSV1 | 2, &deflate(&[0; 5000])), 100), long);
+        // Compressed already too long: nothing of it is kept.
+        let mut reader = Reader::new(100);
+        reader
+            .take(&frame(FIN | RSV1 | 2, &[0; 120])[..8])
+            .expect("reads");
+        assert_eq!(&reader.ready[..2], [FIN | 2, MASKED | 120]);
+        assert_eq!(reader.packed.capacity(), 0);
+    }
+
+    #[test]
+    fn broken_messages_end_the_stream_and_invalid_frames_are_left_to_the_library() {
+        let mut reader = Reader::new(100);
+        let broken = reader.take(&frame(FIN | RSV1 | 2, &[0xFF; 9]));
+        assert_eq!(
+            broken.map_err(|error| error.kind()),
+            Err(io::ErrorKind::InvalidData)
+        );
+        let unmasked = [FIN | RSV1 | 2, 1, b'x'];
+        assert_eq!(read(&unmasked, 100), unmasked);
+        let control = frame(FIN | RSV1 | 9, b"ping");
+        assert_eq!(read(&control, 100), control);
+    }
+}
