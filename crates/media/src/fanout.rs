@@ -13,6 +13,7 @@ use crate::events::Events;
 use crate::slab::Slab;
 use crate::stats::Stats;
 use crate::timers::Who;
+use crate::up::redundancy::{DISTANCE_MAX, Recovered};
 use crate::up::track::{Subscriber, TurnPacket, UpTrack};
 use crate::worker::{PeerSlot, Worker};
 use peer::Outbox;
@@ -139,7 +140,15 @@ impl Worker {
         let down = slot.downs.get(at.down as usize)?.as_ref()?;
         let track = self.tracks.get(down.track)?;
         let (run, source) = down.find_sent(sequence)?;
-        let packet = track.layer(run.layer)?.get(source)?;
+        let layer = track.layer(run.layer)?;
+        let recovered;
+        let packet = if down.unwraps_red() && layer.redundancy.was_recovered(source) {
+            recovered = (1..=DISTANCE_MAX)
+                .find_map(|distance| Recovered::read(&layer.get(source + u64::from(distance))?, distance))?;
+            recovered.packet()
+        } else {
+            layer.get(source)?
+        };
         let ours =
             packet.info.frame.spatial <= run.spatial_max && packet.info.frame.temporal <= run.temporal_max;
         if !ours {
@@ -208,6 +217,17 @@ impl Writer<'_> {
             track.layer(turn.layer).and_then(|layer| layer.get(turn.sequence)),
         ) else {
             return;
+        };
+        let recovered;
+        let packet = match turn.recovers {
+            0 => packet,
+            distance => {
+                let Some(lost) = Recovered::read(&packet, distance).filter(|_| down.unwraps_red()) else {
+                    return;
+                };
+                recovered = lost;
+                recovered.packet()
+            }
         };
         let Some(run) = down.offer(track, turn.layer, &packet) else {
             return;

@@ -15,6 +15,8 @@ pub struct Stats {
     pub packets_in: u64,
     /// RTP packets decrypted that were retransmissions.
     pub packets_in_retransmitted: u64,
+    /// Lost RTP packets of redundant audio that a packet behind them repeated.
+    pub packets_recovered: u64,
     /// RTP packets written for subscribers, without retransmissions: one copy each (I5).
     pub packets_out: u64,
     /// RTP packets written again because a subscriber missed them.

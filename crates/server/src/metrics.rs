@@ -91,7 +91,7 @@ type ThreadRow = (
     fn(&ThreadStats) -> u64,
 );
 
-const THREADS: [ThreadRow; 19] = [
+const THREADS: [ThreadRow; 20] = [
     (
         "plenum_media_peers",
         "gauge",
@@ -168,6 +168,13 @@ const THREADS: [ThreadRow; 19] = [
         "direction=\"out\"",
         "RTP packets, without those sent again.",
         |stats| stats.media.packets_out,
+    ),
+    (
+        "plenum_media_packets_recovered_total",
+        "counter",
+        "",
+        "Lost RTP packets of redundant audio that a packet behind them repeated.",
+        |stats| stats.media.packets_recovered,
     ),
     (
         "plenum_media_packets_resent_total",

@@ -4,14 +4,17 @@
 
 use crate::media::{Content, Vp8Layer, read_vp8};
 use peer::{Codec, Outbox, Peer, PeerEvent, RtpWrite};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
+use wire::codec::red::{self, Red};
 
 /// Between two audio packets.
 pub const AUDIO_INTERVAL: Duration = Duration::from_millis(20);
 /// Between two video frames.
 pub const VIDEO_INTERVAL: Duration = Duration::from_millis(33);
+/// Packets that redundant audio repeats.
+const REPEATED: usize = 2;
 /// Packets kept to answer NACKs.
 const KEPT: u64 = 1000;
 
@@ -32,6 +35,8 @@ pub struct Received {
     pub codec: Codec,
     /// What it says about itself.
     pub content: Content,
+    /// Numbers of the packets that redundant audio repeats, oldest first.
+    pub repeats: Vec<u32>,
     /// VP8 picture id, TL0PICIDX and KEYIDX.
     pub vp8: Option<(u16, u8, u8)>,
     /// It came as a retransmission.
@@ -55,7 +60,12 @@ struct Source {
 
 #[derive(Debug)]
 enum Encoder {
-    Audio { track: u32, number: u32 },
+    Audio {
+        track: u32,
+        number: u32,
+        /// The latest payloads with their timestamps, which redundant audio repeats.
+        before: VecDeque<(u32, Vec<u8>)>,
+    },
     Video(Vp8Layer),
 }
 
@@ -98,10 +108,14 @@ impl Client {
         }
     }
 
-    /// Starts audio on the send stream `tag`.
-    pub fn start_audio(&mut self, now: Instant, tag: u64, track: u32, start: u16) {
-        let encoder = Encoder::Audio { track, number: 0 };
-        self.start(now, tag, Codec::Opus, start, encoder);
+    /// Starts audio on the send stream `tag`: Opus, or RED that repeats two packets of it.
+    pub fn start_audio(&mut self, now: Instant, tag: u64, codec: Codec, track: u32, start: u16) {
+        let encoder = Encoder::Audio {
+            track,
+            number: 0,
+            before: VecDeque::new(),
+        };
+        self.start(now, tag, codec, start, encoder);
     }
 
     /// Starts a video layer on the send stream `tag`.
@@ -180,6 +194,7 @@ impl Client {
         else {
             return;
         };
+        let mut repeats = Vec::new();
         let (vp8, content) = match rtp.codec {
             Codec::Vp8 => {
                 let (descriptor, content) = read_vp8(payload).expect("our own VP8 came back broken");
@@ -189,6 +204,12 @@ impl Client {
                     descriptor.key_idx.unwrap_or(0),
                 );
                 (Some(numbers), content)
+            }
+            Codec::Red => {
+                let red = Red::parse(payload).expect("RED came broken");
+                let read = |range| Content::read(&payload[range]).expect("our own audio came back broken");
+                repeats.extend(red.redundant().map(|block| read(block.range).frame));
+                (None, read(red.primary().range.clone()))
             }
             _ => (
                 None,
@@ -203,6 +224,7 @@ impl Client {
             marker: rtp.marker,
             codec: rtp.codec,
             content,
+            repeats,
             vp8,
             retransmitted: rtp.retransmitted,
         });
@@ -239,7 +261,11 @@ impl Client {
 impl Source {
     fn send_next(&mut self, now: Instant, peer: &mut Peer, outbox: &mut Outbox) {
         let payloads = match &mut self.encoder {
-            Encoder::Audio { track, number } => {
+            Encoder::Audio {
+                track,
+                number,
+                before,
+            } => {
                 let mut payload = Vec::new();
                 let content = Content {
                     track: *track,
@@ -252,7 +278,15 @@ impl Source {
                 };
                 content.write(&mut payload, 67);
                 *number += 1;
-                vec![payload]
+                let sent = match self.codec {
+                    Codec::Red => redundant(self.timestamp, &payload, before),
+                    _ => payload.clone(),
+                };
+                before.push_back((self.timestamp, payload));
+                if before.len() > REPEATED {
+                    before.pop_front();
+                }
+                vec![sent]
             }
             Encoder::Video(layer) => layer.encode(),
         };
@@ -317,6 +351,18 @@ impl Source {
         self.write(now, peer, outbox, extended, (*timestamp, *marker, payload), true);
         true
     }
+}
+
+/// RED of one packet and those before it.
+fn redundant(timestamp: u32, primary: &[u8], before: &VecDeque<(u32, Vec<u8>)>) -> Vec<u8> {
+    let blocks: Vec<(u16, &[u8])> = before
+        .iter()
+        .map(|(at, data)| (timestamp.wrapping_sub(*at) as u16, &data[..]))
+        .collect();
+    let mut payload = vec![0; 1000];
+    let len = red::write(&mut payload, 111, &blocks, primary).expect("three small packets fit");
+    payload.truncate(len);
+    payload
 }
 
 /// A monotonic moment in units of 2⁻³² s since the simulation's epoch.

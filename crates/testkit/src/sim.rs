@@ -247,15 +247,21 @@ impl Sim {
 
     /// A client publishes audio.
     pub fn publish_audio(&mut self, client: usize) -> TrackKey {
-        self.publish(client, Kind::Audio, 1)
+        self.publish(client, Codec::Opus, 1)
+    }
+
+    /// A client publishes redundant audio, each packet of which repeats the two before it.
+    pub fn publish_red(&mut self, client: usize) -> TrackKey {
+        self.publish(client, Codec::Red, 1)
     }
 
     /// A client publishes VP8 with so many simulcast layers, whose frames have 1, 2 and 4 packets.
     pub fn publish_video(&mut self, client: usize, layers: u8) -> TrackKey {
-        self.publish(client, Kind::Video, layers)
+        self.publish(client, Codec::Vp8, layers)
     }
 
-    fn publish(&mut self, client: usize, kind: Kind, layers: u8) -> TrackKey {
+    fn publish(&mut self, client: usize, codec: Codec, layers: u8) -> TrackKey {
+        let kind = codec.kind();
         let serial = self.serial();
         let key = self.keys[client];
         let track = TrackKey::new(key.thread(), ROOM, serial);
@@ -265,11 +271,11 @@ impl Sim {
         for layer in 0..layers {
             let tag = source_tag(track, layer);
             let sender = &mut self.clients[client];
-            sender.peer.add_send(send_spec(tag, &mid, kind, ssrc(layer)));
+            sender.peer.add_send(send_spec(tag, &mid, &[codec], ssrc(layer)));
             // Numbers that wrap early.
             let start = 0xFF00 + u16::from(layer) * 50 + serial as u16;
             match kind {
-                Kind::Audio => sender.start_audio(now, tag, serial, start),
+                Kind::Audio => sender.start_audio(now, tag, codec, serial, start),
                 Kind::Video => {
                     let encoder = Vp8Layer::new(serial, layer, 1 << layer, 0x7FF0 - u16::from(layer) * 999);
                     sender.start_video(now, tag, encoder, start);
@@ -280,7 +286,7 @@ impl Sim {
             tag: track.0,
             mid,
             kind,
-            payloads: payloads(kind),
+            payloads: payloads(&[codec]),
             extensions: EXTENSIONS,
             rids: Vec::new(),
             ssrcs: (0..layers)
@@ -300,6 +306,22 @@ impl Sim {
 
     /// A client subscribes.
     pub fn subscribe(&mut self, client: usize, track: TrackKey, kind: Kind, wish: LayerWish) -> Down {
+        let codec = match kind {
+            Kind::Audio => Codec::Opus,
+            Kind::Video => Codec::Vp8,
+        };
+        self.subscribe_as(client, track, &[codec], wish)
+    }
+
+    /// A client that takes certain codecs subscribes.
+    pub fn subscribe_as(
+        &mut self,
+        client: usize,
+        track: TrackKey,
+        codecs: &[Codec],
+        wish: LayerWish,
+    ) -> Down {
+        let kind = codecs[0].kind();
         let serial = self.serial();
         let peer = self.keys[client];
         let key = DownKey::new(peer.thread(), ROOM, serial);
@@ -310,7 +332,7 @@ impl Sim {
             tag: key.0,
             mid: mid.clone(),
             kind,
-            payloads: payloads(kind),
+            payloads: payloads(codecs),
             extensions: EXTENSIONS,
             rids: Vec::new(),
             ssrcs: vec![(ssrc, Some(ssrc + RTX))],
@@ -323,7 +345,7 @@ impl Sim {
             peer,
             down: key,
             track,
-            spec: send_spec(key.0, &mid, kind, ssrc),
+            spec: send_spec(key.0, &mid, codecs, ssrc),
             wish,
         };
         self.command(peer.thread(), command);
@@ -501,30 +523,35 @@ pub fn epoch() -> Instant {
     EPOCH.with(|epoch| *epoch.get_or_init(Instant::now))
 }
 
-fn send_spec(tag: u64, mid: &str, kind: Kind, ssrc: u32) -> SendSpec {
+fn send_spec(tag: u64, mid: &str, codecs: &[Codec], ssrc: u32) -> SendSpec {
     SendSpec {
         tag,
         mid: mid.to_owned(),
-        kind,
+        kind: codecs[0].kind(),
         ssrc,
         rtx_ssrc: Some(ssrc + RTX),
-        payloads: payloads(kind),
+        payloads: payloads(codecs),
         extensions: EXTENSIONS,
         cname: "cname".to_owned(),
     }
 }
 
-fn payloads(kind: Kind) -> Vec<Payload> {
-    let (codec, pt, rtx_pt) = match kind {
-        Kind::Audio => (Codec::Opus, 111, None),
-        Kind::Video => (Codec::Vp8, 96, Some(97)),
+fn payloads(codecs: &[Codec]) -> Vec<Payload> {
+    let payload = |codec: &Codec| {
+        let (pt, rtx_pt) = match codec {
+            Codec::Red => (63, None),
+            Codec::Vp8 => (96, Some(97)),
+            _ => (111, None),
+        };
+        Payload {
+            codec: *codec,
+            pt,
+            rtx_pt,
+            // RED repairs itself.
+            nack: *codec != Codec::Red,
+        }
     };
-    vec![Payload {
-        codec,
-        pt,
-        rtx_pt,
-        nack: true,
-    }]
+    codecs.iter().map(payload).collect()
 }
 
 fn credentials(ufrag: &str) -> IceCredentials {

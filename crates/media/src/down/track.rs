@@ -89,6 +89,10 @@ impl DownTrack {
         let info = packet.info;
         let flowing = self.select.stream();
         if info.late && flowing.is_some() {
+            let replaced = |up: &Layer| up.redundancy.was_recovered(info.sequence);
+            if self.unwraps_red() && track.layer(layer).is_some_and(replaced) {
+                return None;
+            }
             if let Some(run) = self.munger.late(layer, info.sequence) {
                 let frame = &info.frame;
                 let ours = frame.spatial <= run.spatial_max && frame.temporal <= run.temporal_max;
@@ -183,6 +187,11 @@ impl DownTrack {
             padding: 0,
             retransmission: false,
         })
+    }
+
+    /// Redundant audio is unpacked for this subscriber, so what is lost of it is recovered.
+    pub(crate) fn unwraps_red(&self) -> bool {
+        self.accepts.outgoing(Codec::Red) == Some(Codec::Opus)
     }
 
     /// The run and source sequence number behind an outgoing sequence number.

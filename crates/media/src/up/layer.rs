@@ -4,6 +4,7 @@
 //! other layers, subscribers.
 
 use super::keyframe::KeyFrameRequests;
+use super::redundancy::{DISTANCE_MAX, Redundancy};
 use super::ring::{Inserted, Packet, PacketInfo, PacketRing, RingSize};
 use crate::down::munge::SenderReport;
 use crate::down::select::DecodeTargets;
@@ -36,6 +37,8 @@ pub(crate) struct Layer {
     pub(crate) targets: DecodeTargets,
     /// Dependency structure that came last.
     pub(crate) structure: Option<Box<Structure>>,
+    /// What was recovered of redundant audio.
+    pub(crate) redundancy: Redundancy,
     /// SSRC, to notice that the source began anew.
     pub(crate) ssrc: Option<u32>,
     /// SSRC of retransmissions.
@@ -71,6 +74,7 @@ impl Layer {
             requests: KeyFrameRequests::default(),
             targets: DecodeTargets::NONE,
             structure: None,
+            redundancy: Redundancy::default(),
             ssrc: None,
             rtx_ssrc: None,
             newest: None,
@@ -118,6 +122,23 @@ impl Layer {
         (inserted, frame)
     }
 
+    /// Which packets in front of one that was just accepted are lost and can be recovered from it,
+    /// as distances, farthest first; 0 stands for none.
+    pub(crate) fn recover(&mut self, arrival: &Arrival<'_>) -> [u8; DISTANCE_MAX as usize] {
+        match self.newest {
+            Some((newest, _)) if arrival.codec == Codec::Red && newest == arrival.sequence => {
+                let Arrival {
+                    sequence,
+                    timestamp,
+                    payload,
+                    ..
+                } = *arrival;
+                self.redundancy.advance(sequence, timestamp, payload)
+            }
+            _ => [0; DISTANCE_MAX as usize],
+        }
+    }
+
     /// A stored packet.
     pub(crate) fn get(&self, sequence: u64) -> Option<Packet<'_>> {
         self.ring.get(sequence)
@@ -128,6 +149,7 @@ impl Layer {
         self.ring.clear();
         self.report = None;
         self.newest = None;
+        self.redundancy.reset();
         self.targets = DecodeTargets::NONE;
         self.structure = None;
     }

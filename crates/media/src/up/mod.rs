@@ -3,5 +3,6 @@
 pub(crate) mod keyframe;
 pub(crate) mod layer;
 pub(crate) mod level;
+pub(crate) mod redundancy;
 pub(crate) mod ring;
 pub(crate) mod track;

@@ -39,6 +39,8 @@ pub(crate) struct Subscriber {
 pub(crate) struct TurnPacket {
     pub(crate) layer: u8,
     pub(crate) sequence: u64,
+    /// 0: the packet itself. Otherwise the lost one so many places in front of it, which it repeats.
+    pub(crate) recovers: u8,
     /// RTP padding that brings it to the length of its frame's longest packet.
     pub(crate) padding: u8,
 }
@@ -242,6 +244,7 @@ mod tests {
             track.turn.push(TurnPacket {
                 layer: 0,
                 sequence,
+                recovers: 0,
                 padding: 0,
             });
         }

@@ -244,6 +244,7 @@ impl Worker {
         track.muted = muted;
         if muted {
             track.end_turn();
+            track.layers_mut().for_each(|(_, layer)| layer.redundancy.reset());
         }
         self.tell_threads(index, Control::Muted { track: key, muted });
         if muted {

@@ -144,15 +144,20 @@ impl Worker {
         if inserted != Inserted::New {
             return false;
         }
+        let lost = layer.recover(arrival);
         track.spatial_top = track.spatial_top.max(frame.spatial);
         if track.turn.is_empty() {
             self.fanout.tracks.push(index);
         }
-        track.turn.push(TurnPacket {
-            layer: number,
-            sequence: arrival.sequence,
-            padding: 0,
-        });
+        for recovers in lost.into_iter().filter(|distance| *distance > 0).chain([0]) {
+            track.turn.push(TurnPacket {
+                layer: number,
+                sequence: arrival.sequence,
+                recovers,
+                padding: 0,
+            });
+            self.stats.packets_recovered += u64::from(recovers > 0);
+        }
         let bit = 1u8 << number;
         if track.alive & bit == 0 {
             track.alive |= bit;

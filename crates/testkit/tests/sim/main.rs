@@ -10,5 +10,6 @@
 mod audio;
 mod crossing;
 mod data;
+mod redundant;
 mod seeds;
 mod video;
