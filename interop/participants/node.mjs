@@ -1,7 +1,7 @@
 // A participant on @livekit/rtc-node, driven by JSON lines on standard input (see lib/clients.mjs).
 import { createInterface } from 'node:readline';
 import {
-  AudioFrame, AudioSource, AudioStream, LocalAudioTrack, LocalVideoTrack, Room, RoomEvent, TrackKind,
+  AudioFrame, AudioSource, AudioStream, LocalAudioTrack, LocalVideoTrack, Room, RoomEvent, RpcError, TrackKind,
   TrackPublishOptions, TrackSource, VideoBufferType, VideoFrame, VideoSource, VideoStream, dispose,
 } from '@livekit/rtc-node';
 import { dominant } from '../lib/tone.mjs';
@@ -103,6 +103,12 @@ const commands = {
   participants: () => [...room.remoteParticipants.keys()],
   present: ({ identity }) => until(() => room.remoteParticipants.has(identity) || undefined),
   gone: ({ identity }) => until(() => state.left.includes(identity) || undefined),
+  // Methods for calls from the server's API: one answers, one fails, one never ends.
+  methods: () => {
+    room.localParticipant.registerRpcMethod('greet', async ({ payload }) => `hello ${payload}`);
+    room.localParticipant.registerRpcMethod('fail', async () => { throw new RpcError(1234, 'my error', 'detail'); });
+    room.localParticipant.registerRpcMethod('forever', () => new Promise(() => {}));
+  },
   state: () => state,
   leave: async () => {
     publishing = false;

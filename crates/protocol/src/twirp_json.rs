@@ -142,6 +142,8 @@ pub static LIST_ROOMS: Schema = Schema(&[("rooms", Messages(&ROOM))]);
 pub static LIST_PARTICIPANTS: Schema = Schema(&[("participants", Messages(&PARTICIPANT))]);
 /// `MuteRoomTrackResponse`
 pub static MUTE_TRACK: Schema = Schema(&[("track", Message(&TRACK))]);
+/// `PerformRpcResponse`
+pub static PERFORM_RPC: Schema = Schema(&[("payload", Text)]);
 /// `Room`
 pub static ROOM: Schema = Schema(&[
     ("sid", Text),

@@ -127,4 +127,5 @@ pub enum ApiCall {
     UpdateRoomMetadata {
         metadata: String,
     },
+    PerformRpc(Box<proto::PerformRpcRequest>),
 }

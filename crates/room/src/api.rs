@@ -18,6 +18,11 @@ impl Room {
             return;
         }
         let result = match call {
+            ApiCall::PerformRpc(request) => match self.target(&request.destination_identity) {
+                // Answered when the client has answered.
+                Ok(callee) => return self.perform_rpc(reply, callee, *request),
+                Err(error) => Err(error),
+            },
             ApiCall::CreateRoom | ApiCall::DeleteRoom => Ok(ApiReply::Room(Box::new(self.info()))),
             ApiCall::ListParticipants => Ok(self.list_participants()),
             ApiCall::GetParticipant { identity } => self.get_participant(&identity),

@@ -76,6 +76,9 @@ impl Room {
         {
             return false;
         }
+        if self.take_rpc_answer(id, &packet) {
+            return true;
+        }
         let sids = destination_sids(&packet);
         let bytes = match raw {
             // An unknown payload is passed on as it came; the stamp at its end wins over what the
@@ -116,7 +119,7 @@ impl Room {
     }
 
     /// Sends encoded bytes to the primary peers of whom they are for, one command per thread.
-    fn send_data(
+    pub(crate) fn send_data(
         &mut self,
         sender: Option<ParticipantId>,
         kind: Kind,

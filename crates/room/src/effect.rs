@@ -69,6 +69,8 @@ pub enum ApiReply {
     Participants(Vec<proto::ParticipantInfo>),
     Participant(Box<proto::ParticipantInfo>),
     Track(Option<Box<proto::TrackInfo>>),
+    /// The payload of a client's answer to PerformRpc.
+    Rpc(String),
     Empty,
 }
 
@@ -87,13 +89,16 @@ pub struct ApiError {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[allow(missing_docs, reason = "the names are Twirp's")]
 pub enum ApiErrorCode {
+    Canceled,
     NotFound,
     InvalidArgument,
+    Malformed,
     FailedPrecondition,
     Internal,
     Unknown,
     Unimplemented,
     ResourceExhausted,
+    Unavailable,
     /// Answered with 503 `no response from servers`, 3 s after the call (there is no target).
     NoTarget,
 }

@@ -75,6 +75,7 @@ impl Room {
             self.end_track(id, track);
         }
         self.end_data_tracks(id);
+        self.end_rpcs_to(id);
         self.drop_subscriptions(id);
         self.close_peers(id);
         self.timers.forget(id);

@@ -32,6 +32,7 @@ mod publication;
 mod random;
 mod resume;
 mod room;
+mod rpc;
 mod simulate;
 mod speaker;
 mod subscription;

@@ -5,6 +5,7 @@ use crate::config::{Now, RoomConfig};
 use crate::effect::Effect;
 use crate::participant::{Participant, ParticipantId, State};
 use crate::random::Random;
+use crate::rpc::Rpcs;
 use crate::speaker::Speakers;
 use crate::timers::{Timer, Timers};
 use crate::update::QueuedUpdate;
@@ -44,6 +45,8 @@ pub struct Room {
     pub(crate) timers: Timers,
     pub(crate) updates: BTreeMap<String, QueuedUpdate>,
     pub(crate) speakers: Speakers,
+    /// Calls of the API to clients.
+    pub(crate) rpcs: Rpcs,
     /// Of the last data packets that carried one.
     pub(crate) nonces: VecDeque<Vec<u8>>,
     /// Who left lately, for clients that resume.
@@ -132,6 +135,7 @@ impl Room {
             timers: Timers::default(),
             updates: BTreeMap::new(),
             speakers: Speakers::default(),
+            rpcs: Rpcs::default(),
             nonces: VecDeque::new(),
             departed: VecDeque::new(),
             last_left: None,
@@ -294,6 +298,8 @@ impl Room {
             Timer::Wish(down) => self.apply_wish(down),
             Timer::Demand(track) => self.demand_due(track),
             Timer::DemandRepeat(id) => self.demand_repeat(id),
+            Timer::RpcAck(serial) => self.rpc_unacknowledged(serial),
+            Timer::RpcResponse(serial) => self.rpc_unanswered(serial),
         }
     }
 

@@ -24,6 +24,10 @@ pub(crate) enum Timer {
     Answer(ParticipantId),
     /// Media failed and the client did not resume.
     Resume(ParticipantId),
+    /// A client did not acknowledge a call of the API.
+    RpcAck(u32),
+    /// A client did not answer a call of the API.
+    RpcResponse(u32),
     /// Wanted tracks did not appear.
     Missing(ParticipantId),
     /// A simulated speaker falls silent.

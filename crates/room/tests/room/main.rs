@@ -22,6 +22,7 @@ mod metadata;
 mod publishing;
 mod replaying;
 mod resuming;
+mod rpc;
 mod sdp;
 mod simulating;
 mod speaking;

@@ -23,7 +23,7 @@ pub struct World {
     pub refused: Vec<(ConnectionId, String)>,
     pub closed: Vec<ConnectionId>,
     pub listed: Vec<proto::Room>,
-    replies: BTreeMap<ReplyId, Result<ApiReply, ApiError>>,
+    pub replies: BTreeMap<ReplyId, Result<ApiReply, ApiError>>,
     pub over: bool,
 }
 

@@ -40,7 +40,7 @@ pub async fn handle(edge: &Edge, call: Call) -> Response<Body> {
         Ok((encoding, body)) => respond(StatusCode::OK, encoding.content_type(), body),
         Err(error) => {
             edge.counters.api_errors.add();
-            if error.code == Code::Unavailable {
+            if error == TwirpError::no_target() {
                 tokio::time::sleep(NO_TARGET_DELAY).await;
             }
             respond(status(error.code.wire().1), "application/json", error.body())
@@ -216,9 +216,11 @@ impl Request<'_> {
                 };
                 self.encode(&response, &twirp_json::MUTE_TRACK)
             }
-            ApiReply::Room(_) | ApiReply::Participants(_) | ApiReply::Participant(_) | ApiReply::Empty => {
-                Err(unfitting())
-            }
+            ApiReply::Room(_)
+            | ApiReply::Participants(_)
+            | ApiReply::Participant(_)
+            | ApiReply::Rpc(_)
+            | ApiReply::Empty => Err(unfitting()),
         }
     }
 
@@ -319,12 +321,19 @@ impl Request<'_> {
                 "destination identity is required",
             ));
         }
-        self.require_live(&request.room, request.destination_identity)
-            .await?;
-        Err(TwirpError::new(
-            Code::Unimplemented,
-            "PerformRpc is not built yet",
-        ))
+        let room = request.room.clone();
+        let call = ApiCall::PerformRpc(Box::new(request));
+        match self.call(&room, call, TwirpError::no_target).await? {
+            ApiReply::Rpc(payload) => {
+                let response = proto::PerformRpcResponse { payload };
+                self.encode(&response, &twirp_json::PERFORM_RPC)
+            }
+            ApiReply::Room(_)
+            | ApiReply::Participants(_)
+            | ApiReply::Participant(_)
+            | ApiReply::Track(_)
+            | ApiReply::Empty => Err(unfitting()),
+        }
     }
 
     /// 503 unless that participant is in that room.
@@ -461,6 +470,9 @@ fn participant_of(reply: ApiReply) -> Result<proto::ParticipantInfo, TwirpError>
 
 fn twirp_error(error: ApiError) -> TwirpError {
     let code = match error.code {
+        ApiErrorCode::Canceled => Code::Canceled,
+        ApiErrorCode::Malformed => Code::Malformed,
+        ApiErrorCode::Unavailable => Code::Unavailable,
         ApiErrorCode::NotFound => Code::NotFound,
         ApiErrorCode::InvalidArgument => Code::InvalidArgument,
         ApiErrorCode::FailedPrecondition => Code::FailedPrecondition,
