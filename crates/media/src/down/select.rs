@@ -22,6 +22,11 @@ pub(crate) struct DecodeTargets {
     pub(crate) count: u8,
     /// Layer of each.
     pub(crate) layers: [(u8, u8); TARGETS_MAX],
+    /// Bit per target that the publisher still produces.
+    pub(crate) active: u32,
+    /// Who gets a higher spatial layer gets the lower ones too, and may go down without a key
+    /// frame. Not so where layers depend on each other in key pictures only (`L3T3_KEY`).
+    pub(crate) nested: bool,
 }
 
 impl DecodeTargets {
@@ -29,6 +34,8 @@ impl DecodeTargets {
     pub(crate) const NONE: Self = Self {
         count: 0,
         layers: [(0, 0); TARGETS_MAX],
+        active: u32::MAX,
+        nested: true,
     };
 
     /// The best target within a wish, by spatial, then temporal layer.
@@ -36,9 +43,14 @@ impl DecodeTargets {
         (0..self.count)
             .filter(|&t| {
                 let (spatial, temporal) = self.layers[usize::from(t)];
-                spatial <= wish.spatial && temporal <= wish.temporal
+                self.active & (1 << t) != 0 && spatial <= wish.spatial && temporal <= wish.temporal
             })
             .max_by_key(|&t| self.layers[usize::from(t)])
+    }
+
+    /// The spatial layer of a target.
+    fn spatial(&self, target: u8) -> u8 {
+        self.layers[usize::from(target) % TARGETS_MAX].0
     }
 }
 
@@ -122,17 +134,24 @@ impl Select {
     }
 
     /// The stream whose key frame this subscriber waits for. `spatial_top` is the highest spatial
-    /// layer seen within a scalable stream: going up within one waits for its key frame, too.
+    /// layer seen within a scalable stream: going up within one waits for its key frame, too, and
+    /// so does going down where the layers are not nested.
     pub(crate) fn waits_for(&self, alive: u8, spatial_top: u8, targets: &DecodeTargets) -> Option<u8> {
         let wanted = self.wanted_stream(alive)?;
         if self.stream != Some(wanted) {
             return Some(wanted);
         }
-        let flowing = match (self.target, targets.count) {
-            (Some(target), 1..) => targets.layers[usize::from(target) % TARGETS_MAX].0,
-            _ => self.spatial,
+        let waits = match (self.target, targets.count) {
+            (Some(target), 1..) => {
+                let flowing = targets.spatial(target);
+                let best = targets
+                    .best(self.wish)
+                    .map_or(flowing, |best| targets.spatial(best));
+                flowing < best || (flowing > best && !targets.nested)
+            }
+            _ => self.spatial < self.wish.spatial.min(spatial_top),
         };
-        (flowing < self.wish.spatial.min(spatial_top)).then_some(wanted)
+        waits.then_some(wanted)
     }
 
     /// Decides about the next packet in order of stream `stream`.
@@ -206,28 +225,20 @@ impl Select {
         frame.spatial <= self.spatial && frame.temporal <= self.temporal
     }
 
-    /// Filters by decode target (dependency descriptor).
+    /// Filters by decode target (dependency descriptor). A frame at which the stream says that a
+    /// target may be switched to keeps that promise only for those who can decode that frame.
     fn by_target(&mut self, frame: &Frame, dependency: Dependency, targets: &DecodeTargets) -> bool {
         let best = targets.best(self.wish);
+        let flows = |target: Option<u8>| {
+            target.is_some_and(|target| dependency.present & (1u32 << target.min(31)) != 0)
+        };
         if frame.start && best != self.target {
-            let down = match (best, self.target) {
-                (Some(best), Some(old)) => {
-                    let (best, old) = (
-                        targets.layers[usize::from(best)],
-                        targets.layers[usize::from(old)],
-                    );
-                    best.0 <= old.0 && best.1 <= old.1
-                }
-                _ => false,
-            };
             let at = best.map_or(0, |best| 1u32 << best);
-            // Going down is possible between pictures, going up where the stream says so.
-            if dependency.switch & at != 0 || (down && frame.spatial == 0) {
+            if dependency.switch & at != 0 && (frame.independent || flows(self.target)) {
                 self.target = best;
             }
         }
-        self.target
-            .is_some_and(|target| dependency.present & (1u32 << target.min(31)) != 0)
+        flows(self.target)
     }
 }
 

@@ -288,7 +288,7 @@ fn rewrite_dependency<'a>(
         if (mask != all || packet.info.sequence == run.first)
             && let Ok(parsed) = Descriptor::parse(raw, Some(structure))
         {
-            let active = parsed.active_decode_targets.unwrap_or(all);
+            let active = layer.map_or(all, |layer| layer.targets.active);
             return match rewrite(raw, &parsed, number, Some(mask & active), out) {
                 Some(len) => &out[..len],
                 None => raw,

@@ -92,7 +92,7 @@ impl Layer {
                 .is_none_or(|(_, timestamp)| arrival.timestamp != timestamp);
         let mut frame = describe(arrival.codec, arrival.payload, arrival.marker, begins);
         if !arrival.dependency_descriptor.is_empty() && arrival.codec.kind() == Kind::Video {
-            self.describe_dependency(arrival.codec, arrival.dependency_descriptor, &mut frame);
+            self.describe_dependency(arrival, late, &mut frame);
         }
         let info = PacketInfo {
             sequence: arrival.sequence,
@@ -156,7 +156,8 @@ impl Layer {
 
     /// Adds what a dependency descriptor says. Where the payload has a descriptor of its own (VP8,
     /// VP9) that one decides, and only the frame number is of interest.
-    fn describe_dependency(&mut self, codec: Codec, raw: &[u8], frame: &mut Frame) {
+    fn describe_dependency(&mut self, arrival: &Arrival<'_>, late: bool, frame: &mut Frame) {
+        let raw = arrival.dependency_descriptor;
         let Ok(mut descriptor) = Descriptor::parse(raw, self.structure.as_deref()) else {
             // Without its structure a frame cannot be judged; the number can still be read.
             frame.dependency = Mandatory::parse(raw).map(|mandatory| Dependency {
@@ -171,6 +172,11 @@ impl Layer {
         if let Some(structure) = attached {
             self.targets = targets_of(&structure);
             self.structure = Some(structure);
+        }
+        if let Some(active) = descriptor.active_decode_targets
+            && !late
+        {
+            self.targets.active = active;
         }
         let (mut present, mut switch) = (0, 0);
         for target in 0..usize::from(self.targets.count) {
@@ -188,13 +194,13 @@ impl Layer {
             present,
             switch,
         });
-        if codec == Codec::Av1 {
+        if arrival.codec == Codec::Av1 {
             frame.start = descriptor.mandatory.first_packet;
             frame.end = descriptor.mandatory.last_packet;
             frame.spatial = descriptor.spatial;
             frame.temporal = descriptor.temporal;
-            frame.key = starts && descriptor.frame_diffs.as_slice().is_empty();
-            frame.independent = frame.key;
+            frame.independent = descriptor.frame_diffs.as_slice().is_empty();
+            frame.key = starts && frame.independent;
         }
     }
 }
@@ -207,5 +213,25 @@ fn targets_of(structure: &Structure) -> DecodeTargets {
             targets.count = target as u8 + 1;
         }
     }
+    targets.nested = is_nested(structure);
     targets
+}
+
+/// Whether the frames of every decode target, key pictures aside, are also frames of the target of
+/// the highest spatial layer with the same temporal one.
+fn is_nested(structure: &Structure) -> bool {
+    let top = structure.spatial_layers() - 1;
+    structure
+        .templates()
+        .iter()
+        .filter(|template| !template.frame_diffs.as_slice().is_empty())
+        .all(|template| {
+            let has = |target: usize| template.indications.get(target) != Indication::NotPresent;
+            (0..structure.target_count())
+                .filter(|&target| has(target))
+                .all(|target| {
+                    let temporal = structure.layers_of(target).map_or(0, |layers| layers.1);
+                    structure.target_within(top, temporal).is_none_or(has)
+                })
+        })
 }

@@ -133,7 +133,9 @@ impl Worker {
             self.stats.drops.unknown_track += 1;
             return false;
         };
+        let active = layer.targets.active;
         let (inserted, frame) = layer.accept(now, arrival);
+        let retargets = layer.targets.active != active;
         let (ssrc, rtx_ssrc) = (layer.ssrc, layer.rtx_ssrc);
         match inserted {
             Inserted::New => {}
@@ -176,6 +178,9 @@ impl Worker {
                 self.ask_for_subscribers(now, index);
             }
             self.arm_track(index);
+        } else if retargets {
+            // The publisher turned spatial layers off or on: some may need a key frame to follow.
+            self.ask_for_subscribers(now, index);
         }
         true
     }

@@ -153,13 +153,17 @@ fn spatial_layers_of_a_scalable_stream_go_up_at_an_independent_frame() {
     assert_eq!(decide(&mut select, 0, s(2, false)), Verdict::Drop);
 }
 
-#[test]
-fn decode_targets_choose_by_wish_and_switch_where_the_stream_allows() {
-    // L2T1: target 0 is the lower layer, target 1 both.
+/// L2T1: target 0 is the lower layer, target 1 the upper one.
+fn two_targets(nested: bool) -> DecodeTargets {
     let mut targets = DecodeTargets::NONE;
     targets.count = 2;
     targets.layers[1] = (1, 0);
-    let f = |spatial, present, switch| Frame {
+    targets.nested = nested;
+    targets
+}
+
+fn with_targets(spatial: u8, present: u32, switch: u32) -> Frame {
+    Frame {
         spatial,
         dependency: Some(Dependency {
             number: 0,
@@ -167,20 +171,78 @@ fn decode_targets_choose_by_wish_and_switch_where_the_stream_allows() {
             switch,
         }),
         ..DELTA
-    };
-    let mut select = Select::new(wish(0, 0));
-    let key = Frame {
+    }
+}
+
+fn key_with_targets() -> Frame {
+    Frame {
         key: true,
-        ..f(0, 0b11, 0b11)
-    };
-    assert_eq!(select.decide(0, 1, &key, &targets), Verdict::Switch);
+        independent: true,
+        ..with_targets(0, 0b11, 0b11)
+    }
+}
+
+#[test]
+fn decode_targets_choose_by_wish_and_switch_where_the_stream_allows() {
+    let targets = two_targets(true);
+    let mut select = Select::new(wish(0, 0));
+    let decide = |select: &mut Select, frame: Frame| select.decide(0, 1, &frame, &targets);
+    assert_eq!(decide(&mut select, key_with_targets()), Verdict::Switch);
     assert_eq!(select.target(), Some(0));
-    assert_eq!(select.decide(0, 1, &f(1, 0b10, 0), &targets), Verdict::Drop);
+    assert_eq!(decide(&mut select, with_targets(1, 0b10, 0)), Verdict::Drop);
     select.set_wish(wish(2, 3));
-    assert_eq!(select.decide(0, 1, &f(1, 0b10, 0), &targets), Verdict::Drop);
-    assert_eq!(select.decide(0, 1, &f(0, 0b11, 0b01), &targets), Verdict::Forward);
-    assert_eq!(select.decide(0, 1, &f(1, 0b10, 0b10), &targets), Verdict::Forward);
+    assert_eq!(select.waits_for(1, 1, &targets), Some(0));
+    assert_eq!(decide(&mut select, with_targets(0, 0b11, 0b01)), Verdict::Forward);
+    // It promises what follows to those who have what it refers to.
+    assert_eq!(decide(&mut select, with_targets(1, 0b10, 0b10)), Verdict::Drop);
+    assert_eq!(decide(&mut select, key_with_targets()), Verdict::Forward);
+    assert_eq!(decide(&mut select, with_targets(1, 0b10, 0b10)), Verdict::Forward);
     select.set_wish(wish(0, 3));
-    assert_eq!(select.decide(0, 1, &f(0, 0b11, 0), &targets), Verdict::Forward);
-    assert_eq!(select.decide(0, 1, &f(1, 0b10, 0), &targets), Verdict::Drop);
+    assert_eq!(select.waits_for(1, 1, &targets), None);
+    assert_eq!(decide(&mut select, with_targets(0, 0b11, 0b01)), Verdict::Forward);
+    assert_eq!(decide(&mut select, with_targets(1, 0b10, 0b10)), Verdict::Drop);
+}
+
+#[test]
+fn a_lower_target_whose_frames_were_not_sent_waits_for_a_key_frame() {
+    let targets = two_targets(false);
+    let mut select = Select::new(wish(2, 3));
+    let decide = |select: &mut Select, frame: Frame| select.decide(0, 1, &frame, &targets);
+    assert_eq!(decide(&mut select, key_with_targets()), Verdict::Switch);
+    assert_eq!(decide(&mut select, with_targets(1, 0b10, 0b10)), Verdict::Forward);
+    assert_eq!(decide(&mut select, with_targets(0, 0b01, 0b01)), Verdict::Drop);
+    select.set_wish(wish(0, 3));
+    assert_eq!(select.waits_for(1, 1, &targets), Some(0));
+    assert_eq!(decide(&mut select, with_targets(0, 0b01, 0b01)), Verdict::Drop);
+    assert_eq!(
+        decide(&mut select, with_targets(1, 0b10, 0b10)),
+        Verdict::Forward,
+        "no freeze"
+    );
+    assert_eq!(decide(&mut select, key_with_targets()), Verdict::Forward);
+    assert_eq!(select.waits_for(1, 1, &targets), None);
+    assert_eq!(decide(&mut select, with_targets(0, 0b01, 0b01)), Verdict::Forward);
+    assert_eq!(decide(&mut select, with_targets(1, 0b10, 0b10)), Verdict::Drop);
+}
+
+#[test]
+fn a_target_that_the_publisher_turned_off_is_not_waited_for() {
+    let mut targets = two_targets(true);
+    let mut select = Select::new(wish(2, 3));
+    assert_eq!(
+        select.decide(0, 1, &key_with_targets(), &targets),
+        Verdict::Switch
+    );
+    assert_eq!(select.target(), Some(1));
+    targets.active = 0b01;
+    assert_eq!(
+        select.decide(0, 1, &with_targets(0, 0b11, 0b01), &targets),
+        Verdict::Forward
+    );
+    assert_eq!(
+        (select.target(), select.waits_for(1, 1, &targets)),
+        (Some(0), None)
+    );
+    targets.active = 0b11;
+    assert_eq!(select.waits_for(1, 1, &targets), Some(0));
 }
