@@ -84,17 +84,18 @@ impl VideoGrant {
         self.can_publish_data.unwrap_or_else(|| self.may_publish())
     }
 
-    /// The source names of `canPublishSources` as enum values; unknown names are passed over.
+    /// The source names of `canPublishSources` as enum values. A name that is none allows tracks of
+    /// an unknown source, as in the reference: passed over, it would leave a list that allows all.
     #[must_use]
     pub fn publish_sources(&self) -> Vec<proto::TrackSource> {
         self.can_publish_sources
             .iter()
-            .filter_map(|name| match name.as_str() {
-                "camera" => Some(proto::TrackSource::Camera),
-                "microphone" => Some(proto::TrackSource::Microphone),
-                "screen_share" => Some(proto::TrackSource::ScreenShare),
-                "screen_share_audio" => Some(proto::TrackSource::ScreenShareAudio),
-                _ => None,
+            .map(|name| match name.to_lowercase().as_str() {
+                "camera" => proto::TrackSource::Camera,
+                "microphone" => proto::TrackSource::Microphone,
+                "screen_share" => proto::TrackSource::ScreenShare,
+                "screen_share_audio" => proto::TrackSource::ScreenShareAudio,
+                _ => proto::TrackSource::Unknown,
             })
             .collect()
     }
@@ -115,5 +116,20 @@ impl VideoGrant {
             can_subscribe_metrics: self.can_subscribe_metrics.unwrap_or(false),
             ..Default::default()
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_source_that_is_none_does_not_allow_all_sources() {
+        let grant = VideoGrant {
+            can_publish_sources: vec!["Camera".to_owned(), "telepathy".to_owned()],
+            ..VideoGrant::default()
+        };
+        let sources = [proto::TrackSource::Camera, proto::TrackSource::Unknown];
+        assert_eq!(grant.publish_sources(), sources);
     }
 }

@@ -38,6 +38,8 @@ pub(crate) struct DataTracks {
     /// Handles of what is received, by track SID.
     received: BTreeMap<String, u16>,
     next_handle: u16,
+    /// The handles changed while the client had no signal connection.
+    untold: bool,
 }
 
 impl DataTracks {
@@ -258,7 +260,22 @@ impl Room {
             && publisher.rule.permits(subscriber, sid)
     }
 
+    /// What a client that comes back has missed of its handles.
+    pub(crate) fn send_missed_handles(&mut self, id: ParticipantId) {
+        if self
+            .participants
+            .get(&id)
+            .is_some_and(|participant| participant.data_tracks.untold)
+        {
+            self.send_handles(id);
+        }
+    }
+
     fn send_handles(&mut self, id: ParticipantId) {
+        let Some(participant) = self.participants.get_mut(&id) else {
+            return;
+        };
+        participant.data_tracks.untold = participant.connection.is_none();
         let Some(participant) = self.participants.get(&id) else {
             return;
         };

@@ -189,12 +189,13 @@ fn write_grant(claims: &mut protocol::grants::Claims, permission: &proto::Partic
     grant.can_publish_sources = permission
         .can_publish_sources
         .iter()
-        .filter_map(|source| match proto::TrackSource::try_from(*source) {
-            Ok(proto::TrackSource::Camera) => Some("camera"),
-            Ok(proto::TrackSource::Microphone) => Some("microphone"),
-            Ok(proto::TrackSource::ScreenShare) => Some("screen_share"),
-            Ok(proto::TrackSource::ScreenShareAudio) => Some("screen_share_audio"),
-            Ok(proto::TrackSource::Unknown) | Err(_) => None,
+        .map(|source| match proto::TrackSource::try_from(*source) {
+            Ok(proto::TrackSource::Camera) => "camera",
+            Ok(proto::TrackSource::Microphone) => "microphone",
+            Ok(proto::TrackSource::ScreenShare) => "screen_share",
+            Ok(proto::TrackSource::ScreenShareAudio) => "screen_share_audio",
+            // Left out, it could leave a list that allows all.
+            Ok(proto::TrackSource::Unknown) | Err(_) => "unknown",
         })
         .map(str::to_owned)
         .collect();

@@ -62,6 +62,7 @@ impl Room {
         {
             return;
         }
+        self.send_missed_handles(id);
         self.refresh_token(id);
         self.restart_ice(id);
     }

@@ -7,10 +7,15 @@
     clippy::wildcard_enum_match_arm,
     reason = "a simulation looks at the few events that a test is about"
 )]
+#![allow(
+    deprecated,
+    reason = "what the protocol calls deprecated is what older clients still read"
+)]
 
 pub mod checker;
 pub mod client;
 pub mod media;
 pub mod network;
+pub mod permission;
 pub mod rng;
 pub mod sim;

@@ -19,6 +19,7 @@ mod leaving;
 mod lifecycle;
 mod limits;
 mod metadata;
+mod permissions;
 mod publishing;
 mod replaying;
 mod resuming;

@@ -12,6 +12,7 @@ use room::action::{Resume, Settings};
 use room::{Action, ApiCall, ApiError, ApiReply, ConnectionId, Effect, Join, Now, ReplyId, Room, RoomConfig};
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
+use testkit::permission::PermissionChecker;
 
 pub struct World {
     pub room: Room,
@@ -25,6 +26,8 @@ pub struct World {
     pub listed: Vec<proto::Room>,
     pub replies: BTreeMap<ReplyId, Result<ApiReply, ApiError>>,
     pub over: bool,
+    /// Looks at every step of every test (I12).
+    pub permissions: PermissionChecker,
 }
 
 /// One client as the test sees it.
@@ -138,18 +141,24 @@ impl World {
             listed: Vec::new(),
             replies: BTreeMap::new(),
             over: false,
+            permissions: PermissionChecker::default(),
         };
         world.drain();
         world
     }
 
     pub fn apply(&mut self, action: Action) {
+        self.permissions.begin(&action);
         self.room.apply(self.now, action);
         self.drain();
+        self.permissions.settle();
+        let violations = self.permissions.violations();
+        assert!(violations.is_empty(), "{violations:#?}");
     }
 
     fn drain(&mut self) {
         while let Some(effect) = self.room.poll_effect() {
+            self.permissions.effect(&effect);
             match effect {
                 Effect::Signal { connection, response } => {
                     assert!(!self.closed.contains(&connection), "nothing follows a close");
@@ -419,6 +428,8 @@ pub fn name(message: &Response) -> String {
             format!("sections:{}+{}", need.num_audios, need.num_videos)
         }
         Response::DataTrackSubscriberHandles(handles) => format!("handles:{}", handles.sub_handles.len()),
+        Response::PublishDataTrackResponse(_) => "data_track_published".to_owned(),
+        Response::UnpublishDataTrackResponse(_) => "data_track_unpublished".to_owned(),
         other => panic!("unexpected message {other:?}"),
     }
 }
