@@ -1,7 +1,7 @@
 //! Benchmarks. Every figure stands beside the floor of the same machine in the same run: what
 //! encrypting and handing the same datagrams to the kernel costs alone.
 //!
-//! Must not know: anything of the server but its media pool's façade and the wire.
+//! Must not know: anything of the server but its façades and the wire.
 #![allow(
     clippy::print_stdout,
     clippy::print_stderr,
@@ -9,7 +9,9 @@
 )]
 
 mod alloc;
+mod churn;
 mod client;
+mod describe;
 mod fanout;
 mod floor;
 mod table;
@@ -31,6 +33,8 @@ struct Arguments {
 enum Scenario {
     /// One room: audio from 10 speakers to N listeners, video from 1 publisher to N viewers.
     Fanout(fanout::Options),
+    /// Tracks, resumes, joins and leaves by the hundred: does everything come back to where it was?
+    Churn(churn::Options),
     /// Only the floor, at the sizes of audio and video packets.
     Floor,
 }
@@ -38,6 +42,7 @@ enum Scenario {
 fn main() -> anyhow::Result<()> {
     match Arguments::parse().scenario {
         Scenario::Fanout(options) => fanout::run(&options),
+        Scenario::Churn(options) => churn::run(&options),
         Scenario::Floor => floor::run(),
     }
 }

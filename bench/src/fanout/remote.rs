@@ -5,13 +5,14 @@
 //! peer connections live on the load's thread like those of the local server.
 
 use crate::client::{Client, ClientSpec, Load};
+use crate::describe::{MID, bundle, candidate, description, remote_of, transport};
 use crate::traffic::{Media, Source};
 use anyhow::{Context, bail, ensure};
 use futures_util::{SinkExt, StreamExt};
 use livekit_protocol as proto;
 use livekit_protocol::signal_request::Message as Request;
 use livekit_protocol::signal_response::Message as Response;
-use peer::{Codec, DtlsRole, IceCredentials, Payload, ReceiveSpec, Remote as PeerRemote, SendSpec, Shared};
+use peer::{Codec, IceCredentials, Payload, ReceiveSpec, SendSpec, Shared};
 use prost::Message as _;
 use server::media_pool::make_identity;
 use std::net::SocketAddr;
@@ -22,7 +23,6 @@ use tokio_tungstenite::tungstenite::Message as Frame;
 use wire::ext::ExtensionIds;
 use wire::sdp::{self, Description, Direction, ExtMap, MediaKind, RtpMap, Setup, Ssrc};
 
-const MID: &str = "urn:ietf:params:rtp-hdrext:sdes:mid";
 const ABS_SEND_TIME: &str = "http://www.webrtc.org/experiments/rtp-hdrext/abs-send-time";
 const JOIN_TIMEOUT: Duration = Duration::from_secs(30);
 /// Messages that may wait between a WebSocket and the load.
@@ -277,25 +277,7 @@ impl Remote {
     }
 
     fn transport(&self, client: &Client, ice: &IceCredentials, setup: Setup) -> sdp::Transport {
-        let candidate = client.candidate();
-        sdp::Transport {
-            ufrag: Some(ice.ufrag.clone()),
-            pwd: Some(ice.pwd.clone()),
-            fingerprint: Some(sdp::Fingerprint(self.fingerprint)),
-            setup: Some(setup),
-            candidates: vec![sdp::Candidate {
-                foundation: candidate.foundation,
-                component: 1,
-                protocol: sdp::Protocol::Udp,
-                priority: candidate.priority,
-                address: candidate.address,
-                kind: sdp::CandidateType::Host,
-                tcp_type: None,
-                ufrag: None,
-            }],
-            end_of_candidates: true,
-            trickle: false,
-        }
+        transport(client.candidate(), ice, self.fingerprint, setup)
     }
 
     fn handle(
@@ -470,61 +452,12 @@ fn connect(
     sctp: Option<u32>,
     early: &[SocketAddr],
 ) -> anyhow::Result<()> {
-    let first = described
-        .media
-        .first()
-        .context("a description without sections")?;
-    let transport = described.transport_of(first);
-    let remote = PeerRemote {
-        ice: IceCredentials {
-            ufrag: transport.ufrag.context("no ice-ufrag")?,
-            pwd: transport.pwd.context("no ice-pwd")?,
-        },
-        fingerprint: transport.fingerprint.context("no SHA-256 fingerprint")?.0,
-        dtls_role: match transport.setup {
-            Some(Setup::Active) => DtlsRole::Server,
-            _ => DtlsRole::Client,
-        },
-        ice_lite: described.session.ice_lite,
-        sctp,
-    };
+    let (remote, addresses) = remote_of(described, sctp)?;
     client.set_remote(remote);
-    let described = transport
-        .candidates
-        .iter()
-        .filter(|one| one.protocol == sdp::Protocol::Udp);
-    for address in described.map(|one| one.address).chain(early.iter().copied()) {
+    for address in addresses.into_iter().chain(early.iter().copied()) {
         client.add_server(address);
     }
     Ok(())
-}
-
-/// The address of a trickled UDP candidate.
-fn candidate(init: &str) -> Option<SocketAddr> {
-    let init: serde_json::Value = serde_json::from_str(init).ok()?;
-    let candidate = sdp::Candidate::parse(init.get("candidate")?.as_str()?)?;
-    (candidate.protocol == sdp::Protocol::Udp).then_some(candidate.address)
-}
-
-fn bundle(media: Vec<sdp::Media>) -> Description {
-    Description {
-        session: sdp::Session {
-            id: 1,
-            version: 1,
-            bundle: media.iter().filter_map(|section| section.mid.clone()).collect(),
-            ..Default::default()
-        },
-        media,
-    }
-}
-
-fn description(kind: &str, id: u32, description: &Description) -> proto::SessionDescription {
-    proto::SessionDescription {
-        r#type: kind.into(),
-        sdp: description.to_string(),
-        id,
-        ..Default::default()
-    }
 }
 
 fn choose(media: &sdp::Media, codec: Codec) -> Option<u8> {

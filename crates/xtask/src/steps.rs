@@ -36,6 +36,8 @@ pub(crate) fn test() -> Result<()> {
     heading("pair, simulation and server tests");
     run("cargo", &["test", "--quiet", "--workspace"])?;
     fuzz(&["--seconds".into(), "20".into()])?;
+    heading("churn");
+    bench(&["churn".into()])?;
     interop(&[])
 }
 
@@ -46,7 +48,7 @@ pub(crate) fn web() -> Result<()> {
     run_in("web", "npm", &["run", "--silent", "build"])
 }
 
-/// Benchmarks run optimised, never in tests.
+/// Benchmarks run optimised. Of them only churn, which measures sizes and not speed, is a test.
 pub(crate) fn bench(rest: &[String]) -> Result<()> {
     let mut args = vec!["run", "--quiet", "--profile", "fast", "--package", "bench", "--"];
     if rest.is_empty() {
