@@ -101,6 +101,7 @@ const FLAGS = [
 async function servePage() {
   const files = {
     '/livekit-client.js': [here('../node_modules/livekit-client/dist/livekit-client.umd.js'), 'text/javascript'],
+    '/e2ee-worker.js': [here('../node_modules/livekit-client/dist/livekit-client.e2ee.worker.js'), 'text/javascript'],
     '/browser.js': [here('../participants/browser.js'), 'text/javascript'],
   };
   const server = createServer(async (request, response) => {

@@ -81,8 +81,14 @@ function colour(identity) {
   return [...pen.getImageData(0, 0, 1, 1).data.slice(0, 3)];
 }
 
-async function join({ url, token, options = {}, connect = {} }) {
-  room = new Room({ adaptiveStream: false, dynacast: false, ...options });
+async function join({ url, token, options = {}, connect = {}, e2ee }) {
+  const keyProvider = e2ee && new LivekitClient.ExternalE2EEKeyProvider();
+  const encryption = e2ee && { keyProvider, worker: new Worker('/e2ee-worker.js') };
+  room = new Room({ adaptiveStream: false, dynacast: false, ...(e2ee && { encryption }), ...options });
+  if (e2ee) {
+    await keyProvider.setKey(e2ee);
+    await room.setE2EEEnabled(true);
+  }
   window.room = room;
   room.on(RoomEvent.TrackSubscribed, (track, _publication, from) => {
     state.subscribed.push(`${from.identity}:${track.kind}`);

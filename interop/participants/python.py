@@ -117,7 +117,10 @@ class Participant:
     def on_speakers(self, speakers) -> None:
         self.speaking = [one.identity for one in speakers]
 
-    async def join(self, url: str, token: str, options: dict | None = None):
+    async def join(self, url: str, token: str, options: dict | None = None, e2ee: str | None = None):
+        if e2ee:
+            keys = rtc.KeyProviderOptions(shared_key=e2ee.encode())
+            options = {**(options or {}), "encryption": rtc.E2EEOptions(key_provider_options=keys)}
         await self.room.connect(url, token, rtc.RoomOptions(**{"auto_subscribe": True, **(options or {})}))
         return {"sid": self.room.local_participant.sid}
 

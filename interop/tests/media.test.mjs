@@ -78,6 +78,7 @@ test('a shared screen arrives with its sound', async () => {
   await viewer.heard({ from: 'ada', tone: 1230 });
   await ben.saw({ from: 'ada', colour: [200, 30, 30] });
   await ben.heard({ from: 'ada', tone: 1230 });
-  const sids = (await server.api.getParticipant('media', 'ada')).tracks.map((track) => track.sid.slice(0, 5));
-  assert.deepEqual(sids.sort(), ['TR_As', 'TR_VS']);
+  const { tracks } = await server.api.getParticipant('media', 'ada');
+  assert.deepEqual(tracks.map((track) => track.sid.slice(0, 5)).sort(), ['TR_As', 'TR_VS']);
+  assert.deepEqual(tracks.map((track) => track.stream), ['screen', 'screen'], 'picture and sound belong together');
 });

@@ -111,6 +111,18 @@ impl LayerWish {
     };
 }
 
+/// What is particular about a down track.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct DownOptions {
+    /// Stands at the end of every frame that is injected into an encrypted track, so that clients do
+    /// not decrypt it. Empty: the track is not encrypted.
+    pub injected_trailer: std::sync::Arc<[u8]>,
+    /// The subscriber does not know packet trailers (`media.md` §6): they are cut off.
+    pub strip_packet_trailer: bool,
+    /// The client learns of a track by its first packet: one is made when the publisher sends none.
+    pub announce: bool,
+}
+
 /// Control plane → one media thread. All are fire-and-forget and idempotent towards unknown keys
 /// (a peer may have closed meanwhile).
 #[derive(Debug)]
@@ -198,6 +210,13 @@ pub enum Command {
     Unsubscribe {
         /// Down track.
         down: DownKey,
+    },
+    /// What is particular about a down track. Follows its `Subscribe`; without it nothing is.
+    SetDownOptions {
+        /// Down track.
+        down: DownKey,
+        /// What holds from now on.
+        options: DownOptions,
     },
     /// Other layers, or on/off.
     SetWish {

@@ -36,6 +36,8 @@ pub(crate) struct Fanout {
     pub(crate) resumed: Vec<u32>,
     /// Layers of which another thread missed packets.
     pub(crate) torn: Vec<(u32, u8)>,
+    /// Peers with injected packets that are due.
+    pub(crate) injecting: Vec<u32>,
     resend: VecDeque<(Subscriber, u16)>,
     cursor: Cursor,
 }
@@ -84,7 +86,10 @@ impl Worker {
         for index in std::mem::take(&mut self.fanout.resumed) {
             self.touched(now, index);
         }
-        self.fan_out(now, outbox) || self.retransmit(now, outbox) || self.transmit_peers(now, outbox)
+        self.fan_out(now, outbox)
+            || self.inject(now, outbox)
+            || self.retransmit(now, outbox)
+            || self.transmit_peers(now, outbox)
     }
 
     fn fan_out(&mut self, now: Instant, outbox: &mut Outbox) -> bool {
@@ -170,10 +175,8 @@ impl Worker {
                     return true;
                 }
                 slot.transmits = false;
-                let due = match (slot.peer.poll_timeout(), slot.reports_due) {
-                    (Some(a), Some(b)) => Some(a.min(b)),
-                    (a, b) => a.or(b),
-                };
+                let due = [slot.peer.poll_timeout(), slot.reports_due, slot.injection_due()];
+                let due = due.into_iter().flatten().min();
                 self.timers.arm(Who::Peer(index), due, &mut slot.armed);
                 if slot.closing {
                     self.peers.remove(index);

@@ -19,6 +19,8 @@ pub struct Stats {
     pub packets_recovered: u64,
     /// RTP packets written for subscribers, without retransmissions: one copy each (I5).
     pub packets_out: u64,
+    /// RTP packets written that no publisher sent: silence, blank frames, announcements.
+    pub packets_injected: u64,
     /// RTP packets written again because a subscriber missed them.
     pub packets_resent: u64,
     /// Packets that subscribers asked for and that could not be rebuilt any more.

@@ -7,6 +7,7 @@
 //! drains peers' events, `time` runs timers; [`crate::fanout`] writes what leaves.
 
 mod commands;
+mod inject;
 mod peers;
 mod receive;
 mod time;
@@ -14,6 +15,7 @@ mod time;
 use crate::api::{Command, DownKey, Event, LocalSocket, PeerKey, RoomKey, ThreadId, TrackKey};
 use crate::crossing::Mesh;
 use crate::demux::Demux;
+use crate::down::inject::Blank;
 use crate::down::track::Scratch;
 use crate::events::Events;
 use crate::fanout::Fanout;
@@ -69,6 +71,7 @@ pub struct Worker {
     pub(crate) levels_due: Option<Instant>,
     pub(crate) fanout: Fanout,
     pub(crate) scratch: Scratch,
+    pub(crate) blank: Blank,
     pub(crate) stats: Stats,
 }
 
@@ -104,6 +107,7 @@ impl Worker {
             levels_due: None,
             fanout: Fanout::default(),
             scratch: Scratch::default(),
+            blank: Blank::default(),
             stats,
         }
     }

@@ -19,6 +19,7 @@ pub mod config;
 mod data;
 mod data_track;
 mod demand;
+mod down_options;
 pub mod effect;
 mod exchange;
 mod join;

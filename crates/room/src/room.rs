@@ -334,7 +334,14 @@ impl Room {
     /// To the media thread of a participant.
     pub(crate) fn command(&mut self, thread: ThreadId, command: Command) {
         self.threads.insert(thread);
+        let options = if let Command::Subscribe { down, track, .. } = &command {
+            self.set_down_options(*down, *track)
+        } else {
+            None
+        };
         self.effects.push_back(Effect::Media { thread, command });
+        let options = options.map(|command| Effect::Media { thread, command });
+        self.effects.extend(options);
     }
 
     pub(crate) fn commands(&mut self, id: ParticipantId, commands: Vec<Command>) {

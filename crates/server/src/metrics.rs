@@ -91,7 +91,7 @@ type ThreadRow = (
     fn(&ThreadStats) -> u64,
 );
 
-const THREADS: [ThreadRow; 20] = [
+const THREADS: [ThreadRow; 21] = [
     (
         "plenum_media_peers",
         "gauge",
@@ -175,6 +175,13 @@ const THREADS: [ThreadRow; 20] = [
         "",
         "Lost RTP packets of redundant audio that a packet behind them repeated.",
         |stats| stats.media.packets_recovered,
+    ),
+    (
+        "plenum_media_packets_injected_total",
+        "counter",
+        "",
+        "RTP packets that no publisher sent: silence, blank frames, announcements.",
+        |stats| stats.media.packets_injected,
     ),
     (
         "plenum_media_packets_resent_total",

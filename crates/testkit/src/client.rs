@@ -8,6 +8,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 use wire::codec::red::{self, Red};
+use wire::codec::vp8;
 
 /// Between two audio packets.
 pub const AUDIO_INTERVAL: Duration = Duration::from_millis(20);
@@ -41,6 +42,21 @@ pub struct Received {
     pub vp8: Option<(u16, u8, u8)>,
     /// It came as a retransmission.
     pub retransmitted: bool,
+}
+
+/// A packet that no publisher sent: silence, a blank frame, or padding alone.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Injected {
+    /// Time since the simulation began.
+    pub at: Duration,
+    /// Tag of the receiving section.
+    pub tag: u64,
+    /// Extended sequence number.
+    pub sequence: u64,
+    /// Timestamp.
+    pub timestamp: u32,
+    /// Payload, empty for padding.
+    pub payload: Vec<u8>,
 }
 
 /// One stream that a client sends.
@@ -78,6 +94,8 @@ pub struct Client {
     pub address: SocketAddr,
     /// What came, in order of arrival.
     pub received: Vec<Received>,
+    /// What came and no publisher sent.
+    pub injected: Vec<Injected>,
     /// Data messages that came: (channel id, bytes).
     pub messages: Vec<(u16, Vec<u8>)>,
     /// Open channels by label.
@@ -99,6 +117,7 @@ impl Client {
             peer,
             address,
             received: Vec::new(),
+            injected: Vec::new(),
             messages: Vec::new(),
             channels: BTreeMap::new(),
             reports: Vec::new(),
@@ -188,12 +207,19 @@ impl Client {
         let Some(rtp) = self.peer.handle_datagram(now, from, 0, data) else {
             return;
         };
-        let Some(payload) = data
-            .get(rtp.payload.clone())
-            .filter(|payload| !payload.is_empty())
-        else {
+        let Some(payload) = data.get(rtp.payload.clone()) else {
             return;
         };
+        if is_injected(rtp.codec, payload) {
+            self.injected.push(Injected {
+                at: since,
+                tag: rtp.tag,
+                sequence: rtp.sequence,
+                timestamp: rtp.timestamp,
+                payload: payload.to_vec(),
+            });
+            return;
+        }
         let mut repeats = Vec::new();
         let (vp8, content) = match rtp.codec {
             Codec::Vp8 => {
@@ -363,6 +389,18 @@ fn redundant(timestamp: u32, primary: &[u8], before: &VecDeque<(u32, Vec<u8>)>) 
     let len = red::write(&mut payload, 111, &blocks, primary).expect("three small packets fit");
     payload.truncate(len);
     payload
+}
+
+/// Whether a payload is none of our encoders': a frame of silence, a real key frame, nothing at all.
+fn is_injected(codec: Codec, payload: &[u8]) -> bool {
+    match codec {
+        Codec::Opus => payload.is_empty() || payload.starts_with(&[0xF8, 0xFF, 0xFE]),
+        Codec::Vp8 => vp8::Descriptor::parse(payload).is_none_or(|descriptor| {
+            let start_code = usize::from(descriptor.len) + 3;
+            payload.get(start_code..start_code + 3) == Some(&[0x9D, 0x01, 0x2A])
+        }),
+        _ => payload.is_empty(),
+    }
 }
 
 /// A monotonic moment in units of 2⁻³² s since the simulation's epoch.

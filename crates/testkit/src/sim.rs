@@ -71,6 +71,8 @@ pub struct Down {
     pub ssrc: u32,
     /// Which client.
     pub client: usize,
+    /// Sound or picture.
+    pub kind: Kind,
 }
 
 /// A simulation.
@@ -326,7 +328,12 @@ impl Sim {
         let peer = self.keys[client];
         let key = DownKey::new(peer.thread(), ROOM, serial);
         let ssrc = 0x0100_0000 + serial;
-        let down = Down { key, ssrc, client };
+        let down = Down {
+            key,
+            ssrc,
+            client,
+            kind,
+        };
         let mid = serial.to_string();
         self.clients[client].peer.add_receive(ReceiveSpec {
             tag: key.0,
@@ -355,12 +362,18 @@ impl Sim {
     /// A client unsubscribes.
     pub fn unsubscribe(&mut self, down: Down) {
         self.checker.allow(down.ssrc, false);
+        let blank = match down.kind {
+            Kind::Audio => 10,
+            Kind::Video => 6,
+        };
+        self.checker.tolerate(down.ssrc, blank);
         self.command(down.key.thread(), Command::Unsubscribe { down: down.key });
     }
 
     /// A client wants other layers.
     pub fn wish(&mut self, down: Down, wish: LayerWish) {
         self.checker.allow(down.ssrc, wish.enabled);
+        self.checker.tolerate(down.ssrc, silence(down.kind));
         let command = Command::SetWish { down: down.key, wish };
         self.command(down.key.thread(), command);
     }
@@ -369,6 +382,7 @@ impl Sim {
     pub fn mute(&mut self, track: TrackKey, muted: bool) {
         for down in self.downs.get(&track).into_iter().flatten() {
             self.checker.allow(down.ssrc, !muted);
+            self.checker.tolerate(down.ssrc, silence(down.kind));
         }
         self.command(track.thread(), Command::MuteTrack { track, muted });
     }
@@ -504,6 +518,14 @@ impl Sim {
         for other in woken {
             self.threads[usize::from(other.0)].woken = true;
         }
+    }
+}
+
+/// Packets of silence that follow when sound stops.
+const fn silence(kind: Kind) -> usize {
+    match kind {
+        Kind::Audio => 50,
+        Kind::Video => 0,
     }
 }
 

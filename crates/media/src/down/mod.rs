@@ -1,6 +1,8 @@
 //! Down tracks: what subscribers get.
 
 pub(crate) mod history;
+pub(crate) mod inject;
 pub(crate) mod munge;
 pub(crate) mod select;
 pub(crate) mod track;
+mod trailer;

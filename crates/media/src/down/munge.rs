@@ -8,7 +8,8 @@
 //! a forwarded frame, and closed when it surely belongs to the dropped one.
 
 use super::history::{History, Run};
-use crate::frame::Frame;
+use super::inject::BlankVp8;
+use crate::frame::{Frame, Vp8Numbers};
 use std::time::Instant;
 use wire::seq::newer_32;
 
@@ -61,6 +62,16 @@ struct Sent {
     tl0: u8,
     keyidx: u8,
     frame: u16,
+    /// The numbers that the stream's VP8 descriptors carry.
+    vp8: Option<Vp8Numbers>,
+}
+
+/// Numbers of an injected packet.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Injected {
+    pub(crate) sequence: u64,
+    pub(crate) timestamp: u32,
+    pub(crate) vp8: BlankVp8,
 }
 
 /// Numbering of one down track.
@@ -220,6 +231,32 @@ impl Munger {
         self.advance(source)
     }
 
+    /// Numbers of a packet that no publisher sent, while nothing flows: behind everything that left,
+    /// and a whole number of frames of `rate` per second later.
+    pub(crate) fn inject(&mut self, now: Instant, clock_rate: u32, rate: u32) -> Injected {
+        let (mut sent, at) = self.sent.unwrap_or((Sent::default(), now));
+        let elapsed = now.saturating_duration_since(at);
+        let frames = (elapsed.as_micros() * u128::from(rate) + 500_000) / 1_000_000;
+        let ticks = (frames.max(1) * u128::from(clock_rate / rate)) as u32;
+        sent.timestamp = sent.timestamp.wrapping_add(ticks);
+        sent.picture = sent.picture.wrapping_add(1);
+        sent.tl0 = sent.tl0.wrapping_add(1);
+        sent.keyidx = sent.keyidx.wrapping_add(1);
+        self.sent = Some((sent, now));
+        let sequence = self.next_out;
+        self.next_out += 1;
+        let vp8 = sent.vp8.unwrap_or_default();
+        Injected {
+            sequence,
+            timestamp: sent.timestamp,
+            vp8: BlankVp8 {
+                picture: vp8.picture.map(|(_, wide)| (sent.picture, wide)),
+                tl0: vp8.tl0.map(|_| sent.tl0),
+                keyidx: vp8.keyidx.map(|_| sent.keyidx),
+            },
+        }
+    }
+
     /// The source of this layer began anew with other numbers: what was sent cannot be found any more.
     pub(crate) fn source_restarted(&mut self) {
         self.history.clear();
@@ -240,6 +277,7 @@ impl Munger {
         let mut sent = self.sent.map_or(Sent::default(), |(sent, _)| sent);
         sent.source_timestamp = source.timestamp;
         sent.timestamp = source.timestamp.wrapping_add(run.timestamp_offset);
+        sent.vp8 = source.frame.vp8;
         if let Some(vp8) = source.frame.vp8 {
             if let Some((picture, _)) = vp8.picture {
                 sent.picture = picture.wrapping_add(run.picture_offset);

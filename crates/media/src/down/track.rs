@@ -3,9 +3,11 @@
 //! Owns: selection and numbering of this copy. Must not know: the peer, the outbox, other copies.
 
 use super::history::{RUNS_AUDIO, RUNS_VIDEO, Run};
+use super::inject::has_blank;
 use super::munge::{Munger, Source};
 use super::select::{DecodeTargets, Select, Verdict};
-use crate::api::{DownKey, LayerWish};
+use super::trailer;
+use crate::api::{DownKey, DownOptions, LayerWish};
 use crate::up::layer::Layer;
 use crate::up::ring::Packet;
 use crate::up::track::UpTrack;
@@ -47,8 +49,18 @@ pub(crate) struct DownTrack {
     pub(crate) started: bool,
     /// Padding may be added. Not where a packet is sent again as it was: it would be forgotten then.
     pub(crate) pads: bool,
-    accepts: Accepts,
-    munger: Munger,
+    /// It ends as soon as its decoder was given the last blank frame.
+    pub(crate) leaving: bool,
+    /// SSRC and section: a successor on either ends what still leaves.
+    pub(crate) line: (u32, Box<str>),
+    /// What is particular about it, if anything.
+    pub(crate) options: Option<Box<DownOptions>>,
+    /// As what the latest stream was sent.
+    pub(super) codec: Option<Codec>,
+    /// What the client takes best.
+    pub(super) preferred: Option<Codec>,
+    pub(super) accepts: Accepts,
+    pub(super) munger: Munger,
 }
 
 impl DownTrack {
@@ -73,6 +85,11 @@ impl DownTrack {
             select: Select::new(wish),
             started: false,
             pads: pads(payloads),
+            leaving: false,
+            line: Default::default(),
+            options: None,
+            codec: None,
+            preferred: payloads.first().map(|payload| payload.codec),
             accepts: Accepts::new(payloads),
             munger: Munger::new(first, runs_max),
         }
@@ -82,6 +99,7 @@ impl DownTrack {
     pub(crate) fn set_payloads(&mut self, payloads: &[Payload]) {
         self.accepts = Accepts::new(payloads);
         self.pads = pads(payloads);
+        self.preferred = payloads.first().map(|payload| payload.codec);
     }
 
     /// Decides about one packet of the running turn; `Some` says how to number it.
@@ -132,6 +150,7 @@ impl DownTrack {
             }
             Verdict::Forward => self.munger.forward(&source, self.within(&up.targets)).copied(),
             Verdict::Switch => {
+                self.codec = self.accepts.outgoing(info.codec);
                 let before = self
                     .munger
                     .running()
@@ -170,6 +189,9 @@ impl DownTrack {
             prefix_len = write_vp8(payload, run, &mut scratch.prefix)?;
             payload = payload.get(usize::from(numbers.header_len)..)?;
         }
+        if info.marker && self.options.as_deref().is_some_and(|o| o.strip_packet_trailer) {
+            payload = trailer::cut(payload);
+        }
         let dependency_descriptor =
             rewrite_dependency(packet, run, track.layer(run.layer), &mut scratch.dependency);
         let spatial_top = track.spatial_top;
@@ -205,6 +227,16 @@ impl DownTrack {
         self.munger.running()
     }
 
+    /// Frames of nothing can follow what was sent.
+    pub(crate) fn can_end_blank(&self) -> bool {
+        self.started && self.codec.is_some_and(has_blank)
+    }
+
+    /// What it is a copy of, as the client takes it.
+    pub(crate) fn kind(&self) -> Option<Kind> {
+        self.codec.or(self.preferred).map(Codec::kind)
+    }
+
     /// The publisher paused (muted) or is gone: go on at the next key frame.
     pub(crate) fn pause(&mut self) {
         self.select.pause();
@@ -228,11 +260,20 @@ fn pads(payloads: &[Payload]) -> bool {
 
 /// Codecs that the subscriber accepts, bit per codec.
 #[derive(Clone, Copy, Debug)]
-struct Accepts(u16);
+pub(super) struct Accepts(u16);
 
 impl Accepts {
     fn new(payloads: &[Payload]) -> Self {
         Self(payloads.iter().fold(0, |set, payload| set | bit(payload.codec)))
+    }
+
+    /// The codec that a plain frame of this stream has.
+    pub(super) fn without_redundancy(self, codec: Codec) -> Codec {
+        if codec == Codec::Red && self.0 & bit(Codec::Opus) != 0 {
+            Codec::Opus
+        } else {
+            codec
+        }
     }
 
     /// As what a packet is sent: redundant audio is unpacked for those who do not read it.

@@ -48,6 +48,7 @@ impl Worker {
                 wish,
             } => self.subscribe(now, peer, (down, track), spec, wish),
             Command::Unsubscribe { down } => self.unsubscribe(now, down),
+            Command::SetDownOptions { down, options } => self.set_down_options(now, down, options),
             Command::SetWish { down, wish } => self.set_wish(now, down, wish),
             Command::SendMessage { peers, label, data } => self.send_message(now, &peers, label, &data),
             Command::ClosePeer { peer } => self.close_peer(now, peer),
@@ -104,6 +105,7 @@ impl Worker {
             ups: Vec::new(),
             channels: Vec::new(),
             stalled: None,
+            injections: Vec::new(),
             reports_due: None,
             armed: None,
         };
@@ -249,6 +251,7 @@ impl Worker {
         self.tell_threads(index, Control::Muted { track: key, muted });
         if muted {
             self.for_each_down(index, DownTrack::pause);
+            self.silence_downs(now, index);
         } else {
             self.ask_for_subscribers(now, index);
         }
@@ -284,11 +287,14 @@ impl Worker {
             self.drop_unused_track(index);
             return;
         }
+        slot.end_leaving(down, spec.ssrc, &spec.mid);
         let (kind, payloads) = (spec.kind, spec.payloads.clone());
+        let line = (spec.ssrc, spec.mid.as_str().into());
         slot.peer.add_send(spec);
         let send_index = slot.peer.send_index(down.0);
         let first = first_sequence(slot.seed, down);
-        let copy = DownTrack::new(down, index, send_index, kind, &payloads, wish, first);
+        let mut copy = DownTrack::new(down, index, send_index, kind, &payloads, wish, first);
+        copy.line = line;
         let hole = slot.downs.iter().position(Option::is_none);
         let at = Subscriber {
             peer: peer_index,
@@ -337,11 +343,14 @@ impl Worker {
         let Some(slot) = self.peers.get_mut(at.peer) else {
             return;
         };
-        let down = slot.downs.get_mut(at.down as usize).and_then(Option::take);
-        slot.peer.remove_send(key.0);
-        if let Some(down) = down {
-            self.leave_track(down.track, at);
+        let track = slot.down(at.down).map(|down| down.track);
+        if !slot.flush(now, at.down) {
+            slot.remove_down(at.down);
         }
+        if let Some(track) = track {
+            self.leave_track(track, at);
+        }
+        self.injects(now, at.peer);
         self.touched(now, at.peer);
     }
 
@@ -375,6 +384,9 @@ impl Worker {
         {
             down.select.set_wish(wish);
         }
+        if !wish.enabled {
+            self.silence(now, at);
+        }
         self.ask_for_down(now, at);
     }
 
@@ -407,6 +419,7 @@ impl Worker {
         };
         let ups = std::mem::take(&mut slot.ups);
         let downs = std::mem::take(&mut slot.downs);
+        slot.injections.clear();
         slot.connected = false;
         slot.closing = true;
         slot.peer.close();

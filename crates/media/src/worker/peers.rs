@@ -3,6 +3,7 @@
 use super::Worker;
 use crate::api::{ChannelLabel, DownKey, EventKind, PeerKey, TrackKey};
 use crate::crossing::Control;
+use crate::down::inject::Injection;
 use crate::down::munge::SenderReport;
 use crate::down::track::DownTrack;
 use crate::timers::Who;
@@ -40,6 +41,8 @@ pub(crate) struct PeerSlot {
     pub(crate) channels: Vec<Channel>,
     /// A message for which the event queue has no room yet. The peer is not asked for more.
     pub(crate) stalled: Option<PeerEvent>,
+    /// Packets that no publisher sent and that are still to leave.
+    pub(crate) injections: Vec<Injection>,
     /// When sender reports are due.
     pub(crate) reports_due: Option<Instant>,
     /// When its timer is armed.
@@ -122,6 +125,7 @@ impl Worker {
             PeerEvent::Connected => {
                 slot.connected = true;
                 self.events.push(peer.room(), EventKind::PeerConnected { peer });
+                self.announce_all(now, index);
                 self.ask_for_all_downs(now, index);
             }
             PeerEvent::StreamStarted {

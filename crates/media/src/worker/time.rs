@@ -31,6 +31,7 @@ impl Worker {
                     if slot.reports_due.is_some_and(|at| at <= now) {
                         self.send_reports(now, index);
                     }
+                    self.injects(now, index);
                     self.touched(now, index);
                 }
                 Who::Track(index) => {

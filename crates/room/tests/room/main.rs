@@ -14,6 +14,7 @@ mod api;
 mod churn;
 mod data;
 mod data_tracks;
+mod down_options;
 mod joining;
 mod leaving;
 mod lifecycle;

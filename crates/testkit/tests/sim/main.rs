@@ -10,6 +10,7 @@
 mod audio;
 mod crossing;
 mod data;
+mod injected;
 mod redundant;
 mod seeds;
 mod video;

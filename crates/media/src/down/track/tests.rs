@@ -96,6 +96,30 @@ fn redundant_audio_is_unpacked_for_those_who_do_not_read_it() {
 }
 
 #[test]
+fn packet_trailers_are_cut_from_last_packets_where_the_client_does_not_know_them() {
+    let frame = hex("9080b2341002009d012a");
+    let trailed = [&frame[..], &[1, 2, 0xFF ^ 7], b"LKTS"].concat();
+    let mut cuts = down(&[Codec::Vp8], LayerWish::BEST);
+    cuts.options = Some(Box::new(DownOptions {
+        strip_packet_trailer: true,
+        ..DownOptions::default()
+    }));
+    let mut keeps = down(&[Codec::Vp8], LayerWish::BEST);
+    for (marker, payload) in [(true, &frame), (false, &trailed)] {
+        let last = Arrival {
+            marker,
+            ..arrival(Codec::Vp8, 1, &trailed, &[])
+        };
+        let written = pass(&mut up(), &mut cuts, 0, &last).expect("forwarded");
+        assert_eq!(written.3.len(), payload.len(), "marker: {marker}");
+        let written = pass(&mut up(), &mut keeps, 0, &last).expect("forwarded");
+        assert_eq!(written.3.len(), trailed.len());
+        cuts.pause();
+        keeps.pause();
+    }
+}
+
+#[test]
 fn a_codec_that_was_not_negotiated_is_not_sent() {
     let mut copy = down(&[Codec::Vp8], LayerWish::BEST);
     assert_eq!(
