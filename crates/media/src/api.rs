@@ -226,7 +226,8 @@ pub enum Command {
         wish: LayerWish,
     },
     /// A data message to some peers' channels, encoded once. Peers without an open channel of that
-    /// label are passed over and reported by [`EventKind::MessageDropped`].
+    /// label are passed over and reported by [`EventKind::MessageDropped`]. Reliable messages wait
+    /// for a channel that is busy; for others that is as if there were none.
     SendMessage {
         /// Peers of this thread.
         peers: Vec<PeerKey>,

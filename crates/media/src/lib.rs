@@ -7,6 +7,7 @@
 #![forbid(unsafe_code)]
 
 pub mod api;
+mod backlog;
 mod crossing;
 mod demux;
 mod down;

@@ -3,11 +3,12 @@
 //!
 //! Owns: all state of one media thread. Must not know: sockets, clocks, rooms' rules.
 //!
-//! `commands` does what the control plane says, `receive` takes datagrams and crossings, `peers`
-//! drains peers' events, `time` runs timers; [`crate::fanout`] writes what leaves.
+//! `commands` does what the control plane says, `messages` sends data, `receive` takes datagrams and
+//! crossings, `peers` drains peers' events, `time` runs timers; [`crate::fanout`] writes what leaves.
 
 mod commands;
 mod inject;
+mod messages;
 mod peers;
 mod receive;
 mod time;

@@ -3,7 +3,8 @@
 use super::peers::PeerSlot;
 use super::time::{LEVELS_INTERVAL, REPORT_INTERVAL};
 use super::{DOWN_TRACKS_PER_PEER_MAX, UP_TRACKS_PER_PEER_MAX, Worker};
-use crate::api::{ChannelLabel, Command, DownKey, EventKind, LayerWish, PeerKey, RoomKey, TrackKey};
+use crate::api::{Command, DownKey, EventKind, LayerWish, PeerKey, RoomKey, TrackKey};
+use crate::backlog::Backlog;
 use crate::crossing::Control;
 use crate::down::track::DownTrack;
 use crate::up::level::AudioLevel;
@@ -104,6 +105,7 @@ impl Worker {
             downs: Vec::new(),
             ups: Vec::new(),
             channels: Vec::new(),
+            backlog: Backlog::default(),
             stalled: None,
             injections: Vec::new(),
             reports_due: None,
@@ -388,26 +390,6 @@ impl Worker {
             self.silence(now, at);
         }
         self.ask_for_down(now, at);
-    }
-
-    fn send_message(&mut self, now: Instant, peers: &[PeerKey], label: ChannelLabel, data: &[u8]) {
-        for &peer in peers {
-            let Some(&index) = self.peer_keys.get(&peer) else {
-                self.stats.drops.messages += 1;
-                continue;
-            };
-            let Some(slot) = self.peers.get_mut(index) else {
-                continue;
-            };
-            let channel = slot.channels.iter().rev().find(|channel| channel.label == label);
-            let queued = channel.is_some_and(|channel| slot.peer.send_message(now, channel.id, true, data));
-            if !queued {
-                self.stats.drops.messages += 1;
-                self.events
-                    .push(peer.room(), EventKind::MessageDropped { peer, label });
-            }
-            self.touched(now, index);
-        }
     }
 
     fn close_peer(&mut self, now: Instant, key: PeerKey) {

@@ -2,6 +2,7 @@
 
 use super::Worker;
 use crate::api::{ChannelLabel, DownKey, EventKind, PeerKey, TrackKey};
+use crate::backlog::Backlog;
 use crate::crossing::Control;
 use crate::down::inject::Injection;
 use crate::down::munge::SenderReport;
@@ -39,6 +40,8 @@ pub(crate) struct PeerSlot {
     pub(crate) ups: Vec<(TrackKey, u32)>,
     /// Open channels; of several with one label the last is meant for sending.
     pub(crate) channels: Vec<Channel>,
+    /// Reliable messages for which its channel has no room yet.
+    pub(crate) backlog: Backlog,
     /// A message for which the event queue has no room yet. The peer is not asked for more.
     pub(crate) stalled: Option<PeerEvent>,
     /// Packets that no publisher sent and that are still to leave.
@@ -64,6 +67,12 @@ impl Worker {
     /// deadline, which [`Self::transmit`] asks for.
     pub(crate) fn touched(&mut self, now: Instant, index: u32) {
         self.drain_peer(now, index);
+        let Some(slot) = self.peers.get(index) else {
+            return;
+        };
+        if !slot.backlog.is_empty() {
+            self.send_backlog(now, index);
+        }
         let Some(slot) = self.peers.get_mut(index) else {
             return;
         };
@@ -259,6 +268,9 @@ impl Worker {
         if slot.channels.iter().all(|channel| channel.label != label) {
             self.events
                 .push(peer.room(), EventKind::ChannelClosed { peer, label });
+            if label == ChannelLabel::Reliable {
+                self.lose_backlog(index);
+            }
         }
     }
 

@@ -16,9 +16,11 @@ use wire::dcep::{self, Reliability};
 
 /// Longest message in either direction: what LiveKit announces (`a=max-message-size`).
 pub(crate) const MESSAGE_LEN_MAX: usize = 65_535;
-/// Bytes that may wait for acknowledgement on all channels of a peer together. More rides out
-/// longer stalls and costs memory per slow peer; below 4 messages of full size throughput suffers.
-const SEND_BUFFER_MAX: usize = 512 * 1024;
+/// Bytes that may wait for acknowledgement on one channel, so that none takes the room of another.
+/// Throughput is at most this per round trip; each slow peer costs as much.
+const CHANNEL_BUFFER_MAX: usize = 256 * 1024;
+/// The same of all channels of a peer together: LiveKit's clients have three.
+const SEND_BUFFER_MAX: usize = 4 * CHANNEL_BUFFER_MAX;
 /// Channels per peer; LiveKit's clients use 3, or 6 when both sides open their own.
 const CHANNELS_MAX: usize = 32;
 
@@ -111,7 +113,9 @@ impl Sctp {
         let (Some(link), Some(channel)) = (&mut self.link, self.channels.get_mut(&id)) else {
             return false;
         };
-        let fits = data.len() <= self.message_len_max && queued + data.len() <= SEND_BUFFER_MAX;
+        let fits = data.len() <= self.message_len_max
+            && channel.buffered + data.len() <= CHANNEL_BUFFER_MAX
+            && queued + data.len() <= SEND_BUFFER_MAX;
         if channel.state != State::Open || !fits {
             return false;
         }

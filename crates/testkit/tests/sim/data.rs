@@ -2,6 +2,7 @@
 
 use media::api::{ChannelLabel, EventKind};
 use std::time::Duration;
+use testkit::network::Link;
 use testkit::sim::Sim;
 
 #[test]
@@ -131,4 +132,59 @@ fn a_slow_control_plane_loses_no_reliable_message() {
     assert_eq!(reliable.len(), accepted as usize);
     assert!(reliable.is_sorted(), "in order");
     assert!((got(ChannelLabel::Lossy).len() as u32) <= lossy_sent);
+}
+
+#[test]
+fn a_burst_reaches_a_slower_reader_whole_and_in_order() {
+    let mut sim = Sim::new(33, 1, 64);
+    let (slow, quick) = (sim.add_client(0), sim.add_client(0));
+    for client in [slow, quick] {
+        sim.open_channels(client);
+    }
+    sim.connect();
+    sim.run_for(Duration::from_secs(1));
+    let narrow = Link {
+        rate_bps: Some(8_000_000),
+        ..Link::default()
+    };
+    let address = sim.clients[slow].address;
+    sim.network.set_access(address, Link::default(), narrow);
+    for number in 0..200u32 {
+        let message = [&number.to_be_bytes()[..], &[7; 15_000]].concat();
+        sim.send_message(&[slow, quick], ChannelLabel::Reliable, &message);
+    }
+    // 3 MB at 8 Mbit/s are 3 s; the quick one does not wait for the slow one.
+    sim.run_for(Duration::from_secs(1));
+    assert_eq!(sim.clients[quick].messages.len(), 200);
+    sim.run_for(Duration::from_secs(5));
+    for client in [slow, quick] {
+        let got = &sim.clients[client].messages;
+        assert_eq!(got.len(), 200);
+        assert!(got.is_sorted(), "in order");
+        assert!(got.iter().all(|(_, data)| data.len() == 15_004));
+    }
+    assert_eq!(sim.threads[0].worker.stats().drops.messages, 0);
+}
+
+#[test]
+fn what_waits_for_a_reader_that_stopped_is_bounded_and_counted() {
+    let mut sim = Sim::new(34, 1, 64);
+    let client = sim.add_client(0);
+    sim.open_channels(client);
+    sim.connect();
+    sim.run_for(Duration::from_secs(1));
+    let dead = Link {
+        loss_per_mille: 1000,
+        ..Link::default()
+    };
+    let address = sim.clients[client].address;
+    sim.network.set_access(address, dead, dead);
+    for _ in 0..400 {
+        sim.send_message(&[client], ChannelLabel::Reliable, &[7; 60_000]);
+        // Lossy data does not wait: what finds its channel busy is dropped.
+        sim.send_message(&[client], ChannelLabel::Lossy, &[7; 60_000]);
+    }
+    // 256 KiB in each channel, 8 MiB behind the reliable one.
+    let dropped = sim.threads[0].worker.stats().drops.messages;
+    assert_eq!(dropped, 400 - 4 - 139 + 400 - 4);
 }

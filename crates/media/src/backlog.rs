@@ -1,0 +1,97 @@
+//! Reliable messages that wait for a subscriber's data channel.
+//!
+//! Owns: their order and the bound on them. Must not know: SCTP, which has its own, smaller buffer:
+//! what waits here is shared by all who wait for it, what SCTP holds is a copy for each.
+//! Spec: `media.md` §12: nothing is lost for a reader that is merely slower than a burst.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+/// Bytes that may wait for one peer: a stream of 5 MB sent at once to a reader on a slow link. More
+/// rides out longer bursts; less bounds what a reader that stopped reading costs. A message that
+/// finds it full is dropped and counted.
+pub(crate) const BACKLOG_BYTES_MAX: usize = 8 * 1024 * 1024;
+
+/// The queue of one peer.
+#[derive(Debug, Default)]
+pub(crate) struct Backlog {
+    waiting: VecDeque<Arc<[u8]>>,
+    bytes: usize,
+}
+
+impl Backlog {
+    pub(crate) fn is_empty(&self) -> bool {
+        self.waiting.is_empty()
+    }
+
+    /// Takes a message, behind all others; false when it is full.
+    pub(crate) fn push(&mut self, data: &Arc<[u8]>) -> bool {
+        if self.bytes + data.len() > BACKLOG_BYTES_MAX {
+            return false;
+        }
+        self.bytes += data.len();
+        self.waiting.push_back(Arc::clone(data));
+        true
+    }
+
+    /// Gives messages to `send` in order as long as it takes them.
+    pub(crate) fn drain(&mut self, mut send: impl FnMut(&[u8]) -> bool) {
+        while let Some(next) = self.waiting.front() {
+            if !send(next) {
+                return;
+            }
+            self.bytes -= next.len();
+            self.waiting.pop_front();
+        }
+    }
+
+    /// Forgets all; how many they were.
+    pub(crate) fn clear(&mut self) -> u64 {
+        self.bytes = 0;
+        let count = self.waiting.len() as u64;
+        self.waiting = VecDeque::new();
+        count
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn messages_keep_their_order_and_wait_for_room() {
+        let mut backlog = Backlog::default();
+        for i in 0..5u8 {
+            assert!(backlog.push(&Arc::from([i])));
+        }
+        let mut sent = Vec::new();
+        for room in [2, 0, 3] {
+            let target = sent.len() + room;
+            backlog.drain(|data| {
+                let fits = sent.len() < target;
+                if fits {
+                    sent.push(data[0]);
+                }
+                fits
+            });
+        }
+        assert_eq!(sent, [0, 1, 2, 3, 4]);
+        assert!(backlog.is_empty());
+    }
+
+    #[test]
+    fn a_full_backlog_refuses_and_takes_again_once_there_is_room() {
+        let mut backlog = Backlog::default();
+        let message: Arc<[u8]> = vec![0; 64 * 1024].into();
+        let fit = BACKLOG_BYTES_MAX / message.len();
+        for _ in 0..fit {
+            assert!(backlog.push(&message));
+        }
+        assert!(!backlog.push(&message));
+        let mut one = true;
+        backlog.drain(|_| std::mem::take(&mut one));
+        assert!(backlog.push(&message));
+        assert_eq!(backlog.clear(), fit as u64);
+        assert!(backlog.push(&message));
+    }
+}
