@@ -6,6 +6,8 @@
 //   saw({from, colour})                  resolves when that colour comes from that participant
 //   send({text, reliable, to})           a data packet
 //   received({text})                     resolves with {from, text} when it arrived
+//   serve()                              takes streams, calls and data tracks from now on (see participants/data.js)
+//   sendText, sendBytes, rpc, publishDataTrack, got
 //   present / gone({identity})           resolves when somebody is there / has left
 //   leave(), stop()
 //
@@ -97,18 +99,22 @@ const FLAGS = [
   '--disable-features=WebRtcHideLocalIpsWithMdns',
 ];
 
+const PAGE = `<!doctype html><body><script src="/livekit-client.js"></script><script src="/browser.js"></script>
+<script type="module">import { dataCommands } from '/data.js'; Object.assign(commands, dataCommands(parts));</script>`;
+
 /** Serves the page that participants in browsers run in, on localhost. */
 async function servePage() {
   const files = {
     '/livekit-client.js': [here('../node_modules/livekit-client/dist/livekit-client.umd.js'), 'text/javascript'],
     '/e2ee-worker.js': [here('../node_modules/livekit-client/dist/livekit-client.e2ee.worker.js'), 'text/javascript'],
     '/browser.js': [here('../participants/browser.js'), 'text/javascript'],
+    '/data.js': [here('../participants/data.js'), 'text/javascript'],
   };
   const server = createServer(async (request, response) => {
     const [path, type] = files[request.url] ?? [];
     if (path) response.setHeader('content-type', type);
     else response.setHeader('content-type', 'text/html');
-    response.end(path ? await readFile(path) : '<!doctype html><body><script src="/livekit-client.js"></script><script src="/browser.js"></script>');
+    response.end(path ? await readFile(path) : PAGE);
   }).listen(0, '127.0.0.1');
   await once(server, 'listening');
   return { url: `http://localhost:${server.address().port}/`, stop: () => server.close() };

@@ -322,4 +322,6 @@ window.commands = {
   firstFrame: ({ from }) => firstFrame(from),
   leave: () => room.disconnect(),
 };
+// What `data.js` builds further commands on.
+window.parts = { room: () => room, methods: () => room, state, changed, until, RpcError: LivekitClient.RpcError };
 setInterval(changed, 50);

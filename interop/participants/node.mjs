@@ -5,6 +5,7 @@ import {
   TrackPublishOptions, TrackSource, VideoBufferType, VideoFrame, VideoSource, VideoStream, dispose,
 } from '@livekit/rtc-node';
 import { dominant } from '../lib/tone.mjs';
+import { dataCommands } from './data.js';
 
 const room = new Room();
 const state = { tones: {}, colours: {}, sizes: {}, data: [], left: [], events: [] };
@@ -89,6 +90,7 @@ async function publish({ tone, colour, width = 320, height = 180, fps = 15 }) {
 
 const near = (a, b) => a && a.every((value, i) => Math.abs(value - b[i]) < 48);
 const commands = {
+  ...dataCommands({ room: () => room, methods: () => room.localParticipant, state, changed, until, RpcError }),
   join: async ({ url, token, options }) => {
     await room.connect(url, token, { autoSubscribe: true, dynacast: false, ...options });
     return { sid: room.localParticipant.sid };

@@ -10,6 +10,8 @@ import numpy as np
 from google.protobuf import json_format
 from livekit import api, rtc
 
+from data import Data
+
 TONES = [440, 620, 870, 1230, 1710, 2390]
 RATE = 48000
 EVENTS = [
@@ -34,7 +36,7 @@ def dominant(samples: np.ndarray) -> int:
     return best
 
 
-class Participant:
+class Participant(Data):
     def __init__(self) -> None:
         self.room = rtc.Room()
         self.tones: dict[str, int] = {}
