@@ -3,7 +3,7 @@
 //! Each step first looks whether the thing is there, so a second run costs nothing.
 
 use crate::run::{has, heading, run, run_in};
-use anyhow::{Result, bail};
+use anyhow::{Context as _, Result, bail};
 use std::fs;
 use std::path::Path;
 
@@ -26,7 +26,8 @@ pub(crate) fn for_web() -> Result<()> {
 pub(crate) fn for_interop() -> Result<()> {
     system(&["chromium", "firefox-esr", "node", "npm"])?;
     npm("interop")?;
-    python("interop/.venv", "interop/requirements.txt")
+    python("interop/.venv", "interop/requirements.txt")?;
+    python_suite("interop/requirements.txt", "interop/suites/python/fetched")
 }
 
 /// Everything.
@@ -100,6 +101,46 @@ fn python(venv: &str, requirements: &str) -> Result<()> {
         run(
             &pip,
             &["install", "-q", "--disable-pip-version-check", "-r", requirements],
+        )
+    })
+}
+
+/// The tests of the Python SDK, which only the source package of the version that is installed has.
+fn python_suite(requirements: &str, target: &str) -> Result<()> {
+    fs::create_dir_all(target)?;
+    installed_once(requirements, &format!("{target}/.installed"), || {
+        heading("tests of the Python SDK");
+        let wanted = fs::read_to_string(requirements)?;
+        let version = wanted
+            .lines()
+            .find_map(|line| line.strip_prefix("livekit=="))
+            .with_context(|| format!("{requirements} pins no livekit"))?;
+        let package = format!("livekit=={version}");
+        run(
+            "interop/.venv/bin/pip",
+            &[
+                "download",
+                "-q",
+                "--no-deps",
+                "--no-binary",
+                "livekit",
+                "-d",
+                target,
+                &package,
+            ],
+        )?;
+        let archive = format!("{target}/livekit-{version}.tar.gz");
+        run(
+            "tar",
+            &[
+                "xzf",
+                &archive,
+                "-C",
+                target,
+                "--strip-components=1",
+                "--wildcards",
+                "*/tests/*",
+            ],
         )
     })
 }
