@@ -405,6 +405,7 @@ impl Guest {
                     payloads: vec![payload(111)],
                     extensions: extensions(&section),
                     cname: "churn".into(),
+                    playout_delay: None,
                 });
             }
             sections.push(section);

@@ -238,6 +238,7 @@ impl Server {
             payloads: self.payloads(),
             extensions: self.extensions(),
             cname: "bench".into(),
+            playout_delay: None,
         }
     }
 

@@ -225,6 +225,7 @@ impl Remote {
             )],
             extensions: extensions(section),
             cname: "bench".into(),
+            playout_delay: None,
         });
         participant.client = Some(load.clients.len());
         load.clients.push(client);

@@ -40,6 +40,8 @@ pub struct WorkerConfig {
     pub peers_max: usize,
     /// Our sockets, as advertised in candidates; their position is the `local` index.
     pub sockets: Vec<LocalSocket>,
+    /// Opus becomes RED for subscribers of both.
+    pub active_red: bool,
 }
 
 /// Tracks that one peer may publish: far above what clients do, so that a broken control plane

@@ -118,6 +118,7 @@ fn ends(profile: SrtpProfile, codec: Codec) -> (Streams, Streams) {
         payloads: payloads.clone(),
         extensions,
         cname: "x".into(),
+        playout_delay: None,
     });
     receiver.add_receive(ReceiveSpec {
         tag: 1,

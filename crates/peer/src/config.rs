@@ -276,6 +276,8 @@ pub struct SendSpec {
     pub extensions: ExtensionIds,
     /// SDES CNAME.
     pub cname: String,
+    /// Video: least and most playout delay in milliseconds, where its extension is negotiated.
+    pub playout_delay: Option<(u16, u16)>,
 }
 
 /// How a data channel is opened.

@@ -96,6 +96,12 @@ pub struct RoomConfig {
     pub data_tracks: bool,
     /// MutePublishedTrack may unmute.
     pub remote_unmute: bool,
+    /// Opus becomes RED for subscribers who read it.
+    pub active_red: bool,
+    /// Least and most playout delay of video in milliseconds; a most of 0 stands for the default.
+    pub playout_delay: Option<(u32, u32)>,
+    /// A participant's sound and picture have one stream id, so that clients play them in step.
+    pub sync_streams: bool,
 }
 
 impl RoomConfig {
@@ -119,6 +125,9 @@ impl RoomConfig {
             update_batch_bytes: 128 * 1024,
             data_tracks: true,
             remote_unmute: false,
+            active_red: false,
+            playout_delay: None,
+            sync_streams: false,
         }
     }
 }

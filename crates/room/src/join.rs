@@ -23,6 +23,9 @@ const REFUSED: &str = "connection closed by media";
 const PING_INTERVAL_S: i32 = 5;
 const PING_TIMEOUT_S: i32 = 15;
 
+/// Most playout delay in milliseconds of a room that names only the least: the browsers' own bound.
+const PLAYOUT_DELAY_MS_MAX: u32 = 10_000;
+
 /// A participant must be ACTIVE by then.
 const JOIN_TIMEOUT: Duration = Duration::from_secs(60);
 
@@ -218,9 +221,19 @@ impl Room {
             addresses: placement.sockets.iter().map(|socket| socket.address).collect(),
             codecs,
             client: traits,
+            playout_delay: self.playout_delay(client),
             data_tracks: self.config.data_tracks,
             seed: self.random.next_u64(),
         }
+    }
+
+    /// Firefox delays a whole stream, which would part a participant's sound from the picture.
+    fn playout_delay(&self, client: &proto::ClientInfo) -> Option<(u16, u16)> {
+        let (min, max) = self.config.playout_delay?;
+        let max = if max == 0 { PLAYOUT_DELAY_MS_MAX } else { max };
+        let ms = |value: u32| u16::try_from(value).unwrap_or(u16::MAX);
+        let parts = self.config.sync_streams && client::traits(client).firefox;
+        (!parts).then(|| (ms(min), ms(max)))
     }
 
     pub(crate) fn ice_credentials(&mut self, thread: ThreadId) -> IceCredentials {

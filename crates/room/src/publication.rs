@@ -52,10 +52,14 @@ impl Publication {
         }
     }
 
-    /// What the publisher may send, best first. Opus is extracted from RED.
-    pub(crate) fn codecs(&self) -> Vec<Codec> {
+    /// What subscribers may get, best first. Opus is extracted from RED, and with `active_red` made
+    /// redundant, but not where the payload is a secret.
+    pub(crate) fn codecs(&self, active_red: bool) -> Vec<Codec> {
+        let open = self.info.encryption() == proto::encryption::Type::None;
+        let makes_red = active_red && !self.info.disable_red;
         match self.codec {
-            Some(Codec::Red) => vec![Codec::Red, Codec::Opus],
+            Some(Codec::Red) if open => vec![Codec::Red, Codec::Opus],
+            Some(Codec::Opus) if open && makes_red => vec![Codec::Red, Codec::Opus],
             Some(codec) => vec![codec],
             None => Vec::new(),
         }

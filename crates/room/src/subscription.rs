@@ -1,6 +1,7 @@
 //! Who receives what: desired by the subscriber ∩ permitted by publisher and grants ∩ published
 //! (`media.md` §6).
 
+use crate::client;
 use crate::negotiation::{CodecUnsupported, DownRequest};
 use crate::participant::ParticipantId;
 use crate::room::{Down, Room};
@@ -291,7 +292,11 @@ impl Room {
         let publisher = self.participants.get(&publisher)?;
         let publication = publisher.publications.get(&key)?;
         let subscriber = self.participants.get(&id)?;
-        let stream_id = if subscriber.protocol() == 0 {
+        let stream = &publication.info.stream;
+        let synchronized = self.syncs_streams(&subscriber.client) && !stream.is_empty();
+        let stream_id = if synchronized {
+            format!("{}|{stream}", publisher.sid)
+        } else if subscriber.protocol() == 0 {
             publisher.sid.clone()
         } else {
             format!("{}|{sid}", publisher.sid)
@@ -300,8 +305,9 @@ impl Room {
             down: DownKey::new(subscriber.placement.thread, self.config.key, serial),
             track: key,
             kind: publication.kind,
-            codecs: publication.codecs(),
+            codecs: publication.codecs(self.config.active_red),
             stream_id,
+            synchronized,
             track_sid: sid.to_owned(),
             stereo: publication
                 .info
@@ -309,6 +315,11 @@ impl Room {
                 .contains(&proto::AudioTrackFeature::TfStereo.into()),
             wish: self.wish(id, sid),
         })
+    }
+
+    /// Whether this client gets sound and picture of a participant under one stream id.
+    pub(crate) fn syncs_streams(&self, client: &proto::ClientInfo) -> bool {
+        self.config.sync_streams && client.protocol >= 10 && !client::traits(client).firefox
     }
 
     fn is_over_subscribed(&self, id: ParticipantId, sid: &str) -> bool {

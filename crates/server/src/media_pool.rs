@@ -53,6 +53,8 @@ pub struct MediaPoolConfig {
     pub commands_max: usize,
     /// Packets that may wait in each direction between two threads.
     pub crossings_max: usize,
+    /// Opus becomes RED for subscribers of both (`audio.active_red_encoding`).
+    pub active_red: bool,
     /// Socket receive buffer in bytes.
     pub recv_buffer_bytes: usize,
     /// Socket send buffer in bytes.
@@ -72,6 +74,7 @@ impl Default for MediaPoolConfig {
             spread: false,
             commands_max: 4096,
             crossings_max: 4096,
+            active_red: false,
             recv_buffer_bytes: 4 << 20,
             send_buffer_bytes: 4 << 20,
         }
@@ -166,6 +169,7 @@ impl MediaPool {
                 thread,
                 peers_max: config.peers_per_thread.saturating_mul(2),
                 sockets: advertised.clone(),
+                active_red: config.active_red,
             };
             let worker = Worker::new(worker_config, Arc::clone(&peer_shared), mesh);
             let (sender, commands) = sync_channel(config.commands_max);

@@ -268,6 +268,9 @@ impl Shared {
         room.enabled_codecs.clone_from(&defaults.enabled_codecs);
         room.remote_unmute = defaults.enable_remote_unmute;
         room.update_batch_bytes = defaults.update_batch_bytes;
+        room.active_red = defaults.active_red_encoding;
+        room.playout_delay = defaults.playout_delay;
+        room.sync_streams = defaults.sync_streams;
         room.limits.metadata_bytes_max = unlimited_if_zero(limit.max_metadata_size);
         room.limits.attributes_bytes_max = unlimited_if_zero(limit.max_attributes_size);
         room.limits.name_bytes_max = unlimited_if_zero(limit.max_participant_name_length);
@@ -316,6 +319,10 @@ fn apply_settings(room: &mut RoomConfig, settings: &proto::RoomConfiguration) {
     set(&mut room.empty_timeout_s, settings.empty_timeout);
     set(&mut room.departure_timeout_s, settings.departure_timeout);
     set(&mut room.max_participants, settings.max_participants);
+    if settings.min_playout_delay > 0 || settings.max_playout_delay > 0 {
+        room.playout_delay = Some((settings.min_playout_delay, settings.max_playout_delay));
+    }
+    room.sync_streams |= settings.sync_streams;
     if !settings.metadata.is_empty() {
         room.metadata.clone_from(&settings.metadata);
     }

@@ -285,6 +285,7 @@ fn send_spec(tag: u64) -> SendSpec {
         payloads: payloads(),
         extensions: extensions(),
         cname: "test".into(),
+        playout_delay: None,
     }
 }
 

@@ -116,6 +116,7 @@ impl Sim {
                     thread: ThreadId(i as u8),
                     peers_max: 1000,
                     sockets: vec![LocalSocket { address }],
+                    active_red: true,
                 };
                 Thread {
                     worker: Worker::new(config, shared[0].clone(), mesh),
@@ -555,6 +556,7 @@ fn send_spec(tag: u64, mid: &str, codecs: &[Codec], ssrc: u32) -> SendSpec {
         payloads: payloads(codecs),
         extensions: EXTENSIONS,
         cname: "cname".to_owned(),
+        playout_delay: None,
     }
 }
 

@@ -80,6 +80,7 @@ impl World {
             thread: THREAD,
             peers_max: 4,
             sockets: vec![LocalSocket { address: SERVER }],
+            active_red: true,
         };
         let mesh = mesh(1, 8).pop().expect("one thread");
         let mut world = Self {
@@ -356,6 +357,7 @@ fn send_spec(tag: u64, mid: String, kind: Kind, ssrc: u32) -> SendSpec {
         payloads: payloads(kind),
         extensions: IDS,
         cname: "c".to_owned(),
+        playout_delay: None,
     }
 }
 

@@ -310,6 +310,7 @@ fn send_video() -> SendSpec {
         payloads: vec![payload(Codec::Vp8, 96, Some(97))],
         extensions: IDS,
         cname: "PA_x|TR_y".to_owned(),
+        playout_delay: None,
     }
 }
 
@@ -323,6 +324,7 @@ fn send_audio() -> SendSpec {
         payloads: vec![payload(Codec::Opus, 111, None)],
         extensions: IDS,
         cname: "PA_x|TR_z".to_owned(),
+        playout_delay: None,
     }
 }
 

@@ -3,6 +3,7 @@
 pub(crate) mod history;
 pub(crate) mod inject;
 pub(crate) mod munge;
+pub(crate) mod red;
 pub(crate) mod select;
 pub(crate) mod track;
 mod trailer;

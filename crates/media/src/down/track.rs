@@ -5,6 +5,7 @@
 use super::history::{RUNS_AUDIO, RUNS_VIDEO, Run};
 use super::inject::has_blank;
 use super::munge::{Munger, Source};
+use super::red::{PAYLOAD_MAX, put_front};
 use super::select::{DecodeTargets, Select, Verdict};
 use super::trailer;
 use crate::api::{DownKey, DownOptions, LayerWish};
@@ -23,6 +24,7 @@ const DEPENDENCY_MAX: usize = 255;
 pub(crate) struct Scratch {
     prefix: [u8; vp8::Descriptor::LEN_MAX],
     dependency: [u8; DEPENDENCY_MAX],
+    red: [u8; PAYLOAD_MAX],
 }
 
 impl Default for Scratch {
@@ -30,6 +32,7 @@ impl Default for Scratch {
         Self {
             prefix: [0; vp8::Descriptor::LEN_MAX],
             dependency: [0; DEPENDENCY_MAX],
+            red: [0; PAYLOAD_MAX],
         }
     }
 }
@@ -60,6 +63,8 @@ pub(crate) struct DownTrack {
     /// What the client takes best.
     pub(super) preferred: Option<Codec>,
     pub(super) accepts: Accepts,
+    /// Opus becomes redundant: the payload type of its blocks.
+    makes_red: Option<u8>,
     pub(super) munger: Munger,
 }
 
@@ -91,6 +96,7 @@ impl DownTrack {
             codec: None,
             preferred: payloads.first().map(|payload| payload.codec),
             accepts: Accepts::new(payloads),
+            makes_red: None,
             munger: Munger::new(first, runs_max),
         }
     }
@@ -100,6 +106,13 @@ impl DownTrack {
         self.accepts = Accepts::new(payloads);
         self.pads = pads(payloads);
         self.preferred = payloads.first().map(|payload| payload.codec);
+    }
+
+    /// From now on Opus is made redundant, if the subscriber takes both.
+    pub(crate) fn make_red(&mut self, payloads: &[Payload]) {
+        let opus = payloads.iter().find(|payload| payload.codec == Codec::Opus);
+        let red = self.accepts.outgoing(Codec::Red) == Some(Codec::Red);
+        self.makes_red = opus.filter(|_| red).map(|payload| payload.pt);
     }
 
     /// Decides about one packet of the running turn; `Some` says how to number it.
@@ -178,15 +191,23 @@ impl DownTrack {
         scratch: &'a mut Scratch,
     ) -> Option<RtpWrite<'a>> {
         let info = packet.info;
-        let codec = self.accepts.outgoing(info.codec)?;
+        let mut codec = self.accepts.outgoing(info.codec)?;
         let mut payload = packet.payload;
         if codec == Codec::Opus && info.codec == Codec::Red {
             let primary = Red::parse(payload)?.primary().range.clone();
             payload = payload.get(primary)?;
         }
-        let mut prefix_len = 0;
+        let mut prefix: &[u8] = &[];
+        if let (Some(payload_type), Codec::Opus) = (self.makes_red, info.codec)
+            && let Some(layer) = track.layer(run.layer)
+            && let Some(len) = put_front(packet, layer, run, payload_type, &mut scratch.red)
+        {
+            codec = Codec::Red;
+            prefix = &scratch.red[..len];
+        }
         if let Some(numbers) = info.frame.vp8 {
-            prefix_len = write_vp8(payload, run, &mut scratch.prefix)?;
+            let len = write_vp8(payload, run, &mut scratch.prefix)?;
+            prefix = &scratch.prefix[..len];
             payload = payload.get(usize::from(numbers.header_len)..)?;
         }
         if info.marker && self.options.as_deref().is_some_and(|o| o.strip_packet_trailer) {
@@ -204,7 +225,7 @@ impl DownTrack {
             marker: info.marker || (spatial_top > 0 && last_part),
             dependency_descriptor,
             abs_capture_time: packet.abs_capture_time,
-            prefix: &scratch.prefix[..prefix_len],
+            prefix,
             payload,
             padding: 0,
             retransmission: false,

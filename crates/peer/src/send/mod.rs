@@ -5,6 +5,7 @@
 //! RFC 3550, RFC 4585, RFC 4588, RFC 5104.
 
 mod history;
+mod playout_delay;
 mod stream;
 
 use crate::config::{SendSpec, Tag};

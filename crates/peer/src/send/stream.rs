@@ -1,6 +1,7 @@
 //! One SSRC that we send, with its RTX companion.
 
 use super::history::{History, Resends, Sent};
+use super::playout_delay::PlayoutDelay;
 use crate::config::{Codec, Kind, SendSpec, Tag};
 use crate::peer::RtpWrite;
 use crate::srtp::{OutgoingIndex, RTP_OVERHEAD_MAX, Srtp, Use};
@@ -44,6 +45,8 @@ pub(super) struct SendStream {
     resends: Resends,
     echoes: Echoes,
     fir: Option<u8>,
+    /// Boxed: few rooms delay playout.
+    playout_delay: Option<Box<PlayoutDelay>>,
 }
 
 /// Payload types of one codec; `None`: not negotiated.
@@ -68,6 +71,7 @@ struct Head {
     /// What varies between two writings of the same packet.
     sent: Sent,
     original: Option<u16>,
+    playout_delay: Option<[u8; 3]>,
 }
 
 impl SendStream {
@@ -97,6 +101,7 @@ impl SendStream {
             resends: Resends::default(),
             echoes: Echoes::default(),
             fir: None,
+            playout_delay: None,
         };
         stream.describe(spec);
         stream
@@ -118,6 +123,7 @@ impl SendStream {
         self.cname.clone_from(&spec.cname);
         self.kind = spec.kind;
         self.extensions = spec.extensions;
+        self.describe_delay(spec);
         self.formats = [Format::default(); CODECS];
         for payload in &spec.payloads {
             // The first one of a codec is the preferred one.
@@ -129,6 +135,18 @@ impl SendStream {
                 };
             }
         }
+    }
+
+    fn describe_delay(&mut self, spec: &SendSpec) {
+        let wanted = spec
+            .playout_delay
+            .filter(|_| spec.kind == Kind::Video && spec.extensions.playout_delay != 0);
+        let fixed = self.rtx.is_none();
+        let known = self.playout_delay.take();
+        self.playout_delay = wanted.map(|bounds| {
+            let known = known.filter(|delay| delay.is(bounds, fixed));
+            known.unwrap_or_else(|| Box::new(PlayoutDelay::new(bounds, fixed)))
+        });
     }
 
     pub(super) const fn ssrc(&self) -> u32 {
@@ -177,12 +195,17 @@ impl SendStream {
             Use::Again(index) if packet.retransmission => return self.repeat(srtp, packet, pt, index, slot),
             Use::Again(_) | Use::Never => return Err(Refused::IndexUsed),
         };
+        let playout_delay = match &mut self.playout_delay {
+            Some(delay) => delay.stamp(index as u16),
+            None => None,
+        };
         let head = Head {
             pt,
             sequence: index as u16,
             ssrc: self.ssrc(),
             sent,
             original: None,
+            playout_delay,
         };
         let len = self.seal(srtp, packet, &head, index, slot)?;
         self.packets = self.packets.wrapping_add(1);
@@ -217,6 +240,7 @@ impl SendStream {
             ssrc: rtx.index.ssrc(),
             sent,
             original: Some(original),
+            playout_delay: None,
         };
         self.seal(srtp, packet, &head, index, slot)
     }
@@ -239,6 +263,7 @@ impl SendStream {
             ssrc: self.ssrc(),
             sent,
             original: None,
+            playout_delay: self.playout_delay.as_ref().map(|delay| delay.value()),
         };
         let len = self.seal(srtp, packet, &head, index, slot)?;
         if tag_of(slot, len) != sent.tag {
@@ -273,6 +298,7 @@ impl SendStream {
         let ids = &self.extensions;
         let mid_id = if head.sent.with_mid { ids.mid } else { 0 };
         let optional = |id: u8, value: &[u8]| if value.is_empty() { 0 } else { id };
+        let playout_delay = head.playout_delay.as_ref().map_or(&[][..], |value| value);
         let extension_len = ext::write(
             rest,
             &[
@@ -287,6 +313,7 @@ impl SendStream {
                     optional(ids.abs_capture_time, packet.abs_capture_time),
                     packet.abs_capture_time,
                 ),
+                (optional(ids.playout_delay, playout_delay), playout_delay),
             ],
         )?;
         let first = 0x80 | u8::from(extension_len != 0) << 4 | u8::from(packet.padding != 0) << 5;
@@ -347,6 +374,10 @@ impl SendStream {
     /// Learns from a report; returns the round trip in microseconds.
     pub(super) fn report_block(&mut self, now: Instant, block: &ReportBlock) -> Option<u32> {
         self.mid_known = true;
+        if let Some(delay) = &mut self.playout_delay {
+            // Video clocks run at 90 kHz (RFC 7741 §4.1 and the like).
+            delay.report(now, block.jitter / 90, block.highest_sequence as u16);
+        }
         if block.last_sr == 0 {
             return None;
         }

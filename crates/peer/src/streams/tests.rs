@@ -66,6 +66,7 @@ fn send_video(tag: Tag, ssrc: u32) -> SendSpec {
         payloads: vec![VP8],
         extensions: IDS,
         cname: "stream".into(),
+        playout_delay: None,
     }
 }
 

@@ -37,6 +37,7 @@ fn sending(pair: &mut Pair, from: Side) {
         payloads: PAYLOADS.to_vec(),
         extensions: EXTENSIONS,
         cname: "cname".to_owned(),
+        playout_delay: None,
     });
     pair.end(from.other()).peer.add_receive(ReceiveSpec {
         tag: TAG,

@@ -64,6 +64,8 @@ pub struct TransportConfig {
     pub codecs: Vec<(String, String)>,
     /// Client.
     pub client: ClientTraits,
+    /// Least and most playout delay of video in milliseconds, stamped where the client takes it.
+    pub playout_delay: Option<(u16, u16)>,
     /// Open `_data_track` too (`enable_data_tracks`).
     pub data_tracks: bool,
     /// Randomness for SSRCs, the session id and the first offer id.
@@ -150,6 +152,8 @@ pub struct DownRequest {
     pub codecs: Vec<Codec>,
     /// msid stream id, `<participant sid>|<track sid>` (or as `media.md` §3 says).
     pub stream_id: String,
+    /// The stream id is shared with other tracks: no section is used a second time for it.
+    pub synchronized: bool,
     /// msid track id = track SID.
     pub track_sid: String,
     /// Adds `sprop-stereo=1`.

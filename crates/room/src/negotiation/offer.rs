@@ -125,7 +125,7 @@ impl Transport {
                 true => codecs::common(media, &self.enabled, feedback),
                 false => Vec::new(),
             };
-            slot.extensions = common_extensions(role, kind, media);
+            slot.extensions = common_extensions(role, kind, media, self.config.playout_delay.is_some());
             slot.receives = role == Role::Single && media.direction.receives() && !slot.formats.is_empty();
             if !media.direction.sends() || slot.formats.is_empty() {
                 slot.publication = None;

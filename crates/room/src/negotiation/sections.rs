@@ -71,6 +71,7 @@ impl Slot {
         kind_of(&self.kind) == Some(request.kind)
             && self.down.is_none()
             && !self.dead
+            && !(request.synchronized && self.used)
             && (soon || !self.draining)
             && self.speaks(&request.codecs)
     }
@@ -118,7 +119,12 @@ const FRAME_MARKING: &str = "urn:ietf:params:rtp-hdrext:framemarking";
 const fn supported(role: Role, kind: Kind) -> &'static [&'static str] {
     match (role, kind) {
         (Role::Subscriber, Kind::Audio) => &[ABS_CAPTURE_TIME],
-        (Role::Subscriber, Kind::Video) => &[DEPENDENCY_DESCRIPTOR, ABS_CAPTURE_TIME, ABS_SEND_TIME],
+        (Role::Subscriber, Kind::Video) => &[
+            DEPENDENCY_DESCRIPTOR,
+            ABS_CAPTURE_TIME,
+            ABS_SEND_TIME,
+            PLAYOUT_DELAY,
+        ],
         (Role::Single | Role::Publisher, Kind::Audio) => &[MID, RID, AUDIO_LEVEL, ABS_CAPTURE_TIME],
         (Role::Publisher, Kind::Video) => &[
             MID,
@@ -138,19 +144,27 @@ const fn supported(role: Role, kind: Kind) -> &'static [&'static str] {
             DEPENDENCY_DESCRIPTOR,
             REPAIRED_RID,
             ABS_CAPTURE_TIME,
+            PLAYOUT_DELAY,
         ],
     }
 }
 
+/// Extensions that we use on a section; `delays`: on those on which we send, playout is delayed.
+fn used_extensions(role: Role, kind: Kind, delays: bool) -> impl Iterator<Item = &'static str> {
+    let ours = supported(role, kind).iter().copied();
+    ours.filter(move |uri| delays || *uri != PLAYOUT_DELAY)
+}
+
 /// The extensions of a client's section that we use too, with the client's ids.
-pub(super) fn common_extensions(role: Role, kind: Kind, media: &Media) -> Vec<ExtMap> {
-    let ours = supported(role, kind);
+pub(super) fn common_extensions(role: Role, kind: Kind, media: &Media, delays: bool) -> Vec<ExtMap> {
+    let delays = delays && (role == Role::Subscriber || !media.direction.sends());
+    let ours = || used_extensions(role, kind, delays);
     let mut found: Vec<ExtMap> = Vec::new();
     for map in &media.extmaps {
         let fresh = found
             .iter()
             .all(|known| known.uri != map.uri && known.id != map.id);
-        if fresh && ours.contains(&map.uri.as_str()) {
+        if fresh && ours().any(|uri| uri == map.uri) {
             found.push(map.clone());
         }
     }
@@ -158,11 +172,11 @@ pub(super) fn common_extensions(role: Role, kind: Kind, media: &Media) -> Vec<Ex
 }
 
 /// The extensions of our offers. One URI has one id in all sections of a bundle (RFC 8843 §9.2).
-pub(super) fn offered_extensions(kind: Kind) -> Vec<ExtMap> {
+pub(super) fn offered_extensions(kind: Kind, delays: bool) -> Vec<ExtMap> {
     let all = supported(Role::Subscriber, Kind::Video);
     let ids = (1..).zip(all);
-    let used = supported(Role::Subscriber, kind);
-    ids.filter(|(_, uri)| used.contains(uri))
+    let used = || used_extensions(Role::Subscriber, kind, delays);
+    ids.filter(|(_, uri)| used().any(|other| other == **uri))
         .map(|(id, uri)| ExtMap {
             id,
             uri: (*uri).to_owned(),

@@ -147,7 +147,7 @@ impl Transport {
         }
         media.rtcp_mux = true;
         media.rtcp_rsize = true;
-        media.extmaps = offered_extensions(kind);
+        media.extmaps = offered_extensions(kind, self.config.playout_delay.is_some());
         media.direction = if down.is_some() {
             Direction::SendRecv
         } else {
@@ -184,7 +184,8 @@ impl Transport {
             if !formats.is_empty() {
                 slot.formats = formats;
             }
-            slot.extensions = common_extensions(Role::Subscriber, kind, media);
+            slot.extensions =
+                common_extensions(Role::Subscriber, kind, media, self.config.playout_delay.is_some());
         } else if !slot.dead {
             slot.dead = true;
             self.subscriber.changed |= slot.down.is_some();

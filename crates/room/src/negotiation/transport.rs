@@ -242,6 +242,7 @@ impl Transport {
                     payloads,
                     extensions,
                     cname: token(&down.request.stream_id),
+                    playout_delay: self.config.playout_delay,
                 },
                 wish: down.request.wish,
             });

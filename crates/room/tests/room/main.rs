@@ -29,5 +29,6 @@ mod sdp;
 mod simulating;
 mod speaking;
 mod subscribing;
+mod translation;
 mod updates;
 mod world;

@@ -89,7 +89,7 @@ fn says_nothing(path: &str, value: &str) -> bool {
 }
 
 /// Keys that do something (prefixes).
-const BUILT: [&str; 41] = [
+const BUILT: [&str; 44] = [
     "prometheus_port",
     "prometheus.",
     "port",
@@ -116,6 +116,9 @@ const BUILT: [&str; 41] = [
     "room.departure_timeout",
     "room.enable_remote_unmute",
     "room.update_batch_target_size",
+    "room.playout_delay.",
+    "room.sync_streams",
+    "audio.active_red_encoding",
     "room.max_metadata_size",
     "room.max_room_name_length",
     "room.max_participant_identity_length",
@@ -322,6 +325,16 @@ fn build_room(settings: &Settings, config: &mut Config) {
         &mut room.update_batch_bytes,
         settings.number("room.update_batch_target_size"),
     );
+    assign(
+        &mut room.active_red_encoding,
+        settings.flag("audio.active_red_encoding"),
+    );
+    assign(&mut room.sync_streams, settings.flag("room.sync_streams"));
+    let delay = |name: &str| settings.number(name).unwrap_or(0);
+    room.playout_delay = settings
+        .flag("room.playout_delay.enabled")
+        .filter(|enabled| *enabled)
+        .map(|_| (delay("room.playout_delay.min"), delay("room.playout_delay.max")));
     assign(&mut room.enabled_codecs, settings.codecs.clone());
     room.presets = settings.presets.clone();
 }

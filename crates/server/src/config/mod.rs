@@ -96,6 +96,12 @@ pub struct RoomDefaults {
     pub enable_remote_unmute: bool,
     /// Bytes of one participant update.
     pub update_batch_bytes: usize,
+    /// `audio.active_red_encoding`: Opus becomes RED for subscribers who read it.
+    pub active_red_encoding: bool,
+    /// Least and most playout delay in milliseconds, when it is enabled.
+    pub playout_delay: Option<(u32, u32)>,
+    /// A participant's sound and picture have one stream id.
+    pub sync_streams: bool,
     /// `room_configurations`: presets by name.
     pub presets: BTreeMap<String, proto::RoomConfiguration>,
 }
@@ -200,6 +206,9 @@ impl Default for Config {
                 departure_timeout_s: 20,
                 enable_remote_unmute: false,
                 update_batch_bytes: 128 * 1024,
+                active_red_encoding: false,
+                playout_delay: None,
+                sync_streams: false,
                 presets: BTreeMap::new(),
             },
             limit: Limits {

@@ -135,6 +135,9 @@ impl Request<'_> {
                 departure_timeout: request.departure_timeout,
                 max_participants: request.max_participants,
                 metadata: request.metadata,
+                min_playout_delay: request.min_playout_delay,
+                max_playout_delay: request.max_playout_delay,
+                sync_streams: request.sync_streams,
                 ..Default::default()
             },
             preset: request.room_preset,

@@ -122,3 +122,47 @@ fn nothing_said_while_muted_is_recovered() {
     assert!(next.expect("it went on").content.frame > before + 45);
     assert_eq!(sim.threads[0].worker.stats().packets_recovered, 0);
 }
+
+#[test]
+fn opus_becomes_redundant_for_those_who_read_red() {
+    let mut sim = Sim::new(15, 1, 64);
+    let publisher = sim.add_client(0);
+    let (able, plain) = (sim.add_client(0), sim.add_client(0));
+    sim.connect();
+    let track = sim.publish_audio(publisher);
+    sim.run_for(Duration::from_secs(1));
+    let able = sim.subscribe_as(able, track, BOTH, LayerWish::BEST);
+    let plain = sim.subscribe_as(plain, track, &[Codec::Opus], LayerWish::BEST);
+    sim.run_for(Duration::from_secs(1));
+    let redundant = received(&sim, able);
+    assert!(redundant.len() > 45);
+    for (i, packet) in redundant.iter().enumerate() {
+        let number = packet.content.frame;
+        // What was said before the subscription is not told.
+        let first = number - i.min(2) as u32;
+        assert_eq!(packet.codec, Codec::Red);
+        assert_eq!(packet.repeats, (first..number).collect::<Vec<_>>());
+    }
+    let plain = received(&sim, plain);
+    assert!(plain.len() > 45 && plain.iter().all(|packet| packet.codec == Codec::Opus));
+}
+
+#[test]
+fn what_was_lost_on_the_way_up_is_not_repeated_wrongly() {
+    let mut sim = Sim::new(16, 1, 64);
+    let (publisher, listener) = (sim.add_client(0), sim.add_client(0));
+    sim.connect();
+    let address = sim.clients[publisher].address;
+    sim.network.set_access(address, lossy(100), Link::default());
+    let track = sim.publish_audio(publisher);
+    let down = sim.subscribe_as(listener, track, BOTH, LayerWish::BEST);
+    sim.run_for(Duration::from_secs(20));
+    let packets = received(&sim, down);
+    let shorter = packets.iter().filter(|packet| packet.repeats.len() < 2).count();
+    assert!(shorter > 50, "{shorter}");
+    for packet in packets {
+        let number = packet.content.frame;
+        let first = number - packet.repeats.len() as u32;
+        assert_eq!(packet.repeats, (first..number).collect::<Vec<_>>());
+    }
+}

@@ -209,3 +209,43 @@ fn frame_numbers_go_on_across_simulcast_streams() {
     }
     assert_eq!(numbers, [100, 101, 102, 103]);
 }
+
+#[test]
+fn redundant_payloads_keep_to_their_limit() {
+    let mut copy = down(&[Codec::Red, Codec::Opus], LayerWish::BEST);
+    let payloads = [Codec::Red, Codec::Opus].map(|codec| Payload {
+        codec,
+        pt: if codec == Codec::Opus { 111 } else { 63 },
+        rtx_pt: None,
+        nack: false,
+    });
+    copy.make_red(&payloads);
+    let mut track = up();
+    let lengths = [400, 400, 400, 100, 1000, 1023, 1024, 20];
+    let written: Vec<_> = (1..)
+        .zip(lengths)
+        .map(|(sequence, len)| {
+            let data = vec![sequence as u8; len];
+            let mut packet = arrival(Codec::Opus, sequence, &data, &[]);
+            packet.timestamp = sequence as u32 * 960;
+            let written = pass(&mut track, &mut copy, 0, &packet).expect("forwarded");
+            let blocks = Red::parse(&written.3).map_or(0, |red| red.redundant().count());
+            (written.0, written.3.len(), blocks)
+        })
+        .collect();
+    let expected = [
+        (Codec::Red, 401, 0),
+        (Codec::Red, 805, 1),
+        (Codec::Red, 805, 1),
+        (Codec::Red, 909, 2),
+        (Codec::Red, 1001, 0),
+        (Codec::Red, 1024, 0),
+        (Codec::Opus, 1024, 0),
+        (Codec::Red, 21, 0),
+    ];
+    // A plain packet says nothing of blocks.
+    for (got, expected) in written.iter().zip(expected) {
+        assert_eq!((got.0, got.1), (expected.0, expected.1));
+        assert!(got.0 == Codec::Opus || got.2 == expected.2, "{got:?}");
+    }
+}

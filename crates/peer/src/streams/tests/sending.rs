@@ -151,3 +151,31 @@ fn nothing_is_written_without_keys_without_stream_or_without_room() {
     assert!(streams.write_rtp(start, 0, &packet(Codec::Vp8, 3, b"x"), to(), 0, &mut outbox));
     assert_eq!(outbox.datagrams().len(), 1);
 }
+
+#[test]
+fn video_carries_its_playout_delay_until_a_report_covers_it() {
+    let (mut pair, index) = Pair::video();
+    pair.ends[A].streams.add_send(SendSpec {
+        playout_delay: Some((100, 2000)),
+        extensions: ExtensionIds {
+            playout_delay: 9,
+            ..IDS
+        },
+        ..send_video(1, 1000)
+    });
+    for sequence in 0..200 {
+        pair.write(A, index, &packet(Codec::Vp8, sequence, b"x"));
+        pair.run(ms(10));
+    }
+    let sent = pair
+        .log
+        .iter()
+        .filter(|(_, side, bytes)| *side == A && !rtp::is_rtcp(bytes));
+    // 100 ms and 2 s in units of 10 ms.
+    let value = [0x00, 0xA0, 0xC8];
+    let carries: Vec<bool> = sent
+        .map(|(_, _, bytes)| bytes[12..32].windows(3).any(|bytes| bytes == value))
+        .collect();
+    assert!(carries[..20].iter().all(|carries| *carries));
+    assert!(carries[150..].iter().all(|carries| !carries));
+}

@@ -33,6 +33,7 @@ pub(super) fn config(role: Role) -> TransportConfig {
             protocol: 17,
             ..ClientTraits::default()
         },
+        playout_delay: None,
         data_tracks: true,
         seed: 7,
     }
@@ -50,6 +51,7 @@ pub(super) fn down(serial: u32, kind: Kind) -> DownRequest {
         kind,
         codecs,
         stream_id: format!("PA_x|TR_{serial}"),
+        synchronized: false,
         track_sid: format!("TR_{serial}"),
         stereo: false,
         wish: LayerWish::BEST,
