@@ -3,19 +3,17 @@
 
 use crate::participant::{Participant, ParticipantId, State};
 use crate::room::Room;
+use crate::waiting_data::NUMBERED_KEPT;
 use media::api::{ChannelLabel, Command, PeerKey, ThreadId};
 use prost::Message as _;
 use proto::data_packet::{Kind, Value};
 use protocol::proto;
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Instant;
 
 /// Largest message of a data channel.
 const MESSAGE_BYTES_MAX: usize = 65_535;
-
-/// Most reliable data kept for one client whose channel is not open yet. More would let silent
-/// joiners hold memory; less would lose more of what is said while they join.
-const WAITING_BYTES_MAX: usize = 100_000;
 
 /// How many nonces are remembered.
 const NONCES_MAX: usize = 100;
@@ -86,7 +84,12 @@ impl Room {
             Some(raw) => [raw, &stamp_bytes(&packet)].concat(),
             None => packet.encode_to_vec(),
         };
-        self.send_data(Some(id), kind, &packet.destination_identities, &sids, bytes)
+        let to = Destinations {
+            identities: &packet.destination_identities,
+            sids: &sids,
+        };
+        let until = (packet.sequence > 0).then(|| self.now.monotonic + NUMBERED_KEPT);
+        self.send_data(Some(id), kind, &to, bytes, until)
     }
 
     /// A packet of the server API: nobody's.
@@ -109,28 +112,27 @@ impl Room {
             ..Default::default()
         };
         let bytes = packet.encode_to_vec();
-        self.send_data(
-            None,
-            kind,
-            &request.destination_identities,
-            &request.destination_sids,
-            bytes,
-        );
+        let to = Destinations {
+            identities: &request.destination_identities,
+            sids: &request.destination_sids,
+        };
+        self.send_data(None, kind, &to, bytes, None);
     }
 
-    /// Sends encoded bytes to the primary peers of whom they are for, one command per thread.
+    /// Sends encoded bytes to the primary peers of whom they are for, one command per thread. What
+    /// is reliable is kept for those without a channel, but not beyond `until`.
     pub(crate) fn send_data(
         &mut self,
         sender: Option<ParticipantId>,
         kind: Kind,
-        identities: &[String],
-        sids: &[String],
+        to: &Destinations<'_>,
         bytes: Vec<u8>,
+        until: Option<Instant>,
     ) -> bool {
         if bytes.len() > MESSAGE_BYTES_MAX {
             return false;
         }
-        let everyone = identities.is_empty() && sids.is_empty();
+        let now = self.now.monotonic;
         let data: Arc<[u8]> = bytes.into();
         let mut peers: BTreeMap<ThreadId, Vec<PeerKey>> = BTreeMap::new();
         for participant in self.participants.values_mut() {
@@ -138,17 +140,12 @@ impl Room {
                 Kind::Lossy => participant.state == State::Active,
                 Kind::Reliable => participant.state != State::Joining,
             };
-            let meant = everyone
-                || identities
-                    .iter()
-                    .any(|identity| identity == participant.identity())
-                || sids.contains(&participant.sid);
-            if !reachable || !meant || Some(participant.id) == sender {
+            if !reachable || !to.include(participant) || Some(participant.id) == sender {
                 continue;
             }
             let link = participant.primary();
             if kind == Kind::Reliable && !link.reliable_open {
-                self.stats.data_missed += keep_for_later(participant, &data);
+                self.stats.data_missed += participant.waiting_data.keep(now, until, &data);
                 continue;
             }
             let peer = link.transport.peer();
@@ -186,8 +183,10 @@ impl Room {
         if participant.primary().transport.peer() != peer {
             return;
         }
-        participant.waiting_data_bytes = 0;
-        for data in std::mem::take(&mut participant.waiting_data) {
+        let now = self.now.monotonic;
+        let (waiting, missed) = std::mem::take(&mut participant.waiting_data).into_fresh(now);
+        self.stats.data_missed += missed;
+        for data in waiting {
             self.command(
                 peer.thread(),
                 Command::SendMessage {
@@ -224,18 +223,21 @@ impl Room {
     }
 }
 
-/// Keeps a packet for a client without a channel, at the cost of the oldest. How many were lost.
-fn keep_for_later(participant: &mut Participant, data: &Arc<[u8]>) -> u64 {
-    participant.waiting_data_bytes += data.len();
-    participant.waiting_data.push_back(Arc::clone(data));
-    let mut lost = 0;
-    while participant.waiting_data_bytes > WAITING_BYTES_MAX
-        && let Some(oldest) = participant.waiting_data.pop_front()
-    {
-        participant.waiting_data_bytes -= oldest.len();
-        lost += 1;
+/// Whom a packet is for: everybody when it names nobody.
+pub(crate) struct Destinations<'a> {
+    pub(crate) identities: &'a [String],
+    pub(crate) sids: &'a [String],
+}
+
+impl Destinations<'_> {
+    fn include(&self, participant: &Participant) -> bool {
+        self.identities.is_empty() && self.sids.is_empty()
+            || self
+                .identities
+                .iter()
+                .any(|identity| identity == participant.identity())
+            || self.sids.contains(&participant.sid)
     }
-    lost
 }
 
 /// Raw bytes of a channel that LiveKit does not name.

@@ -10,10 +10,11 @@ use crate::permission::SubscriptionRule;
 use crate::room::Room;
 use crate::simulate::Cuts;
 use crate::timers::Timer;
+use crate::waiting_data::WaitingData;
 use media::api::{Command, IceCredentials, PeerKey, ThreadId, ThreadInfo};
 use protocol::proto;
 use protocol::proto::signal_response::Message as Response;
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 /// Body of the HTTP error for every join that fails after the edge's own checks.
@@ -156,8 +157,7 @@ impl Room {
             last_seen: self.now,
             cuts: Cuts::default(),
             missing: BTreeMap::new(),
-            waiting_data: VecDeque::new(),
-            waiting_data_bytes: 0,
+            waiting_data: WaitingData::default(),
         };
         self.identities.insert(participant.claims.identity.clone(), id);
         self.connections.insert(join.connection, id);

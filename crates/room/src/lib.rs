@@ -39,6 +39,7 @@ mod speaker;
 mod subscription;
 mod timers;
 mod update;
+mod waiting_data;
 mod wish;
 
 pub use action::{Action, ApiCall, ConnectionId, Join, ReplyId};

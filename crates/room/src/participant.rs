@@ -10,11 +10,11 @@ use crate::permission::SubscriptionRule;
 use crate::publication::Publication;
 use crate::simulate::Cuts;
 use crate::subscription::Subscription;
+use crate::waiting_data::WaitingData;
 use media::api::{PeerKey, ThreadInfo, TrackKey};
 use protocol::grants::Claims;
 use protocol::proto;
-use std::collections::{BTreeMap, VecDeque};
-use std::sync::Arc;
+use std::collections::BTreeMap;
 use std::time::Instant;
 
 pub(crate) use proto::participant_info::State;
@@ -97,9 +97,8 @@ pub(crate) struct Participant {
     pub(crate) cuts: Cuts,
     /// Wanted tracks that do not exist, and until when they may appear.
     pub(crate) missing: BTreeMap<String, Instant>,
-    /// Reliable data for a client that has no channel yet, and its size.
-    pub(crate) waiting_data: VecDeque<Arc<[u8]>>,
-    pub(crate) waiting_data_bytes: usize,
+    /// Reliable data for a client that has no channel yet.
+    pub(crate) waiting_data: WaitingData,
 }
 
 impl Participant {

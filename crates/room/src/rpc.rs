@@ -4,6 +4,7 @@
 //! Owns: calls that wait. Must not know: Twirp, how packets travel.
 
 use crate::action::ReplyId;
+use crate::data::Destinations;
 use crate::effect::{ApiError, ApiErrorCode, ApiReply, Effect};
 use crate::participant::ParticipantId;
 use crate::room::Room;
@@ -106,8 +107,11 @@ impl Room {
             })),
             ..Default::default()
         };
-        let to = [request.destination_identity];
-        if !self.send_data(None, Kind::Reliable, &to, &[], packet.encode_to_vec()) {
+        let to = Destinations {
+            identities: &[request.destination_identity],
+            sids: &[],
+        };
+        if !self.send_data(None, Kind::Reliable, &to, packet.encode_to_vec(), None) {
             return self.answer_rpc(reply, Err(named(failure::SEND_FAILED, "Failed to send")));
         }
         let serial = self.next_serial();

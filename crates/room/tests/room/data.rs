@@ -173,24 +173,48 @@ fn reliable_packets_wait_for_the_channel_of_a_joiner() {
     }
     world.commands.clear();
     world.connect(&dora);
-    let payloads: Vec<_> = world
-        .commands
-        .iter()
-        .filter_map(|(_, command)| match command {
-            Command::SendMessage { peers, data, .. } => {
-                assert_eq!(*peers, [dora.primary()]);
-                match proto::DataPacket::decode(&data[..]).expect("a packet").value {
-                    Some(Value::User(user)) => Some(user.payload),
-                    other => panic!("{other:?}"),
-                }
-            }
-            _ => None,
-        })
-        .collect();
+    let payloads = waited(&world, &dora);
     assert_eq!(payloads, [b"1", b"2"]);
     send(&mut world, &alice, ChannelLabel::Reliable, &user(b"3"));
     let (peers, ..) = sent(&world).expect("forwarded");
     assert!(peers.contains(&dora.primary()));
+}
+
+/// The payloads that were sent to one client alone.
+fn waited(world: &World, client: &Client) -> Vec<Vec<u8>> {
+    let payload = |command: &Command| match command {
+        Command::SendMessage { peers, data, .. } => {
+            assert_eq!(*peers, [client.primary()]);
+            match proto::DataPacket::decode(&data[..]).expect("a packet").value {
+                Some(Value::User(user)) => Some(user.payload),
+                other => panic!("{other:?}"),
+            }
+        }
+        _ => None,
+    };
+    world
+        .commands
+        .iter()
+        .filter_map(|(_, command)| payload(command))
+        .collect()
+}
+
+#[test]
+fn numbered_packets_wait_ten_seconds_for_a_joiner() {
+    let (mut world, alice, ..) = three();
+    let dora = world.join(wish("dora"));
+    for (sequence, payload) in [(1, b"old"), (0, b"any"), (2, b"new")] {
+        let packet = proto::DataPacket {
+            sequence,
+            ..user(payload)
+        };
+        send(&mut world, &alice, ChannelLabel::Reliable, &packet);
+        world.pass_ms(5_100);
+    }
+    world.commands.clear();
+    world.connect(&dora);
+    assert_eq!(waited(&world, &dora), [b"any", b"new"]);
+    assert_eq!(world.room.stats().data_missed, 1);
 }
 
 #[test]
