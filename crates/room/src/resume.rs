@@ -114,7 +114,7 @@ impl Room {
     }
 
     /// Dual mode: the server offers with new credentials. The client does so for its own.
-    fn restart_ice(&mut self, id: ParticipantId) {
+    pub(crate) fn restart_ice(&mut self, id: ParticipantId) {
         let subscriber = self
             .participants
             .get(&id)

@@ -1,6 +1,7 @@
 //! Failures on request (`signal.md` §10), so that clients can test how they recover.
 
 use crate::action::ConnectionId;
+use crate::effect::Effect;
 use crate::participant::ParticipantId;
 use crate::room::Room;
 use crate::timers::Timer;
@@ -57,9 +58,10 @@ impl Room {
                     participant.cuts.silent = Some((SILENT_CUTS, until));
                 }
             }
-            // Other transports and bandwidth limits do not exist here yet.
-            Scenario::SwitchCandidateProtocol(_)
-            | Scenario::SubscriberBandwidth(_)
+            // There is one transport, UDP: what is left of a switch is its ICE restart.
+            Scenario::SwitchCandidateProtocol(_) => self.restart_ice(id),
+            // Nothing limits a subscriber's bandwidth yet; the reference has no full reconnect either.
+            Scenario::SubscriberBandwidth(_)
             | Scenario::LeaveRequestFullReconnect(_)
             | Scenario::NodeFailure(false)
             | Scenario::Migration(false)
@@ -93,7 +95,8 @@ impl Room {
         }
     }
 
-    /// Refuses a resume when that was asked for. True when it did.
+    /// Cuts a resume before any message when that was asked for. True when it did. The edge tries
+    /// again on its own, so that one request of a client may use up all cuts.
     pub(crate) fn cut_silently(&mut self, id: ParticipantId, connection: ConnectionId) -> bool {
         let now = self.now.monotonic;
         let Some(participant) = self.participants.get_mut(&id) else {
@@ -106,7 +109,13 @@ impl Room {
                 return false;
             }
         }
-        self.refuse(connection);
+        // The new connection replaces the old one before it is cut itself.
+        let session_stays = participant.ice_once;
+        self.detach(id);
+        self.effects.push_back(Effect::CloseSignal { connection });
+        if !session_stays {
+            self.end_session(id, Reason::SignalClose);
+        }
         true
     }
 
@@ -126,7 +135,7 @@ impl Room {
             self.detach(id);
             if !session_stays {
                 // As when a client's connection is lost before its media ever came up.
-                self.end_session(id, proto::DisconnectReason::SignalClose);
+                self.end_session(id, Reason::SignalClose);
             }
         }
     }

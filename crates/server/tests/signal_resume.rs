@@ -7,18 +7,6 @@ mod replay;
 use replay::{Recording, Script};
 use serde_json::{Value, json};
 
-const SWITCH: &str = "switching candidates to another protocol is not built: TCP and TLS are missing";
-
-const SKIPPED: &[(&str, &str)] = &[
-    (
-        "simulate_disconnect_signal_on_resume_no_messages",
-        "differs: a cut resume is an HTTP error instead of a leave",
-    ),
-    ("simulate_switch_tcp", SWITCH),
-    ("simulate_switch_tls", SWITCH),
-    ("simulate_switch_udp", SWITCH),
-];
-
 fn script(case: &Value) -> Script {
     let name = case["name"].as_str().unwrap_or_default();
     let mut script = Script::default();
@@ -39,5 +27,5 @@ fn script(case: &Value) -> Script {
 #[tokio::test(flavor = "multi_thread")]
 async fn recorded_resumes() {
     let recording = Recording::new(include_str!("vectors/signal/resume.json"));
-    recording.replay(SKIPPED, |_| common::config(), script).await;
+    recording.replay(&[], |_| common::config(), script).await;
 }

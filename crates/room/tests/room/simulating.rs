@@ -75,8 +75,51 @@ fn three_resumes_are_cut_before_any_message() {
     for _ in 0..3 {
         let again = world.resume(&alice, wish("alice"));
         assert_eq!(world.names(&again), "");
+        assert!(world.closed.contains(&again.connection));
     }
-    assert_eq!(world.refused.len(), 3);
+    assert_eq!(world.refused.len(), 0);
     let again = world.resume(&alice, wish("alice"));
     assert!(world.names(&again).starts_with("reconnect "));
+}
+
+#[test]
+fn a_cut_resume_ends_a_session_whose_media_never_connected() {
+    let mut world = World::new();
+    let alice = world.join(wish("alice"));
+    simulate(
+        &mut world,
+        &alice,
+        Scenario::DisconnectSignalOnResumeNoMessages(true),
+    );
+    let first = world.resume(&alice, wish("alice"));
+    assert_eq!(world.names(&first), "");
+    assert_eq!(world.closed, [alice.connection, first.connection]);
+    let second = world.resume(&alice, wish("alice"));
+    assert_eq!(world.names(&second), "leave:STATE_MISMATCH:RECONNECT");
+}
+
+#[test]
+fn switching_the_candidates_protocol_restarts_ice_of_the_subscriber() {
+    use proto::CandidateProtocol as Protocol;
+    for protocol in [Protocol::Udp, Protocol::Tcp, Protocol::Tls] {
+        let mut world = World::new();
+        let alice = world.enter(wish("alice"));
+        let scenario = Scenario::SwitchCandidateProtocol(protocol.into());
+        simulate(&mut world, &alice, scenario);
+        assert_eq!(world.names(&alice), "offer trickle:SUBSCRIBER!");
+    }
+}
+
+#[test]
+fn a_bandwidth_and_a_full_reconnect_are_accepted_without_effect() {
+    let mut world = World::new();
+    let alice = world.enter(wish("alice"));
+    for scenario in [
+        Scenario::SubscriberBandwidth(100_000),
+        Scenario::LeaveRequestFullReconnect(true),
+    ] {
+        simulate(&mut world, &alice, scenario);
+        assert_eq!(world.names(&alice), "");
+    }
+    assert_eq!(world.closed, []);
 }
