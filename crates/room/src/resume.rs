@@ -84,7 +84,8 @@ impl Room {
         let Some(participant) = self.participants.get(&id) else {
             return;
         };
-        if participant.protocol() < 9 {
+        let protocol = participant.protocol();
+        if protocol < 9 {
             return;
         }
         let infos: Vec<_> = self
@@ -99,6 +100,9 @@ impl Room {
                     .is_some_and(|permission| permission.hidden)
             })
             .filter(|info| info.identity != participant.identity())
+            // Who came back under the same name is told by what comes next. Clients that know
+            // participants by identity would give up the tracks of the new session.
+            .filter(|info| protocol < 12 || !self.identities.contains_key(&info.identity))
             .collect();
         self.send_infos(id, infos);
     }

@@ -102,6 +102,21 @@ fn departures_missed_while_away_are_told_from_protocol_9_on() {
 }
 
 #[test]
+fn departures_of_who_came_back_are_not_told_from_protocol_12_on() {
+    for (protocol, told) in [(12, false), (11, true)] {
+        let mut world = World::new();
+        let alice = world.enter(wish_protocol("alice", protocol));
+        let bob = world.enter(wish("bob"));
+        world.request(&bob, Request::Leave(proto::LeaveRequest::default()));
+        world.enter(wish("bob"));
+        let again = world.resume(&alice, wish_protocol("alice", protocol));
+        let names = world.names(&again);
+        assert_eq!(names.contains("bob=DISCONNECTED"), told, "{names}");
+        assert!(names.contains("bob=ACTIVE"), "{names}");
+    }
+}
+
+#[test]
 fn a_state_that_does_not_match_ends_the_session() {
     let mut world = World::new();
     let alice = world.enter(wish("alice"));
