@@ -47,6 +47,7 @@ export async function startRelay(target, { loss = 0, seed = 1 } = {}) {
   const draw = random(seed);
   const stats = { up: 0, down: 0, lostUp: 0, lostDown: 0 };
   const streams = new Map();
+  let dead = false;
   const relay = {
     port: front.address().port,
     stats,
@@ -54,6 +55,13 @@ export async function startRelay(target, { loss = 0, seed = 1 } = {}) {
     streams,
     /** Changes the loss from now on. */
     setLoss: (value) => (loss = value),
+    /** Goes on from other ports: the server sees the clients' addresses change. */
+    rebind() {
+      for (const back of backs.values()) back.close();
+      backs.clear();
+    },
+    /** Passes nothing any more, in either direction. */
+    cut: () => (dead = true),
     async stop() {
       for (const back of backs.values()) back.close();
       front.close();
@@ -61,11 +69,13 @@ export async function startRelay(target, { loss = 0, seed = 1 } = {}) {
     },
   };
   front.on('message', (data, from) => {
+    if (dead) return;
     const key = `${from.address}:${from.port}`;
     let back = backs.get(key);
     if (!back) {
       back = createSocket({ type: 'udp4', recvBufferSize: 1 << 22 });
       back.on('message', (answer) => {
+        if (dead) return;
         stats.down++;
         if (isRtp(answer)) {
           const ssrc = answer.readUInt32BE(8);
@@ -84,9 +94,13 @@ export async function startRelay(target, { loss = 0, seed = 1 } = {}) {
   return relay;
 }
 
-/** Makes a page's peer connections reach the server through the relay: run before the page loads. */
+/**
+ * Makes a page's peer connections reach the server through the relay: run before the page loads.
+ * `window.relayPort` names the relay that descriptions from now on lead to.
+ */
 export function throughRelay([server, relay]) {
-  const swap = (text) => text.replaceAll(` ${server} typ `, ` ${relay} typ `);
+  window.relayPort = relay;
+  const swap = (text) => text.replaceAll(` ${server} typ `, ` ${window.relayPort} typ `);
   const remember = (sdp) => {
     window.repairs ??= new Set();
     for (const [, , repair] of sdp.matchAll(/a=ssrc-group:FID (\d+) (\d+)/g)) window.repairs.add(Number(repair));

@@ -228,6 +228,62 @@ function watchFrames(identity) {
   });
 }
 
+/**
+ * Watches the packets of a participant's sound. `state.silence` becomes the longest time, in ms, for
+ * which packets failed to come: the time between two of them less what their number accounts for,
+ * so that a late look at the statistics is no gap.
+ */
+async function watchPackets(identity) {
+  const packet = 20;
+  let last = await inbound(identity, 'audio');
+  state.silence = 0;
+  state.watched = 0;
+  const look = async () => {
+    const now = await inbound(identity, 'audio');
+    const more = now.packetsReceived - last.packetsReceived;
+    if (more > 0) {
+      const gap = now.lastPacketReceivedTimestamp - last.lastPacketReceivedTimestamp - (more - 1) * packet;
+      state.silence = Math.max(state.silence, gap);
+      state.watched += more;
+      last = now;
+    }
+    setTimeout(look, packet);
+  };
+  void look();
+}
+
+/** Resolves when that many packets of a participant's sound came from now on, on one stream. */
+async function arrives(identity, packets) {
+  let first;
+  for (;;) {
+    const now = await inbound(identity, 'audio');
+    if (now?.ssrc !== first?.ssrc) first = now;
+    if (now && now.packetsReceived >= first.packetsReceived + packets) return;
+    await new Promise((done) => setTimeout(done, 50));
+  }
+}
+
+/** Sends numbered messages, one after the other, until `hush`. */
+let counting;
+function count({ name, every }) {
+  counting = { sent: 0, on: true };
+  const mine = counting;
+  mine.done = (async () => {
+    while (mine.on) {
+      const payload = new TextEncoder().encode(`${name}:${mine.sent++}`);
+      await room.localParticipant.publishData(payload, { reliable: true, topic: 'count' });
+      await new Promise((next) => setTimeout(next, every));
+    }
+  })();
+}
+
+/** Ends that; how many were sent. */
+async function hush() {
+  counting.on = false;
+  await counting.done;
+  return counting.sent;
+}
+
 /** Shares a screen with sound; both are asked for by their sources. */
 async function publishScreen({ tone, colour: rgb, width = 640, height = 360, fps = 10 }) {
   const context = soundContext();
@@ -271,6 +327,11 @@ window.commands = {
   played: ({ from, seconds }) => played(from, seconds),
   sounds: ({ from }) => sounds(from),
   inbound: ({ from, kind }) => inbound(from, kind),
+  arrives: ({ from, packets }) => arrives(from, packets),
+  watchPackets: ({ from }) => watchPackets(from),
+  count,
+  counted: () => counting.sent,
+  hush,
   watchFrames: ({ from }) => watchFrames(from),
   frameGaps: () => state.frames,
   setQuality: ({ from, quality }) => publicationOf(from, 'video').setVideoQuality(LivekitClient.VideoQuality[quality]),

@@ -1,0 +1,122 @@
+// Connections that break and sessions that the server breaks, as livekit-client in a browser lives
+// through them, with one peer connection and with two.
+import { after, before, test } from 'node:test';
+import assert from 'node:assert/strict';
+import { SignalRequest, SyncState, TrackInfo, TrackPublishedResponse } from '@livekit/protocol';
+import { startBrowser } from '../lib/clients.mjs';
+import { startProxy } from '../lib/proxy.mjs';
+import { startRelay } from '../lib/relay.mjs';
+import { startServer } from '../lib/server.mjs';
+
+const MODES = { single: true, dual: false };
+const LOOKS = { single: { tone: 440, colour: [200, 30, 30] }, dual: { tone: 620, colour: [30, 160, 30] } };
+const NAMES = Object.keys(MODES);
+const other = (name) => (name === 'single' ? 'dual' : 'single');
+const clients = {};
+let server;
+let browser;
+let proxy;
+let relay;
+
+const both = (what) => Promise.all(NAMES.map(what));
+const sid = (name) => clients[name].get({ code: 'room.localParticipant.sid' });
+const forget = (name) => clients[name].get({ code: 'void state.events.splice(0)' });
+const reconnected = (name) => clients[name].holds({ code: `state.events.includes('reconnected') && room.state === 'connected'` });
+/** Both hear the other one's tone, from packets that came from now on. */
+const sounds = () =>
+  both(async (name) => {
+    await clients[name].arrives({ from: other(name), packets: 25 });
+    await clients[name].heard({ from: other(name), tone: LOOKS[other(name)].tone });
+  });
+
+async function join(name) {
+  const token = await server.token(name, 'reconnect');
+  await clients[name].join({ url: proxy.ws, token, options: { singlePeerConnection: MODES[name] } });
+  await clients[name].publish(LOOKS[name]);
+}
+
+before(async () => {
+  // ICE-lite: the server sends no checks of its own, which would find a way around the relay.
+  server = await startServer({ rtc: '  use_ice_lite: true' });
+  browser = await startBrowser();
+  proxy = await startProxy(server.port);
+  relay = await startRelay(server.udp);
+  for (const name of NAMES) {
+    clients[name] = await browser.participant(name, { relay: [server.udp, relay.port] });
+    await join(name);
+  }
+  await sounds();
+});
+
+after(async () => {
+  for (const one of [browser, proxy, relay, server]) await one?.stop();
+});
+
+/** What one client got of the other's numbered messages. */
+const numbers = (name) => clients[name].get({ code: `state.data.filter((one) => one.topic === 'count' && one.from === '${other(name)}').map((one) => Number(one.text.split(':')[1]))` });
+
+test('a cut signal connection costs no message, no sound and no session', async (t) => {
+  const before = await both(sid);
+  await both(async (name) => {
+    await forget(name);
+    await clients[name].watchPackets({ from: other(name) });
+    await clients[name].count({ name, every: 20 });
+    await clients[name].holds({ code: `state.data.filter((one) => one.topic === 'count').length > 10 && state.watched > 25` });
+  });
+  proxy.cut();
+  await both(reconnected);
+  await both((name) => clients[name].holds({ code: 'state.watched > 150' }));
+  const sent = Object.fromEntries(await both(async (name) => [name, await clients[name].hush()]));
+  await both((name) => clients[name].received({ text: `${other(name)}:${sent[other(name)] - 1}` }));
+  assert.deepEqual(await both(sid), before);
+  for (const name of NAMES) {
+    const expected = Array.from({ length: sent[other(name)] }, (_, index) => index);
+    assert.deepEqual(await numbers(name), expected, `messages of ${other(name)}`);
+    const silence = await clients[name].get({ code: 'state.silence' });
+    t.diagnostic(`${name}: ${expected.length} messages, longest silence ${silence.toFixed(0)} ms`);
+    assert.ok(silence < 200, `nothing came to ${name} for ${silence.toFixed(0)} ms`);
+    const events = await clients[name].get({ code: 'state.events' });
+    assert.ok(!events.includes('participantDisconnected'), `${name} saw somebody leave`);
+    await clients[name].get({ code: 'void state.data.splice(0)' });
+  }
+});
+
+test('an address that changes unnoticed by the client costs no session', async () => {
+  const before = await both(sid);
+  await both(forget);
+  relay.rebind();
+  await sounds();
+  assert.deepEqual(await both(sid), before);
+});
+
+test('a new network is reached by an ICE restart, with the same session', async () => {
+  const before = await both(sid);
+  const next = await startRelay(server.udp);
+  await both(async (name) => {
+    await forget(name);
+    await clients[name].get({ code: `void (window.relayPort = ${next.port})` });
+  });
+  relay.cut();
+  proxy.cut();
+  await both(reconnected);
+  await sounds();
+  assert.deepEqual(await both(sid), before);
+  assert.ok(next.stats.down > 100, `only ${next.stats.down} packets came through the new relay`);
+  await relay.stop();
+  relay = next;
+});
+
+test('a state that the server does not know starts a new session with all tracks', async () => {
+  const before = await both(sid);
+  const unknown = new TrackPublishedResponse({ cid: 'x', track: new TrackInfo({ sid: 'TR_unknown' }) });
+  const request = new SignalRequest({ message: { case: 'syncState', value: new SyncState({ publishTracks: [unknown] }) } });
+  await both(async (name) => {
+    await forget(name);
+    await clients[name].get({ code: `sockets.at(-1).send(new Uint8Array([${request.toBinary()}]))` });
+    await reconnected(name);
+  });
+  const now = await both(sid);
+  NAMES.forEach((name, index) => assert.notEqual(now[index], before[index], name));
+  await sounds();
+  await both((name) => clients[name].decoded({ from: other(name), more: 10 }));
+});
