@@ -75,13 +75,14 @@ function process_(kind, program, args) {
       waiting.set(id, [resolve, reject]);
       child.stdin.write(`${JSON.stringify({ id, name, args: callArgs })}\n`);
     });
-  return participant(kind, call, async () => {
+  const kill = () => child.kill('SIGKILL');
+  return Object.assign(participant(kind, call, async () => {
     if (child.exitCode !== null || child.signalCode !== null) return;
     child.stdin.end();
     const timer = setTimeout(() => child.kill('SIGKILL'), 3000);
     await once(child, 'exit');
     clearTimeout(timer);
-  });
+  }), { kill });
 }
 
 /** The Python SDK. */

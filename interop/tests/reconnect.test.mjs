@@ -3,7 +3,7 @@
 import { after, before, test } from 'node:test';
 import assert from 'node:assert/strict';
 import { SignalRequest, SyncState, TrackInfo, TrackPublishedResponse } from '@livekit/protocol';
-import { startBrowser } from '../lib/clients.mjs';
+import { node, python, startBrowser } from '../lib/clients.mjs';
 import { startProxy } from '../lib/proxy.mjs';
 import { startRelay } from '../lib/relay.mjs';
 import { startServer } from '../lib/server.mjs';
@@ -17,6 +17,9 @@ let server;
 let browser;
 let proxy;
 let relay;
+let watcher;
+/** When the participant whose network was cut was seen to leave, in ms after the cut. */
+let lost;
 
 const both = (what) => Promise.all(NAMES.map(what));
 const sid = (name) => clients[name].get({ code: 'room.localParticipant.sid' });
@@ -46,10 +49,20 @@ before(async () => {
     await join(name);
   }
   await sounds();
+  const victim = node();
+  watcher = python();
+  for (const [client, name] of [[watcher, 'watcher'], [victim, 'victim']]) {
+    await client.join({ url: server.ws, token: await server.token(name, 'lost') });
+  }
+  await watcher.present({ identity: 'victim' });
+  const start = performance.now();
+  victim.kill();
+  lost = watcher.gone({ identity: 'victim' }, 60_000).then(() => performance.now() - start);
+  lost.catch(() => {});
 });
 
 after(async () => {
-  for (const one of [browser, proxy, relay, server]) await one?.stop();
+  for (const one of [watcher, browser, proxy, relay, server]) await one?.stop();
 });
 
 /** What one client got of the other's numbered messages. */
@@ -107,16 +120,81 @@ test('a new network is reached by an ICE restart, with the same session', async 
 });
 
 test('a state that the server does not know starts a new session with all tracks', async () => {
-  const before = await both(sid);
   const unknown = new TrackPublishedResponse({ cid: 'x', track: new TrackInfo({ sid: 'TR_unknown' }) });
   const request = new SignalRequest({ message: { case: 'syncState', value: new SyncState({ publishTracks: [unknown] }) } });
-  await both(async (name) => {
+  for (const name of NAMES) {
+    const before = await sid(name);
     await forget(name);
     await clients[name].get({ code: `sockets.at(-1).send(new Uint8Array([${request.toBinary()}]))` });
     await reconnected(name);
+    assert.notEqual(await sid(name), before);
+    await sounds();
+    await both((one) => clients[one].decoded({ from: other(one), more: 10 }));
+  }
+});
+
+const SCENARIOS = [
+  { scenario: 'signal-reconnect', session: 'same' },
+  { scenario: 'resume-reconnect', session: 'new' },
+  { scenario: 'disconnect-signal-on-resume', session: 'same' },
+  { scenario: 'disconnect-signal-on-resume-no-messages', session: 'same' },
+  { scenario: 'full-reconnect', session: 'new' },
+  { scenario: 'node-failure', session: 'new' },
+  { scenario: 'migration', session: 'new' },
+  { scenario: 'force-tcp', session: 'new' },
+  { scenario: 'force-tls', session: 'new' },
+];
+
+for (const { scenario, session } of SCENARIOS) {
+  test(`after the scenario ${scenario} a client goes on with the ${session} session`, async () => {
+    const before = await both(sid);
+    await both(async (name) => {
+      await forget(name);
+      await clients[name].get({ code: `room.simulateScenario('${scenario}')` });
+      await reconnected(name);
+    });
+    const now = await both(sid);
+    NAMES.forEach((name, index) => assert.equal(now[index] === before[index], session === 'same', name));
+    await sounds();
   });
-  const now = await both(sid);
-  NAMES.forEach((name, index) => assert.notEqual(now[index], before[index], name));
+}
+
+test('the scenarios without a reconnect leave the session alone', async () => {
+  const before = await both(sid);
+  await both(async (name) => {
+    await forget(name);
+    await clients[name].get({ code: `room.simulateScenario('subscriber-bandwidth', 100000)` });
+    await clients[name].get({ code: `room.simulateScenario('leave-full-reconnect')` });
+    await clients[name].get({ code: `room.simulateScenario('speaker')` });
+    await clients[name].event({ name: 'activeSpeakersChanged' });
+  });
+  assert.deepEqual(await both(sid), before);
   await sounds();
-  await both((name) => clients[name].decoded({ from: other(name), more: 10 }));
+});
+
+test('a message that is sent while somebody joins arrives', async () => {
+  const joiner = await browser.participant('joiner');
+  await clients.single.count({ name: 'single', every: 10 });
+  await joiner.join({ url: server.ws, token: await server.token('joiner', 'reconnect') });
+  const atJoined = await clients.single.counted();
+  const sent = await clients.single.hush();
+  await joiner.received({ text: `single:${sent - 1}` });
+  const got = await joiner.get({ code: `state.data.filter((one) => one.topic === 'count').map((one) => Number(one.text.split(':')[1]))` });
+  assert.ok(got[0] < atJoined - 3, `${got[0]} was the first to arrive, ${atJoined} had been sent when the join was done`);
+  assert.deepEqual(got, Array.from({ length: sent - got[0] }, (_, index) => got[0] + index));
+  await joiner.leave();
+});
+
+test('somebody whose network is gone is seen to leave after twenty seconds', async (t) => {
+  const took = await lost;
+  t.diagnostic(`${(took / 1000).toFixed(1)} s`);
+  assert.ok(took > 18_000 && took < 25_000, `it took ${took.toFixed(0)} ms`);
+  assert.equal(await watcher.get({ code: `self.reasons['victim']` }), 'CONNECTION_TIMEOUT');
+});
+
+test('the scenario server-leave ends the session for good', async () => {
+  await both(async (name) => {
+    await clients[name].get({ code: `room.simulateScenario('server-leave')` });
+    await clients[name].holds({ code: `state.disconnected === 'SERVER_SHUTDOWN' && room.state === 'disconnected'` });
+  });
 });
