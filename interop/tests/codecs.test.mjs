@@ -1,5 +1,5 @@
 // Codecs other than VP8 from stock clients: scalable streams of VP9 and AV1, whose layers follow the
-// subscriber's wish.
+// subscriber's wish; backup codecs for browsers that do not decode the first one.
 import { after, before, test } from 'node:test';
 import assert from 'node:assert/strict';
 import { startBrowser } from '../lib/clients.mjs';
@@ -19,12 +19,67 @@ after(async () => {
 });
 
 /** Joins a room in a page of its own; the page is closed when the test ends. */
-async function join(t, room, identity, options = {}) {
+async function join(t, room, identity, { options = {}, only = null } = {}) {
   const one = await browser.participant(identity);
   t.after(() => one.stop());
+  if (only) await one.page.evaluate(poorer, only);
   await one.join({ url: server.ws, token: await server.token(identity, room), options });
   return one;
 }
+
+/** Makes the browser one that knows only `codecs` (and what repairs them) of some kinds. */
+function poorer(codecs) {
+  const keep = (kind) => {
+    const known = RTCRtpReceiver.getCapabilities(kind).codecs;
+    return known.filter(({ mimeType }) => [...codecs[kind], `${kind}/rtx`].includes(mimeType.toLowerCase()));
+  };
+  const limit = (transceiver) => {
+    const { kind } = transceiver.receiver.track;
+    if (codecs[kind]) transceiver.setCodecPreferences(keep(kind));
+  };
+  for (const name of ['createOffer', 'createAnswer']) {
+    const create = RTCPeerConnection.prototype[name];
+    RTCPeerConnection.prototype[name] = function (...args) {
+      this.getTransceivers().forEach(limit);
+      return create.apply(this, args);
+    };
+  }
+}
+
+const VP9_WITH_BACKUP = { videoCodec: 'vp9', backupCodec: { codec: 'vp8', encoding: { maxBitrate: 300_000, maxFramerate: 15 } } };
+
+/** What a participant receives of the publisher's picture, as soon as some more of it was decoded. */
+async function mimeOf(viewer) {
+  return (await viewer.decoded({ from: 'publisher', more: 5 })).mime;
+}
+
+for (const single of [true, false]) {
+  test(`a backup codec replaces the first one when a subscriber needs it (${single ? 'single' : 'dual'} connection)`, async (t) => {
+    const room = `regression-${single}`;
+    const publisher = await join(t, room, 'publisher', { options: { dynacast: true } });
+    const rich = await join(t, room, 'rich', { options: { singlePeerConnection: single } });
+    await publisher.publish({ colour: [200, 30, 30], width: 320, height: 180, video: VP9_WITH_BACKUP });
+    await rich.saw({ from: 'publisher', colour: [200, 30, 30] });
+    assert.equal(await mimeOf(rich), 'video/VP9');
+    const poor = await join(t, room, 'poor', { options: { singlePeerConnection: single }, only: { video: ['video/vp8'] } });
+    await poor.saw({ from: 'publisher', colour: [200, 30, 30] });
+    assert.equal(await mimeOf(poor), 'video/VP8');
+    // The room is small: all go over, and the first codec is not sent any more.
+    await rich.holds({ code: "[...room.remoteParticipants.get('publisher').videoTrackPublications.values()][0].trackInfo.codecs.every((codec) => codec.mid)" });
+    while ((await mimeOf(rich)) !== 'video/VP8');
+    await rich.saw({ from: 'publisher', colour: [200, 30, 30] });
+  });
+}
+
+test('under the policy SIMULCAST both codecs are sent and everybody gets the one it decodes', async (t) => {
+  const publisher = await join(t, 'both', 'publisher', { options: { dynacast: true } });
+  const rich = await join(t, 'both', 'rich');
+  const poor = await join(t, 'both', 'poor', { only: { video: ['video/vp8'] } });
+  await publisher.publish({ colour: [30, 30, 200], width: 320, height: 180, video: { ...VP9_WITH_BACKUP, backupCodecPolicy: 1 } });
+  await Promise.all([rich, poor].map((viewer) => viewer.saw({ from: 'publisher', colour: [30, 30, 200] })));
+  assert.deepEqual(await Promise.all([rich, poor].map(mimeOf)), ['video/VP9', 'video/VP8']);
+  assert.deepEqual(await Promise.all([rich, poor].map(mimeOf)), ['video/VP9', 'video/VP8']);
+});
 
 for (const codec of ['vp9', 'av1']) {
   test(`the received resolution of a scalable ${codec} stream follows LOW, MEDIUM and HIGH without a freeze`, async (t) => {

@@ -193,7 +193,8 @@ pub enum Command {
         muted: bool,
     },
     /// A subscriber's copy of a track, which may live on another thread.
-    /// `spec.tag` is the [`DownKey`]. Repeated for the same key it replaces the spec.
+    /// `spec.tag` is the [`DownKey`]. Repeated for the same key it replaces the spec, and the copy is
+    /// made of `track` from then on: another codec of the same thing.
     Subscribe {
         /// The subscriber's peer.
         peer: PeerKey,

@@ -1,7 +1,8 @@
 //! AddTrack: what a client announces, checked and turned into a pending track (`signal.md` §8).
 
+use crate::backup::{BACKUPS_MAX, announced_backups};
 use crate::participant::{Participant, ParticipantId};
-use crate::publication::Publication;
+use crate::publication::{Publication, mime as mime_of};
 use crate::room::Room;
 use media::api::{Kind, TrackKey};
 use prost::Message as _;
@@ -17,6 +18,9 @@ const PER_CID_MAX: usize = 3;
 
 /// Largest announcement: every participant is sent most of it.
 const REQUEST_BYTES_MAX: usize = 64 * 1024;
+
+/// Longest client id of a further codec.
+const CID_BYTES_MAX: usize = 256;
 
 /// Most layers and codecs read from one announcement.
 const LAYERS_MAX: usize = 8;
@@ -104,11 +108,19 @@ impl Room {
         let random = self.random.next_u128();
         let room = self.config.key;
         let now = self.now.monotonic;
+        let further = request.simulcast_codecs.len().saturating_sub(1).min(BACKUPS_MAX);
+        let further: Vec<u32> = (0..further).map(|_| self.next_serial()).collect();
         let Some(participant) = self.participants.get_mut(&id) else {
             return;
         };
-        let key = TrackKey::new(participant.placement.thread, room, serial);
+        let thread = participant.placement.thread;
+        let key = TrackKey::new(thread, room, serial);
         let info = track_info(request, participant, &self.config.enabled_codecs, random);
+        let further = further
+            .into_iter()
+            .map(|serial| TrackKey::new(thread, room, serial));
+        let backups = announced_backups(&info, further);
+        let backup_keys: Vec<_> = backups.iter().map(|backup| backup.key).collect();
         let mut cids = vec![request.cid.clone()];
         if let Some(first) = info.codecs.first()
             && !first.cid.is_empty()
@@ -136,9 +148,12 @@ impl Room {
                 rids: Vec::new(),
                 subscribed_told: false,
                 demand: crate::demand::Demand::default(),
+                backups,
+                regressed: None,
             },
         );
         self.tracks.insert(key, id);
+        self.tracks.extend(backup_keys.into_iter().map(|key| (key, id)));
         self.track_sids.insert(info.sid.clone(), key);
         self.send_published(id, &request.cid, info);
     }
@@ -158,8 +173,18 @@ impl Room {
         let info = self.track_sids.get(&request.sid).and_then(|key| {
             let participant = self.participants.get_mut(&id)?;
             let publication = participant.publications.get_mut(key)?;
+            let common = &request.layers;
             for codec in request.simulcast_codecs.iter().take(LAYERS_MAX) {
                 let mime = full_mime(&codec.codec, request.r#type());
+                if let Some(backup) = publication
+                    .backups
+                    .iter_mut()
+                    .find(|backup| mime_of(backup.codec).eq_ignore_ascii_case(&mime))
+                    && codec.cid.len() <= CID_BYTES_MAX
+                {
+                    backup.cid.clone_from(&codec.cid);
+                    participant.publisher.transport.readmit(&codec.cid);
+                }
                 if let Some(known) = publication
                     .info
                     .codecs
@@ -167,6 +192,15 @@ impl Room {
                     .find(|known| known.mime_type.eq_ignore_ascii_case(&mime))
                 {
                     known.cid.clone_from(&codec.cid);
+                    let layers = if codec.layers.is_empty() {
+                        common
+                    } else {
+                        &codec.layers
+                    };
+                    if !layers.is_empty() {
+                        known.layers = layers.iter().take(LAYERS_MAX).cloned().collect();
+                        known.layers.sort_by_key(|layer| layer.quality);
+                    }
                 }
             }
             Some(publication.info.clone())

@@ -102,6 +102,9 @@ pub struct RoomConfig {
     pub playout_delay: Option<(u32, u32)>,
     /// A participant's sound and picture have one stream id, so that clients play them in step.
     pub sync_streams: bool,
+    /// A room with fewer participants goes over to a backup codec that arrives under the policy
+    /// PREFER_REGRESSION; 0 = every room.
+    pub codec_regression_threshold: u32,
 }
 
 impl RoomConfig {
@@ -128,6 +131,7 @@ impl RoomConfig {
             active_red: false,
             playout_delay: None,
             sync_streams: false,
+            codec_regression_threshold: 5,
         }
     }
 }

@@ -2,11 +2,11 @@
 //! More is told at once; less, only when it has stayed less for a while.
 
 use crate::participant::ParticipantId;
-use crate::publication::mime;
+use crate::publication::{Publication, mime};
 use crate::room::Room;
 use crate::timers::Timer;
 use crate::wish::layer_wish;
-use media::api::{Kind, TrackKey};
+use media::api::{Codec, Kind, TrackKey};
 use proto::VideoQuality as Quality;
 use protocol::proto;
 use protocol::proto::signal_response::Message as Response;
@@ -32,7 +32,7 @@ pub(crate) struct Demand {
 impl Room {
     /// A track has just been published.
     pub(crate) fn start_demand(&mut self, id: ParticipantId, track: TrackKey) {
-        if self.is_video(id, track) {
+        if self.demands(id, track).is_some() {
             self.timers
                 .set_if_none(Timer::Demand(track), self.now.monotonic + FIRST_DELAY);
         }
@@ -43,39 +43,46 @@ impl Room {
         let Some((publisher, track)) = self.find_published(sid) else {
             return;
         };
-        if !self.is_video(publisher, track) {
+        let Some(demands) = self.demands(publisher, track) else {
             return;
-        }
-        let wanted = self.wanted(publisher, track);
-        let told = self.told(publisher, track);
-        if rank(wanted) > told.map_or(0, rank) {
-            self.tell_demand(publisher, track, wanted);
-        } else if told.is_some_and(|told| rank(wanted) < rank(told)) {
+        };
+        let more = demands
+            .iter()
+            .any(|one| rank(one.wanted) > one.told.map_or(0, rank));
+        let less = demands
+            .iter()
+            .any(|one| one.told.is_some_and(|told| rank(one.wanted) < rank(told)));
+        // Sound costs little: what is said of its codecs is said at once.
+        if more || (less && !self.is_video(publisher, track)) {
+            self.tell_demand(publisher, track);
+        } else if less {
             self.timers
                 .set_if_none(Timer::Demand(track), self.now.monotonic + DOWNGRADE_DELAY);
-        } else if told == Some(wanted) {
+        } else if demands.first().is_some_and(|first| first.told.is_some()) {
             self.timers.cancel(Timer::Demand(track));
         }
     }
 
     /// Less demand has lasted, or nobody came.
     pub(crate) fn demand_due(&mut self, track: TrackKey) {
-        if let Some(&publisher) = self.tracks.get(&track) {
-            let wanted = self.wanted(publisher, track);
-            if self.told(publisher, track) != Some(wanted) {
-                self.tell_demand(publisher, track, wanted);
-            }
+        if let Some(&publisher) = self.tracks.get(&track)
+            && let Some(demands) = self.demands(publisher, track)
+            && demands
+                .iter()
+                .any(|one| one.shown() && one.told != Some(one.wanted))
+        {
+            self.tell_demand(publisher, track);
         }
     }
 
     /// Tells it whether or not it changed (after an unmute).
     pub(crate) fn force_demand(&mut self, track: TrackKey) {
         if let Some(&publisher) = self.tracks.get(&track)
-            && self.is_video(publisher, track)
-            && self.told(publisher, track).is_some()
+            && self
+                .demands(publisher, track)
+                .is_some_and(|demands| demands.iter().any(|one| one.told.is_some()))
         {
-            let wanted = self.wanted(publisher, track);
-            self.tell_demand(publisher, track, wanted);
+            self.tell_demand(publisher, track);
         }
     }
 
@@ -110,38 +117,56 @@ impl Room {
             .is_some_and(|publication| publication.kind == Kind::Video)
     }
 
-    fn told(&self, id: ParticipantId, track: TrackKey) -> Option<Quality> {
-        self.participants.get(&id)?.publications.get(&track)?.demand.told
+    /// The demand for each codec of a track, the first codec's first. `None` for sound of one codec,
+    /// of which nothing is told.
+    fn demands(&self, id: ParticipantId, track: TrackKey) -> Option<Vec<CodecDemand>> {
+        let publication = self.participants.get(&id)?.publications.get(&track)?;
+        if publication.kind == Kind::Audio && publication.backups.is_empty() {
+            return None;
+        }
+        let first = CodecDemand {
+            first: true,
+            codec: publication.codec?,
+            wanted: self.wanted(publication, publication.key),
+            told: publication.demand.told,
+            live: true,
+        };
+        let further = publication.backups.iter().map(|backup| CodecDemand {
+            first: false,
+            codec: backup.codec,
+            wanted: self.wanted(publication, backup.key),
+            told: backup.told,
+            live: backup.live,
+        });
+        Some(std::iter::once(first).chain(further).collect())
     }
 
-    /// The best quality that any subscriber wants.
-    fn wanted(&self, publisher: ParticipantId, track: TrackKey) -> Quality {
-        let Some(publication) = self
-            .participants
-            .get(&publisher)
-            .and_then(|participant| participant.publications.get(&track))
-        else {
-            return Quality::Off;
-        };
-        let info = &publication.info;
+    /// The best quality that any subscriber wants of a codec's track.
+    fn wanted(&self, publication: &Publication, source: TrackKey) -> Quality {
+        let info = publication.info_of(source);
         self.participants
             .values()
             .filter_map(|participant| {
                 let subscription = participant.subscriptions.get(&info.sid)?;
                 subscription.down?;
+                if subscription.source.unwrap_or(publication.usual_source()) != source {
+                    return None;
+                }
                 let wish = layer_wish(
-                    info,
+                    &info,
                     subscription.settings.as_ref(),
                     participant.settings.adaptive_stream,
                 );
-                wish.enabled.then(|| quality_of(info, wish.spatial))
+                wish.enabled.then(|| quality_of(&info, wish.spatial))
             })
             .max_by_key(|quality| rank(*quality))
             .unwrap_or(Quality::Off)
     }
 
-    fn tell_demand(&mut self, id: ParticipantId, track: TrackKey, wanted: Quality) {
+    /// Tells the publisher what is wanted of each codec.
+    pub(crate) fn tell_demand(&mut self, id: ParticipantId, track: TrackKey) {
         self.timers.cancel(Timer::Demand(track));
+        let demands = self.demands(id, track);
         let Some(participant) = self.participants.get_mut(&id) else {
             return;
         };
@@ -151,27 +176,99 @@ impl Room {
         if publication.info.muted {
             return;
         }
-        publication.demand.told = Some(wanted);
-        let Some(codec) = publication.codec else {
+        let Some(mut demands) = demands else {
             return;
         };
-        let qualities: Vec<_> = [Quality::Low, Quality::Medium, Quality::High]
-            .into_iter()
-            .map(|quality| proto::SubscribedQuality {
-                quality: quality.into(),
-                enabled: rank(quality) <= rank(wanted),
-            })
-            .collect();
-        let update = proto::SubscribedQualityUpdate {
-            track_sid: publication.info.sid.clone(),
-            subscribed_qualities: qualities.clone(),
-            subscribed_codecs: vec![proto::SubscribedCodec {
-                codec: mime(codec).trim_start_matches("video/").to_lowercase(),
-                qualities,
-            }],
+        demands.retain(CodecDemand::shown);
+        for demand in &demands {
+            publication.note_told(demand);
+        }
+        let track_sid = publication.info.sid.clone();
+        let message = match publication.kind {
+            Kind::Video => video_update(track_sid, &demands),
+            Kind::Audio => audio_update(track_sid, &demands),
         };
-        self.send(id, Response::SubscribedQualityUpdate(update));
+        self.send(id, message);
     }
+}
+
+/// The demand for one codec.
+#[derive(Clone, Copy, Debug)]
+struct CodecDemand {
+    /// The track's first codec.
+    first: bool,
+    codec: Codec,
+    wanted: Quality,
+    told: Option<Quality>,
+    /// Its media has arrived.
+    live: bool,
+}
+
+impl CodecDemand {
+    /// A codec that is only possible is not spoken of before somebody wants it.
+    fn shown(&self) -> bool {
+        self.first || self.live || self.told.is_some() || self.wanted != Quality::Off
+    }
+}
+
+impl Publication {
+    fn note_told(&mut self, demand: &CodecDemand) {
+        let told = if demand.first {
+            Some(&mut self.demand.told)
+        } else {
+            let mut backups = self.backups.iter_mut();
+            let backup = backups.find(|backup| backup.codec == demand.codec);
+            backup.map(|backup| &mut backup.told)
+        };
+        if let Some(told) = told {
+            *told = Some(demand.wanted);
+        }
+    }
+}
+
+fn video_update(track_sid: String, demands: &[CodecDemand]) -> Response {
+    let subscribed_codecs: Vec<_> = demands
+        .iter()
+        .map(|demand| proto::SubscribedCodec {
+            codec: short_name(demand.codec),
+            qualities: [Quality::Low, Quality::Medium, Quality::High]
+                .into_iter()
+                .map(|quality| proto::SubscribedQuality {
+                    quality: quality.into(),
+                    enabled: rank(quality) <= rank(demand.wanted),
+                })
+                .collect(),
+        })
+        .collect();
+    Response::SubscribedQualityUpdate(proto::SubscribedQualityUpdate {
+        track_sid,
+        // Old clients know of one codec only.
+        subscribed_qualities: subscribed_codecs
+            .first()
+            .map(|codec| codec.qualities.clone())
+            .unwrap_or_default(),
+        subscribed_codecs,
+    })
+}
+
+fn audio_update(track_sid: String, demands: &[CodecDemand]) -> Response {
+    let subscribed_audio_codecs = demands
+        .iter()
+        .map(|demand| proto::SubscribedAudioCodec {
+            codec: short_name(demand.codec),
+            enabled: demand.wanted != Quality::Off,
+        })
+        .collect();
+    Response::SubscribedAudioCodecUpdate(proto::SubscribedAudioCodecUpdate {
+        track_sid,
+        subscribed_audio_codecs,
+    })
+}
+
+/// `vp8` of `video/VP8`.
+fn short_name(codec: Codec) -> String {
+    let mime = mime(codec);
+    mime.rsplit('/').next().unwrap_or(mime).to_lowercase()
 }
 
 /// `Off` is the largest number on the wire but the least demand.

@@ -14,6 +14,7 @@
 pub mod action;
 mod add_track;
 mod api;
+mod backup;
 mod client;
 pub mod config;
 mod data;

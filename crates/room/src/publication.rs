@@ -1,6 +1,7 @@
 //! What participants publish: from the announcement over the first packet to the end of a track
 //! (`signal.md` §8).
 
+use crate::backup::Backup;
 use crate::demand::Demand;
 use crate::negotiation::{AnnouncedTrack, PublishedSection};
 use crate::participant::{ParticipantId, State};
@@ -29,13 +30,17 @@ pub(crate) struct Publication {
     /// The publisher has been told that somebody subscribed.
     pub(crate) subscribed_told: bool,
     pub(crate) demand: Demand,
+    /// Further codecs, in the order of the announcement.
+    pub(crate) backups: Vec<Backup>,
+    /// The further codec that replaced the first one for all subscribers.
+    pub(crate) regressed: Option<TrackKey>,
 }
 
 impl Publication {
     /// As the negotiation wants to know it.
-    fn announced(&self) -> AnnouncedTrack {
+    fn announced(&self) -> impl Iterator<Item = AnnouncedTrack> {
         let has = |feature: proto::AudioTrackFeature| self.info.audio_features.contains(&feature.into());
-        AnnouncedTrack {
+        let first = AnnouncedTrack {
             track: self.key,
             cids: self.cids.clone(),
             kind: self.kind,
@@ -49,7 +54,19 @@ impl Publication {
             no_dtx: has(proto::AudioTrackFeature::TfNoDtx),
             disable_red: self.info.disable_red,
             microphone: self.info.source() == proto::TrackSource::Microphone,
-        }
+        };
+        let further: Vec<_> = self
+            .backups
+            .iter()
+            .filter(|backup| !backup.cid.is_empty() && !self.cids.contains(&backup.cid))
+            .map(|backup| AnnouncedTrack {
+                track: backup.key,
+                cids: vec![backup.cid.clone()],
+                mime: mime(backup.codec).to_owned(),
+                ..first.clone()
+            })
+            .collect();
+        std::iter::once(first).chain(further)
     }
 
     /// What subscribers may get, best first. Opus is extracted from RED, and with `active_red` made
@@ -65,7 +82,7 @@ impl Publication {
         }
     }
 
-    fn mark_changed(&mut self, unix_us: i64) {
+    pub(crate) fn mark_changed(&mut self, unix_us: i64) {
         self.info.version = Some(proto::TimedVersion {
             unix_micro: unix_us,
             ticks: 0,
@@ -112,7 +129,7 @@ impl Publication {
         before != self.info
     }
 
-    fn codec_index(&self, codec: Codec) -> usize {
+    pub(crate) fn codec_index(&self, codec: Codec) -> usize {
         self.info
             .codecs
             .iter()
@@ -157,7 +174,7 @@ impl Room {
                 participant
                     .publications
                     .values()
-                    .map(Publication::announced)
+                    .flat_map(Publication::announced)
                     .collect()
             })
             .unwrap_or_default()
@@ -171,6 +188,9 @@ impl Room {
             if let Some(publication) = participant.publications.get_mut(&section.track) {
                 publication.set_section(section);
             }
+        }
+        for section in sections {
+            self.backup_section(id, section);
         }
     }
 
@@ -191,6 +211,7 @@ impl Room {
             return;
         };
         let Some(publication) = participant.publications.get_mut(&track) else {
+            self.backup_started(id, track, layer, ssrc, rtx_ssrc);
             return;
         };
         let changed = publication.set_layer(layer, ssrc, rtx_ssrc, codec);
@@ -235,6 +256,9 @@ impl Room {
 
     /// A track's section went away: it is unpublished, and the next one of its cid has its turn.
     pub(crate) fn unpublish(&mut self, id: ParticipantId, track: TrackKey) {
+        if self.backup_ended(id, track) {
+            return;
+        }
         let Some(published) = self.end_track(id, track) else {
             return;
         };
@@ -265,6 +289,11 @@ impl Room {
         self.track_sids.remove(&publication.info.sid);
         self.timers.cancel(Timer::Demand(track));
         self.command(track.thread(), Command::Unpublish { track });
+        for backup in &publication.backups {
+            let track = backup.key;
+            self.tracks.remove(&track);
+            self.command(track.thread(), Command::Unpublish { track });
+        }
         let subscribers: Vec<_> = self
             .participants
             .values()
@@ -306,11 +335,16 @@ impl Room {
             publication.info.muted = muted;
             publication.waiting_since = now;
             let published = publication.published;
+            let live = publication.backups.iter().filter(|backup| backup.live);
+            let live: Vec<_> = live.map(|backup| backup.key).collect();
             if published {
                 publication.mark_changed(unix_us);
                 participant.dirty = true;
             }
             self.command(key.thread(), Command::MuteTrack { track: key, muted });
+            for track in live {
+                self.command(track.thread(), Command::MuteTrack { track, muted });
+            }
             if published {
                 self.broadcast(id, true);
                 if !muted {

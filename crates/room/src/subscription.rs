@@ -32,6 +32,8 @@ pub(crate) struct Subscription {
     pub(crate) down: Option<DownKey>,
     /// Negotiated: media flows.
     pub(crate) bound: bool,
+    /// Of which codec's track the copy is made, once that is negotiated.
+    pub(crate) source: Option<TrackKey>,
     /// What the media plane was last told to send.
     pub(crate) wish: Option<LayerWish>,
 }
@@ -257,6 +259,7 @@ impl Room {
                 if let Some(subscription) = participant.subscriptions.get_mut(sid) {
                     subscription.down = Some(down);
                     subscription.bound = false;
+                    subscription.source = None;
                     subscription.wish = Some(wish);
                 }
                 self.downs.insert(
@@ -305,7 +308,8 @@ impl Room {
             down: DownKey::new(subscriber.placement.thread, self.config.key, serial),
             track: key,
             kind: publication.kind,
-            codecs: publication.codecs(self.config.active_red),
+            codecs: publication.codecs_by_preference(self.config.active_red),
+            backups: publication.backup_codecs(),
             stream_id,
             synchronized,
             track_sid: sid.to_owned(),
@@ -358,6 +362,7 @@ impl Room {
         if let Some(subscription) = participant.subscriptions.get_mut(sid) {
             subscription.down = None;
             subscription.bound = false;
+            subscription.source = None;
         }
         let commands = participant
             .receiving()
@@ -440,6 +445,7 @@ impl Room {
             if let Some(subscription) = participant.subscriptions.get_mut(&track_sid) {
                 subscription.bound = true;
             }
+            self.note_source(subscriber, &track_sid, *down);
             // The negotiation told the wish of when it began.
             if !self.timers.is_set(Timer::Wish(*down)) {
                 self.apply_wish(*down);

@@ -72,7 +72,8 @@ impl Room {
         };
         let info = self.find_published(sid).and_then(|(publisher, key)| {
             let publication = self.participants.get(&publisher)?.publications.get(&key)?;
-            Some(&publication.info)
+            let source = participant.subscriptions.get(sid).and_then(|wish| wish.source);
+            Some(publication.info_of(source.unwrap_or(publication.usual_source())))
         });
         let settings = participant
             .subscriptions
@@ -81,7 +82,7 @@ impl Room {
         let Some(info) = info else {
             return LayerWish::BEST;
         };
-        layer_wish(info, settings, participant.settings.adaptive_stream)
+        layer_wish(&info, settings, participant.settings.adaptive_stream)
     }
 }
 

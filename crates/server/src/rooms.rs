@@ -267,6 +267,7 @@ impl Shared {
         room.max_participants = defaults.max_participants;
         room.enabled_codecs.clone_from(&defaults.enabled_codecs);
         room.remote_unmute = defaults.enable_remote_unmute;
+        room.codec_regression_threshold = defaults.codec_regression_threshold;
         room.update_batch_bytes = defaults.update_batch_bytes;
         room.active_red = defaults.active_red_encoding;
         room.playout_delay = defaults.playout_delay;

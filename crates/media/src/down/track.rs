@@ -263,6 +263,13 @@ impl DownTrack {
         self.select.pause();
     }
 
+    /// The copy is made of another up track from now on.
+    pub(crate) fn source_replaced(&mut self, track: u32) {
+        self.track = track;
+        self.select.pause();
+        self.munger.source_restarted();
+    }
+
     /// A layer's source began anew with other numbers.
     pub(crate) fn source_restarted(&mut self, layer: u8) {
         if self.select.stream() == Some(layer) {

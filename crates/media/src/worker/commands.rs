@@ -272,7 +272,7 @@ impl Worker {
             return;
         };
         if let Some(&at) = self.down_keys.get(&down) {
-            self.resubscribe(now, at, spec, wish);
+            self.resubscribe(now, at, track, spec, wish);
             return;
         }
         let here = track.thread() == self.config.thread;
@@ -311,21 +311,20 @@ impl Worker {
         }
         slot.reports_due.get_or_insert(now + REPORT_INTERVAL);
         self.down_keys.insert(down, at);
-        if let Some(up) = self.tracks.get_mut(index) {
-            up.subscribers.push(at);
-            if !here && up.source == Source::None {
-                up.source = Source::Thread(track.thread());
-                if !self.mesh.send_control(track.thread(), Control::Want { track }) {
-                    self.stats.drops.control_full += 1;
-                }
-            }
-        }
+        self.join_track(index, at, track);
         self.ask_for_down(now, at);
         self.touched(now, peer_index);
     }
 
     /// The section of a down track was negotiated again.
-    fn resubscribe(&mut self, now: Instant, at: Subscriber, spec: SendSpec, wish: LayerWish) {
+    fn resubscribe(
+        &mut self,
+        now: Instant,
+        at: Subscriber,
+        track: TrackKey,
+        spec: SendSpec,
+        wish: LayerWish,
+    ) {
         let Some(slot) = self.peers.get_mut(at.peer) else {
             return;
         };
@@ -340,8 +339,46 @@ impl Worker {
             }
             down.select.set_wish(wish);
         }
+        self.move_copy(at, track);
         self.ask_for_down(now, at);
         self.touched(now, at.peer);
+    }
+
+    /// The copy is one of another track from now on. What it sent goes on with the same numbers.
+    fn move_copy(&mut self, at: Subscriber, track: TrackKey) {
+        let down = self.peers.get(at.peer).and_then(|slot| slot.down(at.down));
+        let Some(before) = down.map(|down| down.track) else {
+            return;
+        };
+        let same = self.tracks.get(before).is_some_and(|up| up.key == track);
+        let here = track.thread() == self.config.thread;
+        if same || !(here || self.mesh.knows(track.thread())) {
+            return;
+        }
+        let index = self.track_or_new(track);
+        if let Some(down) = self
+            .peers
+            .get_mut(at.peer)
+            .and_then(|slot| slot.down_mut(at.down))
+        {
+            down.source_replaced(index);
+        }
+        self.leave_track(before, at);
+        self.join_track(index, at, track);
+    }
+
+    /// A subscriber of a track of this thread, or of the replica of another one's.
+    fn join_track(&mut self, index: u32, at: Subscriber, track: TrackKey) {
+        let Some(up) = self.tracks.get_mut(index) else {
+            return;
+        };
+        up.subscribers.push(at);
+        if track.thread() != self.config.thread && up.source == Source::None {
+            up.source = Source::Thread(track.thread());
+            if !self.mesh.send_control(track.thread(), Control::Want { track }) {
+                self.stats.drops.control_full += 1;
+            }
+        }
     }
 
     fn unsubscribe(&mut self, now: Instant, key: DownKey) {

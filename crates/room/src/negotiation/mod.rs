@@ -150,6 +150,8 @@ pub struct DownRequest {
     pub kind: Kind,
     /// Codecs that the publisher may send (for RED the list is `[Red, Opus]`: Opus is extracted).
     pub codecs: Vec<Codec>,
+    /// Which of `codecs` are sent as tracks of their own; the others are `track`.
+    pub backups: Vec<(Codec, TrackKey)>,
     /// msid stream id, `<participant sid>|<track sid>` (or as `media.md` §3 says).
     pub stream_id: String,
     /// The stream id is shared with other tracks: no section is used a second time for it.

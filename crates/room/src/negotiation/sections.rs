@@ -4,12 +4,12 @@
 use super::codecs::Format;
 use super::publish::Publication;
 use super::{DownRequest, Role};
-use media::api::{Codec, DownKey, Kind, Payload};
+use media::api::{Codec, DownKey, Kind, Payload, TrackKey};
 use wire::ext::ExtensionIds;
 use wire::sdp::{Direction, ExtMap, Media, MediaKind, Msid, RtpMap, Ssrc, SsrcGroup};
 
 /// What was told to the media plane about a down track, to tell it again only when it changes.
-pub(super) type Sent = (Vec<Payload>, ExtensionIds);
+pub(super) type Sent = (TrackKey, Vec<Payload>, ExtensionIds);
 
 /// One `m=` line.
 #[derive(Debug)]

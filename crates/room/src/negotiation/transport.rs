@@ -6,8 +6,8 @@ use super::random::Random;
 use super::sections::{Slot, extension_ids, live, put_stream, token};
 use super::{CodecUnsupported, DownRequest, NegotiationError, Role, TransportConfig};
 use media::api::{
-    Candidate, ChannelSpec, Codec, Command, DownKey, DtlsRole, IceCredentials, Kind, PeerKey, Remote,
-    SendSpec, make_ufrag,
+    Candidate, ChannelSpec, Codec, Command, DownKey, DtlsRole, IceCredentials, Kind, LayerWish, PeerKey,
+    Remote, SendSpec, TrackKey, make_ufrag,
 };
 use protocol::proto;
 use std::collections::{BTreeMap, HashMap, VecDeque};
@@ -67,6 +67,24 @@ pub(super) struct Down {
     pub(super) request: DownRequest,
     pub(super) ssrc: u32,
     pub(super) rtx_ssrc: u32,
+}
+
+impl DownRequest {
+    /// The track to send: that of the first codec that can be. And those of its codecs.
+    fn choose(&self, can_send: impl Fn(Codec) -> bool) -> (TrackKey, Vec<Codec>) {
+        let track_of = |codec: Codec| {
+            let backup = self.backups.iter().find(|(backup, _)| *backup == codec);
+            backup.map_or(self.track, |(_, track)| *track)
+        };
+        let first = self.codecs.iter().copied().find(|codec| can_send(*codec));
+        let source = first.map_or(self.track, track_of);
+        let codecs = self
+            .codecs
+            .iter()
+            .copied()
+            .filter(|codec| track_of(*codec) == source);
+        (source, codecs.collect())
+    }
 }
 
 impl Transport {
@@ -159,6 +177,28 @@ impl Transport {
         command.into_iter().collect()
     }
 
+    /// Another order of preference among a down track's codecs: it may be made of another track now.
+    pub fn rebind(&mut self, down: DownKey, codecs: &[Codec], wish: LayerWish) -> Vec<Command> {
+        let Some(known) = self.downs.get_mut(&down) else {
+            return Vec::new();
+        };
+        codecs.clone_into(&mut known.request.codecs);
+        known.request.wish = wish;
+        let mut commands = Vec::new();
+        let carries = |slot: &Slot| slot.down == Some(down) && slot.sent.is_some();
+        if let Some(index) = self.slots.iter().position(carries) {
+            self.send_down(index, &mut commands);
+        }
+        commands
+    }
+
+    /// The track of which a down track is made, once it is negotiated.
+    #[must_use]
+    pub fn source_of(&self, down: DownKey) -> Option<TrackKey> {
+        let slot = self.slots.iter().find(|slot| slot.down == Some(down))?;
+        slot.sent.as_ref().map(|(source, ..)| *source)
+    }
+
     /// Restarts ICE with new credentials: the next offer or answer carries them.
     pub fn restart_ice(&mut self, ice: IceCredentials) -> Vec<Command> {
         self.config.ice = ice.clone();
@@ -219,7 +259,10 @@ impl Transport {
         let slot = self.slots.get_mut(index)?;
         let key = slot.down?;
         let down = self.downs.get(&key)?;
-        let payloads = codecs::to_send(&slot.formats, &down.request.codecs, red);
+        let (source, codecs) = down
+            .request
+            .choose(|codec| slot.speaks(&[codec]) && (red || codec != Codec::Red));
+        let payloads = codecs::to_send(&slot.formats, &codecs, red);
         if payloads.is_empty() {
             return None;
         }
@@ -227,12 +270,12 @@ impl Transport {
         // Transport-wide feedback is not negotiated for what we send.
         extensions.transport_cc = 0;
         let rtx = payloads.iter().any(|payload| payload.rtx_pt.is_some());
-        let known = slot.sent.replace((payloads.clone(), extensions));
+        let known = slot.sent.replace((source, payloads.clone(), extensions));
         if known != slot.sent {
             commands.push(Command::Subscribe {
                 peer: self.config.peer,
                 down: key,
-                track: down.request.track,
+                track: source,
                 spec: SendSpec {
                     tag: key.0,
                     mid: slot.mid.clone(),

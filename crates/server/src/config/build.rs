@@ -89,7 +89,7 @@ fn says_nothing(path: &str, value: &str) -> bool {
 }
 
 /// Keys that do something (prefixes).
-const BUILT: [&str; 44] = [
+const BUILT: [&str; 45] = [
     "prometheus_port",
     "prometheus.",
     "port",
@@ -115,6 +115,7 @@ const BUILT: [&str; 44] = [
     "room.empty_timeout",
     "room.departure_timeout",
     "room.enable_remote_unmute",
+    "video.codec_regression_threshold",
     "room.update_batch_target_size",
     "room.playout_delay.",
     "room.sync_streams",
@@ -320,6 +321,10 @@ fn build_room(settings: &Settings, config: &mut Config) {
     assign(
         &mut room.enable_remote_unmute,
         settings.flag("room.enable_remote_unmute"),
+    );
+    assign(
+        &mut room.codec_regression_threshold,
+        settings.number("video.codec_regression_threshold"),
     );
     assign(
         &mut room.update_batch_bytes,

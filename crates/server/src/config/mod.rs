@@ -94,6 +94,8 @@ pub struct RoomDefaults {
     pub departure_timeout_s: u32,
     /// MutePublishedTrack may unmute.
     pub enable_remote_unmute: bool,
+    /// Rooms with fewer participants go over to a backup codec as soon as it is there; 0 = all.
+    pub codec_regression_threshold: u32,
     /// Bytes of one participant update.
     pub update_batch_bytes: usize,
     /// `audio.active_red_encoding`: Opus becomes RED for subscribers who read it.
@@ -205,6 +207,7 @@ impl Default for Config {
                 empty_timeout_s: 300,
                 departure_timeout_s: 20,
                 enable_remote_unmute: false,
+                codec_regression_threshold: 5,
                 update_batch_bytes: 128 * 1024,
                 active_red_encoding: false,
                 playout_delay: None,

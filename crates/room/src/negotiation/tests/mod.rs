@@ -50,6 +50,7 @@ pub(super) fn down(serial: u32, kind: Kind) -> DownRequest {
         track: TrackKey::new(ThreadId(3), room, serial),
         kind,
         codecs,
+        backups: Vec::new(),
         stream_id: format!("PA_x|TR_{serial}"),
         synchronized: false,
         track_sid: format!("TR_{serial}"),

@@ -1,0 +1,272 @@
+//! Further codecs of a track (`media.md` §5): each has a section and a media-plane track of its own,
+//! whose key exists from the announcement on, so that a subscriber can be bound to a codec that the
+//! publisher does not send yet.
+//!
+//! Owns: which codec each copy is made of, and the regression to the backup codec.
+
+use crate::negotiation::PublishedSection;
+use crate::participant::ParticipantId;
+use crate::publication::{Publication, mime};
+use crate::room::Room;
+use media::api::{Codec, Command, DownKey, TrackKey};
+use proto::VideoQuality as Quality;
+use protocol::proto;
+use std::borrow::Cow;
+
+/// Most codecs of a track besides the first.
+pub(crate) const BACKUPS_MAX: usize = 2;
+
+/// One further codec.
+#[derive(Clone, Debug)]
+pub(crate) struct Backup {
+    pub(crate) key: TrackKey,
+    pub(crate) codec: Codec,
+    /// The client's id of what it sends; empty until it says that it will.
+    pub(crate) cid: String,
+    /// Media has arrived.
+    pub(crate) live: bool,
+    /// As [`crate::demand::Demand`]: what the publisher was last told.
+    pub(crate) told: Option<Quality>,
+}
+
+/// The codec of a mime type in any spelling.
+fn codec_of(name: &str) -> Option<Codec> {
+    [
+        Codec::Opus,
+        Codec::Red,
+        Codec::Pcmu,
+        Codec::Pcma,
+        Codec::Vp8,
+        Codec::Vp9,
+        Codec::H264,
+        Codec::H265,
+        Codec::Av1,
+    ]
+    .into_iter()
+    .find(|codec| mime(*codec).eq_ignore_ascii_case(name))
+}
+
+/// The further codecs that an announcement names, with the keys to give them.
+pub(crate) fn announced_backups(
+    info: &proto::TrackInfo,
+    keys: impl Iterator<Item = TrackKey>,
+) -> Vec<Backup> {
+    let mut codecs: Vec<Codec> = info
+        .codecs
+        .iter()
+        .filter_map(|codec| codec_of(&codec.mime_type))
+        .collect();
+    let first = codecs.first().copied();
+    codecs.retain(|codec| Some(*codec) != first);
+    codecs.dedup();
+    codecs
+        .into_iter()
+        .zip(keys.take(BACKUPS_MAX))
+        .map(|(codec, key)| Backup {
+            key,
+            codec,
+            cid: String::new(),
+            live: false,
+            told: None,
+        })
+        .collect()
+}
+
+impl Publication {
+    /// Further codecs as a copy may be made of them.
+    pub(crate) fn backup_codecs(&self) -> Vec<(Codec, TrackKey)> {
+        self.backups
+            .iter()
+            .map(|backup| (backup.codec, backup.key))
+            .collect()
+    }
+
+    /// Of what a copy is made as long as its codec is not negotiated.
+    pub(crate) fn usual_source(&self) -> TrackKey {
+        self.regressed.unwrap_or(self.key)
+    }
+
+    /// The codecs in the order in which copies choose among them.
+    pub(crate) fn codecs_by_preference(&self, active_red: bool) -> Vec<Codec> {
+        let mut codecs = self.codecs(active_red);
+        codecs.extend(self.backups.iter().map(|backup| backup.codec));
+        if let Some(backup) = self
+            .backups
+            .iter()
+            .find(|backup| Some(backup.key) == self.regressed)
+        {
+            codecs.sort_by_key(|codec| *codec != backup.codec);
+        }
+        codecs
+    }
+
+    /// The info with the layers that a codec has of its own.
+    pub(crate) fn info_of(&self, source: TrackKey) -> Cow<'_, proto::TrackInfo> {
+        let layers = self
+            .backups
+            .iter()
+            .find(|backup| backup.key == source)
+            .map(|backup| &self.info.codecs[self.codec_index(backup.codec)].layers)
+            .filter(|layers| !layers.is_empty());
+        match layers {
+            Some(layers) => Cow::Owned(proto::TrackInfo {
+                layers: layers.clone(),
+                ..self.info.clone()
+            }),
+            None => Cow::Borrowed(&self.info),
+        }
+    }
+
+    /// Another codec has a section.
+    fn set_backup_section(&mut self, codec: Codec, section: &PublishedSection) {
+        let index = self.codec_index(codec);
+        let Some(entry) = self.info.codecs.get_mut(index) else {
+            return;
+        };
+        entry.mid.clone_from(&section.mid);
+        if entry.cid != section.sdp_cid {
+            entry.sdp_cid.clone_from(&section.sdp_cid);
+        }
+        for (position, layer) in entry.layers.iter_mut().enumerate() {
+            layer.spatial_layer = i32::try_from(position).unwrap_or(0);
+            layer.rid = section.rids.get(position).cloned().unwrap_or_default();
+        }
+    }
+
+    /// A layer of another codec has arrived.
+    fn set_backup_layer(&mut self, codec: Codec, layer: u8, ssrc: u32, rtx_ssrc: Option<u32>) {
+        let index = self.codec_index(codec);
+        let Some(entry) = self.info.codecs.get_mut(index) else {
+            return;
+        };
+        mime(codec).clone_into(&mut entry.mime_type);
+        if let Some(layer) = entry.layers.get_mut(usize::from(layer)) {
+            layer.ssrc = ssrc;
+            layer.repair_ssrc = rtx_ssrc.unwrap_or(0);
+        }
+    }
+}
+
+impl Room {
+    /// The publication of which a media-plane track carries a further codec.
+    pub(crate) fn backed_up(
+        &mut self,
+        id: ParticipantId,
+        key: TrackKey,
+    ) -> Option<(&mut Publication, usize)> {
+        let participant = self.participants.get_mut(&id)?;
+        participant.publications.values_mut().find_map(|publication| {
+            let at = publication.backups.iter().position(|backup| backup.key == key)?;
+            Some((publication, at))
+        })
+    }
+
+    /// A section carries a further codec; nothing when it carries something else.
+    pub(crate) fn backup_section(&mut self, id: ParticipantId, section: &PublishedSection) {
+        let Some((publication, at)) = self.backed_up(id, section.track) else {
+            return;
+        };
+        let codec = publication.backups[at].codec;
+        publication.set_backup_section(codec, section);
+        if publication.info.muted {
+            let track = section.track;
+            self.command(track.thread(), Command::MuteTrack { track, muted: true });
+        }
+    }
+
+    /// A layer of a further codec has arrived: all are told, and perhaps all change over to it.
+    pub(crate) fn backup_started(
+        &mut self,
+        id: ParticipantId,
+        key: TrackKey,
+        layer: u8,
+        ssrc: u32,
+        rtx_ssrc: Option<u32>,
+    ) {
+        let unix_us = self.now.unix_us();
+        let few = self.config.codec_regression_threshold == 0
+            || self.participants.len() < self.config.codec_regression_threshold as usize;
+        let Some((publication, at)) = self.backed_up(id, key) else {
+            return;
+        };
+        let first = !std::mem::replace(&mut publication.backups[at].live, true);
+        publication.set_backup_layer(publication.backups[at].codec, layer, ssrc, rtx_ssrc);
+        publication.mark_changed(unix_us);
+        let (primary, published) = (publication.key, publication.published);
+        let regresses = match publication.info.backup_codec_policy() {
+            proto::BackupCodecPolicy::PreferRegression => few,
+            proto::BackupCodecPolicy::Regression => true,
+            proto::BackupCodecPolicy::Simulcast => false,
+        };
+        if published && let Some(participant) = self.participants.get_mut(&id) {
+            participant.dirty = true;
+            self.broadcast(id, true);
+        }
+        if first && regresses {
+            self.regress(id, primary, Some(key));
+        }
+    }
+
+    /// A further codec is not sent any more.
+    pub(crate) fn backup_ended(&mut self, id: ParticipantId, key: TrackKey) -> bool {
+        let Some((publication, at)) = self.backed_up(id, key) else {
+            return false;
+        };
+        let backup = &mut publication.backups[at];
+        backup.live = false;
+        backup.cid.clear();
+        let primary = publication.key;
+        if publication.regressed == Some(key) {
+            self.regress(id, primary, None);
+        }
+        true
+    }
+
+    /// Every copy is made of the backup codec from now on, or of the first one again.
+    fn regress(&mut self, id: ParticipantId, track: TrackKey, to: Option<TrackKey>) {
+        let active_red = self.config.active_red;
+        let Some(publication) = self
+            .participants
+            .get_mut(&id)
+            .and_then(|participant| participant.publications.get_mut(&track))
+        else {
+            return;
+        };
+        publication.regressed = to;
+        let codecs = publication.codecs_by_preference(active_red);
+        let sid = publication.info.sid.clone();
+        let copies: Vec<(ParticipantId, DownKey)> = self
+            .participants
+            .values()
+            .filter_map(|participant| Some((participant.id, participant.subscriptions.get(&sid)?.down?)))
+            .collect();
+        for (subscriber, down) in copies {
+            let wish = self.wish(subscriber, &sid);
+            let Some(link) = self
+                .participants
+                .get_mut(&subscriber)
+                .and_then(crate::participant::Participant::receiving)
+            else {
+                continue;
+            };
+            let commands = link.transport.rebind(down, &codecs, wish);
+            self.commands(subscriber, commands);
+            self.note_source(subscriber, &sid, down);
+            self.apply_wish(down);
+        }
+        self.tell_demand(id, track);
+    }
+
+    /// Remembers of which codec's track a copy is made.
+    pub(crate) fn note_source(&mut self, id: ParticipantId, sid: &str, down: DownKey) {
+        let Some(participant) = self.participants.get_mut(&id) else {
+            return;
+        };
+        let source = participant
+            .receiving()
+            .and_then(|link| link.transport.source_of(down));
+        if let Some(subscription) = participant.subscriptions.get_mut(sid) {
+            subscription.source = source;
+        }
+    }
+}
