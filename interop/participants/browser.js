@@ -326,6 +326,13 @@ window.commands = {
   publishMicrophone,
   played: ({ from, seconds }) => played(from, seconds),
   sounds: ({ from }) => sounds(from),
+  /** The codec that a participant's track arrives as, and the id of its stream. */
+  arrival: async ({ from, kind }) => {
+    const publication = [...room.remoteParticipants.get(from).trackPublications.values()].find((one) => one.kind === kind);
+    const report = await publication.track.getRTCStatsReport();
+    const codec = [...report.values()].find((entry) => entry.type === 'codec' && entry.id === [...report.values()].find((one) => one.type === 'inbound-rtp').codecId);
+    return { mime: codec?.mimeType, stream: publication.track.mediaStream?.id, sid: publication.trackSid };
+  },
   inbound: ({ from, kind }) => inbound(from, kind),
   arrives: ({ from, packets }) => arrives(from, packets),
   watchPackets: ({ from }) => watchPackets(from),
