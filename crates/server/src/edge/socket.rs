@@ -33,6 +33,10 @@ const PING_INTERVAL: Duration = Duration::from_secs(10);
 /// 2 s and a close 5 s; a message may be larger.
 const WRITE_PATIENCE: Duration = Duration::from_secs(5);
 
+/// Room for reading, per connection. The library's own is 128 KiB, much more than all the rest of an
+/// idle participant; most messages are shorter than this.
+const READ_BUFFER_BYTES: usize = 4096;
+
 /// How long a closing handshake may take, whoever began it.
 const CLOSE_PATIENCE: Duration = Duration::from_millis(250);
 
@@ -63,6 +67,7 @@ pub(super) async fn run(edge: Edge, session: Session, upgrade: OnUpgrade, agreed
     let Ok(upgraded) = upgrade.await else { return };
     let stream = Inflating::new(TokioIo::new(upgraded), agreed.deflate, agreed.limit);
     let config = WebSocketConfig::default()
+        .read_buffer_size(READ_BUFFER_BYTES)
         .max_message_size(Some(agreed.limit))
         .max_frame_size(Some(agreed.limit));
     let websocket = WebSocketStream::from_raw_socket(stream, Role::Server, Some(config)).await;
