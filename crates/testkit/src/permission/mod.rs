@@ -217,10 +217,8 @@ impl PermissionChecker {
                     self.fresh_peers.insert(ice.ufrag.clone(), *peer);
                 }
             }
-            Command::RestartIce { peer, ice } => {
-                if !self.peers.contains_key(peer) {
-                    self.fresh_peers.insert(ice.ufrag.clone(), *peer);
-                }
+            Command::RestartIce { peer, ice } if !self.peers.contains_key(peer) => {
+                self.fresh_peers.insert(ice.ufrag.clone(), *peer);
             }
             Command::ClosePeer { peer } => {
                 if let Some(person) = self.peers.remove(peer).and_then(|sid| self.people.get_mut(&sid)) {
