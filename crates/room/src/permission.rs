@@ -135,25 +135,34 @@ impl Room {
         if !permission.can_publish_data {
             self.end_data_tracks(id);
         }
-        self.broadcast(id, true);
-        for sid in &told {
-            self.send_unpublished(id, sid);
-        }
-        if let Some(participant) = self.participants.get_mut(&id)
-            && !permission.can_publish
-            && participant.is_publisher
-        {
-            participant.is_publisher = false;
-            participant.dirty = true;
-        }
         if !told.is_empty() {
             self.broadcast(id, true);
+            for sid in &told {
+                self.send_unpublished(id, sid);
+            }
         }
+        // Both updates have the same version, as in the reference.
+        let became_publisher = self.resolve_publisher(id, permission.can_publish);
+        self.broadcast(id, true);
         self.refresh_token(id);
         self.reconcile_all(id);
         self.reconcile_data_tracks(id);
+        if became_publisher {
+            self.update_counts();
+        }
         self.counts_changed();
         true
+    }
+
+    /// Whose permission was set counts as a publisher as soon as it could publish at once. True
+    /// when that is new.
+    fn resolve_publisher(&mut self, id: ParticipantId, can_publish: bool) -> bool {
+        let Some(participant) = self.participants.get_mut(&id) else {
+            return false;
+        };
+        let before = participant.is_publisher;
+        participant.is_publisher = can_publish && (before || participant.publisher.connected);
+        participant.is_publisher && !before
     }
 
     pub(crate) fn send_unpublished(&mut self, id: ParticipantId, sid: &str) {

@@ -186,9 +186,13 @@ fn a_participant_is_updated_field_by_field() {
     assert!(!info.permission.expect("a permission").can_publish_data);
     assert_eq!(
         world.names(&bob),
-        ["update(bob=ACTIVE) refresh_token"; 4].join(" ")
+        ["update(bob=ACTIVE) refresh_token"; 4].join(" ") + " room_update",
+        "permission to publish makes a publisher"
     );
-    assert_eq!(world.names(&alice), ["update(bob=ACTIVE)"; 4].join(" "));
+    assert_eq!(
+        world.names(&alice),
+        ["update(bob=ACTIVE)"; 4].join(" ") + " room_update"
+    );
     let grant = world
         .tokens
         .last()
@@ -383,5 +387,48 @@ fn room_metadata_is_told_and_listed_at_once() {
         )
         .0,
         ApiErrorCode::InvalidArgument
+    );
+}
+
+/// Version, whether it publishes, and how many tracks, of every update about somebody.
+fn told_of(messages: &[Response], identity: &str) -> Vec<(u32, bool, usize)> {
+    let updates = messages.iter().filter_map(|message| match message {
+        Response::Update(update) => Some(&update.participants),
+        _ => None,
+    });
+    let infos = updates.flatten().filter(|info| info.identity == identity);
+    infos
+        .map(|info| (info.version, info.is_publisher, info.tracks.len()))
+        .collect()
+}
+
+#[test]
+fn a_permission_is_told_as_the_reference_does() {
+    let (mut world, alice, bob, _) = call();
+    world.pass_ms(6_000);
+    world.forget();
+    // Who may publish and is connected for it becomes a publisher, and is counted at once.
+    let before = world.info("bob").version;
+    permit(&mut world, "bob", true, false);
+    let messages = world.take(&bob);
+    assert_eq!(told_of(&messages, "bob"), [(before + 1, true, 0)]);
+    let names: Vec<_> = messages.iter().map(crate::world::name).collect();
+    assert_eq!(names, ["update(bob=ACTIVE)", "refresh_token", "room_update"]);
+
+    // Tracks are gone in a first update, the publisher in a second one of the same version.
+    world.forget();
+    let before = world.info("alice").version;
+    permit(&mut world, "alice", false, true);
+    let expected = [(before + 1, true, 0), (before + 1, false, 0)];
+    assert_eq!(told_of(&world.take(&bob), "alice"), expected);
+    let names: Vec<_> = world.take(&alice).iter().map(crate::world::name).collect();
+    assert_eq!(
+        names,
+        [
+            "update(alice=ACTIVE)",
+            "track_unpublished",
+            "update(alice=ACTIVE)",
+            "refresh_token"
+        ]
     );
 }
