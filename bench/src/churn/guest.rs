@@ -267,6 +267,10 @@ impl Guest {
         }
     }
 
+    #[expect(
+        clippy::wildcard_enum_match_arm,
+        reason = "the rest says nothing that matters here"
+    )]
     async fn handle(&mut self, response: Response) -> anyhow::Result<()> {
         match response {
             Response::Join(join) => {

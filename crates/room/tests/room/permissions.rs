@@ -535,7 +535,7 @@ fn told(client: &Client, message: Response) -> Effect {
 }
 
 #[test]
-fn the_checker_sees_messages_and_knowledge_without_permission() {
+fn the_checker_sees_messages_without_permission() {
     let no_data = proto::ParticipantPermission {
         can_publish_data: false,
         ..everything()
@@ -567,7 +567,10 @@ fn the_checker_sees_messages_and_knowledge_without_permission() {
         found[0].contains("alice is heard without permission"),
         "{found:?}"
     );
+}
 
+#[test]
+fn the_checker_sees_knowledge_without_permission() {
     let (mut world, _, bob, _) = pair();
     let info = world.info("alice");
     let hidden = proto::ParticipantPermission {
