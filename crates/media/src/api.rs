@@ -1,6 +1,7 @@
 //! The wall between the planes: [`Command`] goes in, [`Event`] comes out. Small integer keys only;
 //! names, SIDs, SDP and protobuf never cross.
 
+pub use crate::window::{DownReception, DownWindow, UpWindow};
 pub use peer::{
     Candidate, CandidateKind, ChannelSpec, Codec, DtlsRole, IceCredentials, Kind, Payload, ReceiveSpec,
     Remote, SendSpec,
@@ -242,6 +243,12 @@ pub enum Command {
         /// Peer.
         peer: PeerKey,
     },
+    /// Closes the running window of everything that the room has on this thread, and tells it by
+    /// [`EventKind::Windows`].
+    Measure {
+        /// Room.
+        room: RoomKey,
+    },
     /// The room is done (its audio-level window is forgotten).
     CloseRoom {
         /// Room.
@@ -379,6 +386,14 @@ pub enum EventKind {
     AudioLevels {
         /// (track, level, active).
         levels: Vec<(TrackKey, f32, bool)>,
+    },
+    /// Answer to [`Command::Measure`]: what passed since the last one.
+    Windows {
+        /// Everything published from this thread.
+        ups: Vec<UpWindow>,
+        /// Copies that lost something lately, or of which nothing is reported any more. Of all
+        /// others there is nothing to say.
+        downs: Vec<DownWindow>,
     },
 }
 

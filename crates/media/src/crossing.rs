@@ -49,6 +49,8 @@ pub(crate) enum Control {
         layer: u8,
         report: SenderReport,
     },
+    /// The worst loss of your audio track that our subscribers report, as a fraction of 256.
+    Loss { track: TrackKey, fraction: u8 },
 }
 
 /// A packet or a datagram on its way to another thread.

@@ -20,6 +20,7 @@ pub mod stats;
 mod testing;
 mod timers;
 mod up;
+mod window;
 mod worker;
 
 pub use crossing::{Mesh, mesh};

@@ -4,10 +4,12 @@
 //! Owns: all state of one media thread. Must not know: sockets, clocks, rooms' rules.
 //!
 //! `commands` does what the control plane says, `messages` sends data, `receive` takes datagrams and
-//! crossings, `peers` drains peers' events, `time` runs timers; [`crate::fanout`] writes what leaves.
+//! crossings, `peers` drains peers' events, `time` runs timers, `measure` closes windows of statistics;
+//! [`crate::fanout`] writes what leaves.
 
 mod commands;
 mod inject;
+mod measure;
 mod messages;
 mod peers;
 mod receive;
@@ -24,6 +26,7 @@ use crate::slab::Slab;
 use crate::stats::Stats;
 use crate::timers::Timers;
 use crate::up::track::{Subscriber, UpTrack};
+pub(crate) use measure::Loss;
 use peer::Outbox;
 pub(crate) use peers::PeerSlot;
 use std::collections::BTreeMap;
@@ -42,6 +45,8 @@ pub struct WorkerConfig {
     pub sockets: Vec<LocalSocket>,
     /// Opus becomes RED for subscribers of both.
     pub active_red: bool,
+    /// Publishers of audio are told of their subscribers' loss.
+    pub loss_proxying: bool,
 }
 
 /// Tracks that one peer may publish: far above what clients do, so that a broken control plane

@@ -20,6 +20,8 @@ mod send;
 mod srtp;
 #[path = "../src/streams/mod.rs"]
 mod streams;
+#[path = "../src/totals.rs"]
+mod totals;
 #[path = "../src/window.rs"]
 mod window;
 mod config {

@@ -20,6 +20,7 @@ mod sctp;
 mod send;
 mod srtp;
 mod streams;
+mod totals;
 mod transport;
 mod window;
 
@@ -27,6 +28,7 @@ pub use config::*;
 pub use outbox::{Datagram, Outbox};
 pub use peer::{Peer, PeerEvent, ReceivedRtp, RtpWrite};
 pub use streams::StreamStats;
+pub use totals::{ReceiveTotals, SendReport, SendTotals};
 pub use transport::TransportStats;
 
 /// Some instant for unit tests to count from.

@@ -269,6 +269,11 @@ impl Peer {
     pub fn request_key_frame(&mut self, tag: Tag, layer: u8) {
         self.streams.request_key_frame(tag, layer);
     }
+    /// Loss that receivers of a section's media report, as a fraction of 256: from now on reports to
+    /// its sender name it when it is more than what got lost on the way here.
+    pub fn proxy_loss(&mut self, tag: Tag, fraction: u8) {
+        self.streams.proxy_loss(tag, fraction);
+    }
     /// Sends SR + SDES for a send stream: `ntp`/`rtp` are the same instant on both clocks.
     pub fn send_report(&mut self, now: Instant, tag: Tag, ntp: u64, rtp: u32) {
         self.streams.send_report(now, tag, ntp, rtp);
@@ -334,6 +339,16 @@ impl Peer {
     #[must_use]
     pub fn destination(&self) -> Option<(SocketAddr, u8)> {
         self.transport.destination()
+    }
+    /// Totals of one layer of a receiving section; `None` before its first packet.
+    #[must_use]
+    pub fn receive_totals(&self, tag: Tag, layer: u8) -> Option<crate::ReceiveTotals> {
+        self.streams.receive_totals(tag, layer)
+    }
+    /// Totals of a send stream, by the index of [`Self::send_index`].
+    #[must_use]
+    pub fn send_totals(&self, index: u32) -> Option<crate::SendTotals> {
+        self.streams.send_totals(index)
     }
     /// Smoothed round trip in microseconds; before media tells, that of the last check.
     #[must_use]

@@ -55,6 +55,8 @@ pub struct MediaPoolConfig {
     pub crossings_max: usize,
     /// Opus becomes RED for subscribers of both (`audio.active_red_encoding`).
     pub active_red: bool,
+    /// Publishers of audio are told of their subscribers' loss.
+    pub loss_proxying: bool,
     /// Socket receive buffer in bytes.
     pub recv_buffer_bytes: usize,
     /// Socket send buffer in bytes.
@@ -75,6 +77,7 @@ impl Default for MediaPoolConfig {
             commands_max: 4096,
             crossings_max: 4096,
             active_red: false,
+            loss_proxying: false,
             recv_buffer_bytes: 4 << 20,
             send_buffer_bytes: 4 << 20,
         }
@@ -170,6 +173,7 @@ impl MediaPool {
                 peers_max: config.peers_per_thread.saturating_mul(2),
                 sockets: advertised.clone(),
                 active_red: config.active_red,
+                loss_proxying: config.loss_proxying,
             };
             let worker = Worker::new(worker_config, Arc::clone(&peer_shared), mesh);
             let (sender, commands) = sync_channel(config.commands_max);

@@ -303,6 +303,7 @@ fn pool_config(config: &Config) -> MediaPoolConfig {
         loopback: config.rtc.enable_loopback_candidate || loopback(&config.bind_addresses),
         advertise: config.rtc.node_ip.clone(),
         active_red: config.room.active_red_encoding,
+        loss_proxying: config.loss_proxying,
         spread: config.plenum.spread_rooms,
         ..MediaPoolConfig::default()
     }

@@ -104,6 +104,8 @@ pub struct Client {
     pub reports: Vec<(u64, u64, u32, Duration)>,
     /// PLI or FIR that came, per tag.
     pub key_frames_asked: BTreeMap<u64, usize>,
+    /// The last loss, in 1/256, that the server reported of each stream.
+    pub loss_told: BTreeMap<u64, u8>,
     /// Packets sent again because the server missed them.
     pub resent: u64,
     sources: Vec<Source>,
@@ -122,6 +124,7 @@ impl Client {
             channels: BTreeMap::new(),
             reports: Vec::new(),
             key_frames_asked: BTreeMap::new(),
+            loss_told: BTreeMap::new(),
             resent: 0,
             sources: Vec::new(),
         }
@@ -274,6 +277,11 @@ impl Client {
                     }
                 }
                 PeerEvent::SenderReport { tag, ntp, rtp, .. } => self.reports.push((tag, ntp, rtp, since)),
+                PeerEvent::ReceiverReport {
+                    tag, fraction_lost, ..
+                } => {
+                    self.loss_told.insert(tag, fraction_lost);
+                }
                 PeerEvent::ChannelOpen { id, label } => {
                     self.channels.insert(label, id);
                 }

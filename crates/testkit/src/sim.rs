@@ -117,6 +117,7 @@ impl Sim {
                     peers_max: 1000,
                     sockets: vec![LocalSocket { address }],
                     active_red: true,
+                    loss_proxying: true,
                 };
                 Thread {
                     worker: Worker::new(config, shared[0].clone(), mesh),

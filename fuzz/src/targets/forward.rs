@@ -81,6 +81,7 @@ impl World {
             peers_max: 4,
             sockets: vec![LocalSocket { address: SERVER }],
             active_red: true,
+            loss_proxying: true,
         };
         let mesh = mesh(1, 8).pop().expect("one thread");
         let mut world = Self {

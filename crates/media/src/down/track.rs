@@ -12,6 +12,7 @@ use crate::api::{DownKey, DownOptions, LayerWish};
 use crate::up::layer::Layer;
 use crate::up::ring::Packet;
 use crate::up::track::UpTrack;
+use crate::window::CopyWindow;
 use peer::{Codec, Kind, Payload, RtpWrite};
 use wire::codec::{red::Red, vp8};
 use wire::dependency_descriptor::{Descriptor, rewrite};
@@ -59,13 +60,15 @@ pub(crate) struct DownTrack {
     /// What is particular about it, if anything.
     pub(crate) options: Option<Box<DownOptions>>,
     /// As what the latest stream was sent.
-    pub(super) codec: Option<Codec>,
+    pub(crate) codec: Option<Codec>,
     /// What the client takes best.
     pub(super) preferred: Option<Codec>,
     pub(super) accepts: Accepts,
     /// Opus becomes redundant: the payload type of its blocks.
     makes_red: Option<u8>,
     pub(super) munger: Munger,
+    /// What passed since the last look.
+    pub(crate) window: CopyWindow,
 }
 
 impl DownTrack {
@@ -95,6 +98,7 @@ impl DownTrack {
             options: None,
             codec: None,
             preferred: payloads.first().map(|payload| payload.codec),
+            window: CopyWindow::default(),
             accepts: Accepts::new(payloads),
             makes_red: None,
             munger: Munger::new(first, runs_max),

@@ -9,6 +9,7 @@ use super::ring::{Inserted, Packet, PacketInfo, PacketRing, RingSize};
 use crate::down::munge::SenderReport;
 use crate::down::select::DecodeTargets;
 use crate::frame::{Dependency, Frame, describe};
+use crate::window::LayerWindow;
 use peer::{Codec, Kind};
 use std::time::{Duration, Instant};
 use wire::dependency_descriptor::{Descriptor, Indication, Mandatory, Structure};
@@ -43,6 +44,8 @@ pub(crate) struct Layer {
     pub(crate) ssrc: Option<u32>,
     /// SSRC of retransmissions.
     pub(crate) rtx_ssrc: Option<u32>,
+    /// What passed since the last look.
+    pub(crate) window: LayerWindow,
     /// Sequence number and timestamp of the newest packet.
     newest: Option<(u64, u32)>,
 }
@@ -77,6 +80,7 @@ impl Layer {
             redundancy: Redundancy::default(),
             ssrc: None,
             rtx_ssrc: None,
+            window: LayerWindow::default(),
             newest: None,
         }
     }
@@ -118,6 +122,9 @@ impl Layer {
             if frame.key && frame.start {
                 self.requests.satisfied();
             }
+            if frame.start && frame.spatial == 0 {
+                self.window.frames.frame(now, frame.temporal);
+            }
         }
         (inserted, frame)
     }
@@ -152,6 +159,7 @@ impl Layer {
         self.redundancy.reset();
         self.targets = DecodeTargets::NONE;
         self.structure = None;
+        self.window = LayerWindow::default();
     }
 
     /// Adds what a dependency descriptor says. Where the payload has a descriptor of its own (VP8,

@@ -7,6 +7,7 @@ use super::layer::{Layer, STOP_AFTER, STOP_UPPER_AFTER};
 use super::level::AudioLevel;
 use crate::api::{ThreadId, TrackKey};
 use crate::down::select::STREAMS_MAX;
+use crate::worker::Loss;
 use peer::{Codec, Kind};
 use std::time::{Duration, Instant};
 
@@ -70,6 +71,8 @@ pub(crate) struct UpTrack {
     pub(crate) level: Option<Box<AudioLevel>>,
     /// When the timer of this track is armed.
     pub(crate) armed: Option<Instant>,
+    /// Loss at subscribers, when that is passed on.
+    pub(crate) loss: Option<Loss>,
 }
 
 impl UpTrack {
@@ -87,6 +90,7 @@ impl UpTrack {
             threads: Vec::new(),
             level: None,
             armed: None,
+            loss: None,
         }
     }
 
@@ -122,6 +126,7 @@ impl UpTrack {
         self.spatial_top = 0;
         self.turn.clear();
         self.level = None;
+        self.loss = None;
     }
 
     /// Packets of one frame are of nearly one length: encoders split evenly, to a byte. One or two

@@ -53,6 +53,7 @@ impl Worker {
             Command::SetWish { down, wish } => self.set_wish(now, down, wish),
             Command::SendMessage { peers, label, data } => self.send_message(now, &peers, label, &data),
             Command::ClosePeer { peer } => self.close_peer(now, peer),
+            Command::Measure { room } => self.measure(now, room),
             Command::CloseRoom { room } => {
                 self.levels.remove(&room);
             }

@@ -156,8 +156,13 @@ impl Worker {
             PeerEvent::ChannelOpen { id, label } => self.channel_open(index, id, &label),
             PeerEvent::ChannelClosed { id, label } => self.channel_closed(index, id, &label),
             PeerEvent::Message { id, binary, data } => self.message(index, id, binary, data),
-            // Bandwidth estimation and quality scores will read these.
-            PeerEvent::ReceiverReport { .. } | PeerEvent::Remb { .. } => {}
+            PeerEvent::ReceiverReport {
+                tag, fraction_lost, ..
+            } => {
+                self.copy_loss(now, DownKey(tag), fraction_lost);
+            }
+            // Bandwidth estimation will read these.
+            PeerEvent::Remb { .. } => {}
             _ => {}
         }
     }

@@ -269,6 +269,7 @@ impl Worker {
             } => self.stream_started(track, layer, codec, (ssrc, None)),
             Control::Ended { track } => self.source_ended(track),
             Control::Report { track, layer, report } => self.sender_report(track, layer, report),
+            Control::Loss { track, fraction } => self.track_loss(now, track, fraction),
         }
     }
 

@@ -17,6 +17,7 @@ use crate::peer::{PeerEvent, ReceivedRtp};
 use crate::srtp::IncomingIndex;
 use crate::streams::clock::{Clock, Echoes};
 use crate::streams::{Events, StreamStats};
+use crate::totals::ReceiveTotals;
 use section::{Part, Place, Section};
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
@@ -197,6 +198,8 @@ impl Receiving {
             primary
                 .reception
                 .packet(sequence, header.timestamp, since_epoch, format.codec.clock_rate());
+        } else {
+            primary.reception.repaired();
         }
         arm(&mut self.deadline, primary.missing.next_at());
         Some(ReceivedRtp {
@@ -256,6 +259,25 @@ impl Receiving {
         {
             self.key_frames.push(ssrc);
             self.due = true;
+        }
+    }
+
+    /// Totals of one layer; `None` before its first packet.
+    pub(crate) fn totals(&self, tag: Tag, layer: u8) -> Option<ReceiveTotals> {
+        let section = self.sections.get(self.section_at(tag)?)?.as_ref()?;
+        let stream = self.stream(section.primary(layer)?)?;
+        Some(stream.primary()?.reception.totals(stream.ssrc))
+    }
+
+    /// Loss further down the path of everything on a section, as a fraction of 256.
+    pub(crate) fn proxy_loss(&mut self, tag: Tag, fraction: u8) {
+        let Some(at) = self.section_at(tag) else { return };
+        for stream in self.streams.iter_mut().flatten() {
+            if usize::from(stream.section) == at
+                && let Some(primary) = stream.primary_mut()
+            {
+                primary.reception.proxy_loss(fraction);
+            }
         }
     }
 

@@ -2,6 +2,7 @@
 
 use super::stream::FIRST_CYCLE;
 use crate::streams::clock::{fixed_16_16, middle};
+use crate::totals::ReceiveTotals;
 use std::time::{Duration, Instant};
 use wire::rtcp::ReportBlock;
 
@@ -20,6 +21,10 @@ pub(super) struct Reception {
     /// Difference of arrival and timestamp of the newest packet, and its timestamp.
     transit: Option<(u32, u32)>,
     sender_report: Option<(u32, Instant)>,
+    /// Packets that only a retransmission brought.
+    repaired: u64,
+    /// Loss that subscribers report, told to the sender when it is more than our own.
+    proxied: u8,
 }
 
 impl Reception {
@@ -34,6 +39,8 @@ impl Reception {
             jitter_16: 0,
             transit: None,
             sender_report: None,
+            repaired: 0,
+            proxied: 0,
         }
     }
 
@@ -69,6 +76,27 @@ impl Reception {
         self.transit = Some((transit, timestamp));
     }
 
+    /// Counts one that came as a retransmission on a stream of its own.
+    pub(super) const fn repaired(&mut self) {
+        self.repaired += 1;
+    }
+
+    /// Loss further down the path, as a fraction of 256.
+    pub(super) const fn proxy_loss(&mut self, fraction: u8) {
+        self.proxied = fraction;
+    }
+
+    /// Totals of this stream.
+    pub(super) fn totals(&self, ssrc: u32) -> ReceiveTotals {
+        ReceiveTotals {
+            ssrc,
+            expected: self.highest - self.base + 1,
+            received: self.received,
+            repaired: self.repaired,
+            reported_at: self.sender_report.map(|(_, at)| at),
+        }
+    }
+
     /// A sender report arrived.
     pub(super) const fn sender_report(&mut self, at: Instant, ntp: u64) {
         self.sender_report = Some((middle(ntp), at));
@@ -94,7 +122,7 @@ impl Reception {
         });
         ReportBlock {
             ssrc,
-            fraction_lost: fraction.min(255) as u8,
+            fraction_lost: (fraction.min(255) as u8).max(self.proxied),
             cumulative_lost: lost.clamp(-0x80_0000, 0x7F_FFFF) as i32,
             // Cycles count from the first packet on, extended numbers one cycle higher.
             highest_sequence: self.highest.wrapping_sub(FIRST_CYCLE) as u32,
@@ -130,6 +158,30 @@ mod tests {
         reception.packet(0x1_FFF7, 0, Duration::ZERO, 90_000);
         let block = reception.block(now, 7);
         assert_eq!((block.cumulative_lost, block.fraction_lost), (5, 0));
+    }
+
+    #[test]
+    fn the_worse_of_own_and_proxied_loss_is_told() {
+        let mut reception = Reception::new(0);
+        for sequence in [0, 1, 3] {
+            reception.packet(sequence, 0, Duration::ZERO, 48_000);
+        }
+        reception.proxy_loss(32);
+        assert_eq!(reception.block(test_epoch(), 1).fraction_lost, 64, "one of four");
+        reception.packet(4, 0, Duration::ZERO, 48_000);
+        let block = reception.block(test_epoch(), 1);
+        assert_eq!((block.fraction_lost, block.cumulative_lost), (32, 1));
+    }
+
+    #[test]
+    fn totals_tell_apart_what_arrived_and_what_was_repaired() {
+        let mut reception = Reception::new(10);
+        for sequence in [10, 12, 14] {
+            reception.packet(sequence, 0, Duration::ZERO, 90_000);
+        }
+        reception.repaired();
+        let totals = reception.totals(7);
+        assert_eq!((totals.expected, totals.received, totals.repaired), (5, 3, 1));
     }
 
     #[test]

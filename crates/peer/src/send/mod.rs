@@ -14,6 +14,7 @@ use crate::peer::{PeerEvent, RtpWrite};
 use crate::srtp::{OutgoingSsrcs, Srtp};
 use crate::streams::clock::{Clock, RoundTrip, fixed_16_16, middle};
 use crate::streams::{Events, RTCP_LEN_MAX, StreamStats};
+use crate::totals::SendTotals;
 use std::net::SocketAddr;
 use std::time::Instant;
 use stream::{Refused, SendStream};
@@ -103,6 +104,10 @@ impl Sending {
             .iter()
             .position(|stream| stream.as_ref().is_some_and(|stream| stream.tag == tag))?;
         u32::try_from(at).ok()
+    }
+
+    pub(crate) fn totals(&self, index: u32) -> Option<SendTotals> {
+        Some(self.streams.get(index as usize)?.as_ref()?.totals())
     }
 
     /// Writes, encrypts and queues one packet. False: the outbox is full.

@@ -6,6 +6,7 @@ use crate::config::{Codec, Kind, SendSpec, Tag};
 use crate::peer::RtpWrite;
 use crate::srtp::{OutgoingIndex, RTP_OVERHEAD_MAX, Srtp, Use};
 use crate::streams::clock::{Echoes, RoundTrip, middle};
+use crate::totals::{SendReport, SendTotals};
 use std::time::{Duration, Instant};
 use wire::ext::{self, ExtensionIds};
 use wire::rtcp::ReportBlock;
@@ -47,6 +48,7 @@ pub(super) struct SendStream {
     fir: Option<u8>,
     /// Boxed: few rooms delay playout.
     playout_delay: Option<Box<PlayoutDelay>>,
+    report: Option<SendReport>,
 }
 
 /// Payload types of one codec; `None`: not negotiated.
@@ -102,6 +104,7 @@ impl SendStream {
             echoes: Echoes::default(),
             fir: None,
             playout_delay: None,
+            report: None,
         };
         stream.describe(spec);
         stream
@@ -378,6 +381,13 @@ impl SendStream {
             // Video clocks run at 90 kHz (RFC 7741 §4.1 and the like).
             delay.report(now, block.jitter / 90, block.highest_sequence as u16);
         }
+        self.report = Some(SendReport {
+            at: now,
+            highest: block.highest_sequence,
+            lost: block.cumulative_lost,
+            packets: self.packets,
+            skipped: (self.index.span() as u32).wrapping_sub(self.packets),
+        });
         if block.last_sr == 0 {
             return None;
         }
@@ -388,6 +398,14 @@ impl SendStream {
     /// Packets and payload bytes, as sender reports count them (RFC 3550 §6.4.1).
     pub(super) const fn sent_counts(&self) -> (u32, u32) {
         (self.packets, self.octets)
+    }
+
+    /// Packets sent and the last report about them.
+    pub(super) const fn totals(&self) -> SendTotals {
+        SendTotals {
+            packets: self.packets,
+            report: self.report,
+        }
     }
 
     /// A sender report with this NTP time left now.

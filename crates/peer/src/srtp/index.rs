@@ -102,6 +102,11 @@ impl OutgoingIndex {
         }
     }
 
+    /// How far the newest index has come; only differences mean something.
+    pub(crate) fn span(&self) -> u64 {
+        self.sent.next()
+    }
+
     /// The 16-bit number that a caller's sequence number has on the wire, once anything was sent.
     #[inline]
     pub(crate) fn on_wire(&self, sequence: u64) -> Option<u16> {

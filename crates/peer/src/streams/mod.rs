@@ -15,6 +15,7 @@ use crate::peer::{PeerEvent, ReceivedRtp, RtpWrite};
 use crate::receive::Receiving;
 use crate::send::Sending;
 use crate::srtp::{RTCP_OVERHEAD_MAX, Srtp};
+use crate::totals::{ReceiveTotals, SendTotals};
 use clock::{Clock, RoundTrip};
 pub use stats::StreamStats;
 use std::collections::VecDeque;
@@ -258,6 +259,11 @@ impl Streams {
         self.receiving.request_key_frame(tag, layer);
     }
 
+    /// Tells the sender on a section of loss further down the path.
+    pub(crate) fn proxy_loss(&mut self, tag: Tag, fraction: u8) {
+        self.receiving.proxy_loss(tag, fraction);
+    }
+
     /// Sends SR and SDES: `ntp` and `rtp` are the same instant.
     pub(crate) fn send_report(&mut self, _now: Instant, tag: Tag, ntp: u64, rtp: u32) {
         self.sending.report(tag, ntp, rtp);
@@ -318,6 +324,14 @@ impl Streams {
     /// Smoothed round trip in microseconds.
     pub(crate) const fn rtt_us(&self) -> Option<u32> {
         self.round_trip.us()
+    }
+
+    pub(crate) fn receive_totals(&self, tag: Tag, layer: u8) -> Option<ReceiveTotals> {
+        self.receiving.totals(tag, layer)
+    }
+
+    pub(crate) fn send_totals(&self, index: u32) -> Option<SendTotals> {
+        self.sending.totals(index)
     }
 
     pub(crate) const fn stats(&self) -> StreamStats {

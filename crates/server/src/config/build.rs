@@ -89,7 +89,8 @@ fn says_nothing(path: &str, value: &str) -> bool {
 }
 
 /// Keys that do something (prefixes).
-const BUILT: [&str; 45] = [
+const BUILT: [&str; 46] = [
+    "audio.enable_loss_proxying",
     "prometheus_port",
     "prometheus.",
     "port",
@@ -200,6 +201,7 @@ fn build(settings: &Settings) -> Result<Config, ConfigError> {
     config.region = settings.text("region").unwrap_or_default().to_owned();
     config.development = settings.flag("development").unwrap_or(false);
     config.data_tracks = settings.flag("enable_data_tracks").unwrap_or(true);
+    config.loss_proxying = settings.flag("audio.enable_loss_proxying").unwrap_or(false);
     let level = settings
         .text("logging.level")
         .or_else(|| settings.text("log_level"));

@@ -11,6 +11,7 @@ mod audio;
 mod crossing;
 mod data;
 mod injected;
+mod quality;
 mod redundant;
 mod seeds;
 mod video;

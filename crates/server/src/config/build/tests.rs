@@ -27,6 +27,7 @@ fn livekit_keys_are_read() {
          rtc: {udp_port: 27882, tcp_port: 27881, node_ip: \"192.0.2.1,2001:db8::1\", use_ice_lite: yes}\n\
          room:\n  empty_timeout: 5\n  enabled_codecs:\n    - {mime: audio/opus}\n    - mime: video/vp8\n\
          limit: {max_room_name_length: 20}\n\
+         audio: {enable_loss_proxying: true}\n\
          plenum: {media: {threads: 2, spread_rooms: true}}\n",
     )
     .expect("valid");
@@ -34,6 +35,7 @@ fn livekit_keys_are_read() {
     assert_eq!(config.rtc.udp_port, UdpPorts::Single(27882));
     assert_eq!(config.rtc.node_ip.len(), 2);
     assert!(config.rtc.use_ice_lite && config.room.auto_create);
+    assert!(config.loss_proxying);
     assert_eq!(
         (config.room.empty_timeout_s, config.room.departure_timeout_s),
         (5, 20)
