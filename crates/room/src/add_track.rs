@@ -150,6 +150,7 @@ impl Room {
                 demand: crate::demand::Demand::default(),
                 backups,
                 regressed: None,
+                rates: [[0.0; 4]; 3],
             },
         );
         self.tracks.insert(key, id);

@@ -29,6 +29,13 @@ pub(crate) struct Demand {
     told: Option<Quality>,
 }
 
+impl Demand {
+    /// As last told.
+    pub(crate) fn told(&self) -> Option<Quality> {
+        self.told
+    }
+}
+
 impl Room {
     /// A track has just been published.
     pub(crate) fn start_demand(&mut self, id: ParticipantId, track: TrackKey) {

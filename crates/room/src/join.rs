@@ -163,6 +163,7 @@ impl Room {
         self.connections.insert(join.connection, id);
         self.peers.insert(participant.publisher.transport.peer(), id);
         self.participants.insert(id, participant);
+        self.start_quality();
         self.commands(id, commands);
         if subscriber_primary {
             self.open_subscriber(id);

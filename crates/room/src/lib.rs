@@ -31,6 +31,7 @@ mod participant;
 mod pending;
 mod permission;
 mod publication;
+mod quality;
 mod random;
 mod resume;
 mod room;

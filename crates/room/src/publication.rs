@@ -7,6 +7,7 @@ use crate::negotiation::{AnnouncedTrack, PublishedSection};
 use crate::participant::{ParticipantId, State};
 use crate::room::Room;
 use crate::timers::Timer;
+use crate::wish::spatial_of_quality;
 use media::api::{Codec, Command, Kind, TrackKey};
 use protocol::proto;
 use protocol::proto::signal_response::Message as Response;
@@ -34,6 +35,8 @@ pub(crate) struct Publication {
     pub(crate) backups: Vec<Backup>,
     /// The further codec that replaced the first one for all subscribers.
     pub(crate) regressed: Option<TrackKey>,
+    /// Frames per second up to each temporal layer, by spatial layer, as measured; 0 when unknown.
+    pub(crate) rates: [[f32; 4]; 3],
 }
 
 impl Publication {
@@ -79,6 +82,15 @@ impl Publication {
             Some(Codec::Opus) if open && makes_red => vec![Codec::Red, Codec::Opus],
             Some(codec) => vec![codec],
             None => Vec::new(),
+        }
+    }
+
+    /// The highest layer that the publisher is to send. `None`: nobody wants any.
+    pub(crate) fn wanted_layer(&self) -> Option<u8> {
+        match self.demand.told() {
+            Some(proto::VideoQuality::Off) => None,
+            Some(quality) => Some(spatial_of_quality(&self.info, quality)),
+            None => Some(2),
         }
     }
 

@@ -4,6 +4,7 @@ use crate::action::{Action, ConnectionId};
 use crate::config::{Now, RoomConfig};
 use crate::effect::Effect;
 use crate::participant::{Participant, ParticipantId, State};
+use crate::quality::Scores;
 use crate::random::Random;
 use crate::rpc::Rpcs;
 use crate::speaker::Speakers;
@@ -47,6 +48,7 @@ pub struct Room {
     pub(crate) speakers: Speakers,
     /// Calls of the API to clients.
     pub(crate) rpcs: Rpcs,
+    pub(crate) scores: Scores,
     /// Of the last data packets that carried one.
     pub(crate) nonces: VecDeque<Vec<u8>>,
     /// Who left lately, for clients that resume.
@@ -136,6 +138,7 @@ impl Room {
             updates: BTreeMap::new(),
             speakers: Speakers::default(),
             rpcs: Rpcs::default(),
+            scores: Scores::default(),
             nonces: VecDeque::new(),
             departed: VecDeque::new(),
             last_left: None,
@@ -274,6 +277,7 @@ impl Room {
             EventKind::ChannelClosed { peer, label } => self.channel_closed(peer, label),
             EventKind::MessageDropped { .. } => self.stats.data_undelivered += 1,
             EventKind::AudioLevels { levels } => self.audio_levels(&levels),
+            EventKind::Windows { ups, downs } => self.windows(&ups, &downs),
             // ICE that comes back and layers that pause change nothing here.
             EventKind::IceDisconnected { .. }
             | EventKind::LayerStopped { .. }
@@ -300,6 +304,8 @@ impl Room {
             Timer::DemandRepeat(id) => self.demand_repeat(id),
             Timer::RpcAck(serial) => self.rpc_unacknowledged(serial),
             Timer::RpcResponse(serial) => self.rpc_unanswered(serial),
+            Timer::Measure => self.measure(),
+            Timer::Quality => self.quality_due(),
         }
     }
 

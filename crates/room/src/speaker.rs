@@ -102,16 +102,13 @@ impl Room {
         }
     }
 
-    /// A participant has got its first track of somebody, or lost its last one: it is told when
-    /// that one is speaking.
+    /// A participant has got a track of somebody, or lost one. With the first one it is told whether
+    /// that one is speaking and how it is connected; with the last one, that it is silent.
     pub(crate) fn hearing_changed(&mut self, id: ParticipantId, track_sid: &str, hears: bool) {
-        let Some(publisher) = self
+        let Some((publisher_id, publisher)) = self
             .find_published(track_sid)
-            .and_then(|(publisher, _)| self.participants.get(&publisher))
+            .and_then(|(publisher, _)| Some((publisher, self.participants.get(&publisher)?)))
         else {
-            return;
-        };
-        let Some(&level) = self.speakers.told.get(&publisher.sid) else {
             return;
         };
         let others: Vec<_> = publisher
@@ -120,18 +117,21 @@ impl Room {
             .map(|publication| publication.info.sid.clone())
             .filter(|other| other != track_sid)
             .collect();
-        let speaker = proto::SpeakerInfo {
-            sid: publisher.sid.clone(),
-            level: if hears { level } else { 0.0 },
-            active: hears,
-        };
-        if !self.hears(id, &speaker.sid, &others) {
-            self.send(
-                id,
-                Response::SpeakersChanged(proto::SpeakersChanged {
-                    speakers: vec![speaker],
-                }),
-            );
+        let sid = publisher.sid.clone();
+        if self.hears(id, &sid, &others) {
+            return;
+        }
+        if let Some(&level) = self.speakers.told.get(&sid) {
+            let speaker = proto::SpeakerInfo {
+                sid,
+                level: if hears { level } else { 0.0 },
+                active: hears,
+            };
+            let speakers = vec![speaker];
+            self.send(id, Response::SpeakersChanged(proto::SpeakersChanged { speakers }));
+        }
+        if hears {
+            self.tell_quality_of(id, publisher_id);
         }
     }
 

@@ -12,6 +12,10 @@ pub(crate) enum Timer {
     Updates,
     /// Participant counts are told.
     RoomUpdate,
+    /// Media threads are asked for what passed.
+    Measure,
+    /// Participants are told of the quality of connections.
+    Quality,
     /// Nobody is here: close.
     Idle,
     /// Not ACTIVE in time.

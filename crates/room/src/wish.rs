@@ -3,7 +3,7 @@
 use crate::participant::ParticipantId;
 use crate::room::{Down, Room};
 use crate::timers::Timer;
-use media::api::{Command, DownKey, LayerWish};
+use media::api::{Command, DownKey, LayerWish, UpWindow};
 use protocol::proto;
 use std::time::Duration;
 
@@ -70,19 +70,55 @@ impl Room {
         let Some(participant) = self.participants.get(&id) else {
             return LayerWish::BEST;
         };
-        let info = self.find_published(sid).and_then(|(publisher, key)| {
-            let publication = self.participants.get(&publisher)?.publications.get(&key)?;
-            let source = participant.subscriptions.get(sid).and_then(|wish| wish.source);
-            Some(publication.info_of(source.unwrap_or(publication.usual_source())))
-        });
+        let publication = self
+            .find_published(sid)
+            .and_then(|(publisher, key)| self.participants.get(&publisher)?.publications.get(&key));
         let settings = participant
             .subscriptions
             .get(sid)
             .and_then(|subscription| subscription.settings.as_ref());
-        let Some(info) = info else {
+        let Some(publication) = publication else {
             return LayerWish::BEST;
         };
-        layer_wish(&info, settings, participant.settings.adaptive_stream)
+        let source = participant.subscriptions.get(sid).and_then(|wish| wish.source);
+        let info = publication.info_of(source.unwrap_or(publication.usual_source()));
+        let mut wish = layer_wish(&info, settings, participant.settings.adaptive_stream);
+        if let Some(settings) = settings {
+            wish.temporal = temporal_of_fps(settings.fps, &publication.rates, wish.spatial);
+        }
+        wish
+    }
+
+    /// Frame rates of a track were measured: who asked for a rate may be satisfied by other layers.
+    pub(crate) fn rates_measured(&mut self, window: &UpWindow) {
+        let Some(publication) = self
+            .tracks
+            .get(&window.track)
+            .and_then(|id| self.participants.get_mut(id))
+            .and_then(|participant| participant.publications.get_mut(&window.track))
+        else {
+            return;
+        };
+        for (known, measured) in publication.rates.iter_mut().zip(window.rates) {
+            if measured[3] > 0.0 {
+                *known = measured;
+            }
+        }
+        let sid = publication.info.sid.clone();
+        let asking: Vec<_> = self
+            .participants
+            .values()
+            .filter_map(|participant| {
+                let subscription = participant.subscriptions.get(&sid)?;
+                let fps = subscription.settings.as_ref()?.fps;
+                subscription.down.filter(|_| fps > 0)
+            })
+            .collect();
+        for down in asking {
+            if !self.timers.is_set(Timer::Wish(down)) {
+                self.apply_wish(down);
+            }
+        }
     }
 }
 
@@ -116,13 +152,13 @@ pub(crate) fn layer_wish(
     };
     LayerWish {
         spatial,
-        temporal: temporal_of_fps(settings.fps),
+        temporal: LayerWish::BEST.temporal,
         enabled: !settings.disabled && settings.quality() != proto::VideoQuality::Off,
     }
 }
 
 /// The layer of a quality: only qualities that the track has count, from the lowest.
-fn spatial_of_quality(info: &proto::TrackInfo, quality: proto::VideoQuality) -> u8 {
+pub(crate) fn spatial_of_quality(info: &proto::TrackInfo, quality: proto::VideoQuality) -> u8 {
     let wanted: i32 = quality.into();
     if info.layers.is_empty() {
         return u8::try_from(wanted.clamp(0, 2)).unwrap_or(2);
@@ -154,14 +190,18 @@ fn spatial_of_dimensions(info: &proto::TrackInfo, width: u32, height: u32) -> u8
     index(enough.map_or(sizes.len().saturating_sub(1), |(position, _)| position))
 }
 
-/// Temporal layers of a 30 fps stream are 7.5, 15 and 30 fps.
-fn temporal_of_fps(fps: u32) -> u8 {
-    match fps {
-        0 => LayerWish::BEST.temporal,
-        1..=14 => 0,
-        15..=29 => 1,
-        _ => LayerWish::BEST.temporal,
+/// The lowest temporal layer whose measured frame rate satisfies `fps`, within the same tolerance as
+/// sizes; all of them while nothing is measured.
+fn temporal_of_fps(fps: u32, rates: &[[f32; 4]; 3], spatial: u8) -> u8 {
+    if fps == 0 {
+        return LayerWish::BEST.temporal;
     }
+    // A scalable stream is measured once for all its spatial layers.
+    let own = rates.get(usize::from(spatial)).filter(|rates| rates[3] > 0.0);
+    let rates = own.unwrap_or(&rates[0]);
+    let wanted = fps as f32 * TOLERANCE_PERCENT as f32 / 100.0;
+    let enough = rates.iter().position(|rate| wanted <= *rate);
+    enough.map_or(LayerWish::BEST.temporal, |layer| layer as u8)
 }
 
 fn index(position: usize) -> u8 {
@@ -251,14 +291,38 @@ mod tests {
     }
 
     #[test]
-    fn disabling_sends_nothing_and_fps_limits_temporal_layers() {
+    fn disabling_sends_nothing() {
         let mut settings = quality(proto::VideoQuality::High);
+        assert!(layer_wish(&full(), Some(&settings), true).enabled);
         settings.disabled = true;
         assert!(!layer_wish(&full(), Some(&settings), true).enabled);
-        settings.disabled = false;
-        settings.fps = 15;
-        let wish = layer_wish(&full(), Some(&settings), true);
-        assert!(wish.enabled);
-        assert_eq!(wish.temporal, 1);
+    }
+
+    #[test]
+    fn the_lowest_temporal_layer_with_the_frame_rate_is_chosen() {
+        let rates = [[6.0, 12.0, 24.0, 24.0], [0.0; 4], [15.0, 30.0, 60.0, 60.0]];
+        for (spatial, fps, temporal) in [
+            (0, 0, 3),
+            (0, 6, 0),
+            (0, 7, 1),
+            (0, 13, 1),
+            (0, 15, 2),
+            (0, 30, 3),
+            (1, 13, 1),
+            (2, 15, 0),
+            (2, 30, 1),
+            (2, 60, 2),
+        ] {
+            assert_eq!(
+                temporal_of_fps(fps, &rates, spatial),
+                temporal,
+                "{fps} of layer {spatial}"
+            );
+        }
+        assert_eq!(
+            temporal_of_fps(5, &[[0.0; 4]; 3], 2),
+            3,
+            "nothing is measured yet"
+        );
     }
 }

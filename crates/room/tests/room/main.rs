@@ -22,6 +22,7 @@ mod limits;
 mod metadata;
 mod permissions;
 mod publishing;
+mod rating;
 mod replaying;
 mod resuming;
 mod rpc;

@@ -19,6 +19,8 @@ pub struct World {
     pub now: Now,
     serial: u64,
     signals: BTreeMap<ConnectionId, Vec<Response>>,
+    /// Who was told what about the quality of connections.
+    pub qualities: Vec<(ConnectionId, Vec<proto::ConnectionQualityInfo>)>,
     pub commands: Vec<(ThreadId, Command)>,
     pub tokens: Vec<(ConnectionId, Claims, u64)>,
     pub refused: Vec<(ConnectionId, String)>,
@@ -134,6 +136,7 @@ impl World {
             now,
             serial: 0,
             signals: BTreeMap::new(),
+            qualities: Vec::new(),
             commands: Vec::new(),
             tokens: Vec::new(),
             refused: Vec::new(),
@@ -163,6 +166,11 @@ impl World {
                 Effect::Signal { connection, response } => {
                     assert!(!self.closed.contains(&connection), "nothing follows a close");
                     let message = response.message.expect("responses have a message");
+                    // Told on its own clock: kept apart, so that the order of all else is seen.
+                    if let Response::ConnectionQuality(update) = message {
+                        self.qualities.push((connection, update.updates));
+                        continue;
+                    }
                     self.signals.entry(connection).or_default().push(message);
                 }
                 Effect::RefreshToken {
@@ -365,6 +373,22 @@ impl World {
         let reply = ReplyId(self.serial);
         self.apply(Action::Api { reply, call });
         self.replies.remove(&reply).expect("every call is answered")
+    }
+
+    /// The SID of somebody who is here.
+    pub fn find(&mut self, identity: &str) -> Option<String> {
+        let identity = identity.to_owned();
+        match self.api(ApiCall::GetParticipant { identity }) {
+            Ok(ApiReply::Participant(info)) => Some(info.sid),
+            _ => None,
+        }
+    }
+
+    /// What was last told to anybody about the connection of a participant.
+    pub fn last_quality(&self, sid: &str) -> Option<proto::ConnectionQuality> {
+        let infos = self.qualities.iter().rev().flat_map(|(_, infos)| infos);
+        let mut infos = infos.filter(|info| info.participant_sid == sid);
+        infos.next().map(proto::ConnectionQualityInfo::quality)
     }
 
     /// The participant as the API shows it.
