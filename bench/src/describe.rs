@@ -2,11 +2,128 @@
 
 use anyhow::Context;
 use livekit_protocol as proto;
-use peer::{Candidate, DtlsRole, IceCredentials, Remote};
+use peer::{Candidate, Codec, DtlsRole, IceCredentials, Kind, Payload, ReceiveSpec, Remote};
 use std::net::SocketAddr;
-use wire::sdp::{self, Description, Setup};
+use wire::ext::ExtensionIds;
+use wire::sdp::{self, Description, Direction, ExtMap, MediaKind, RtpMap, Setup, Ssrc};
 
-pub(crate) const MID: &str = "urn:ietf:params:rtp-hdrext:sdes:mid";
+const MID: &str = "urn:ietf:params:rtp-hdrext:sdes:mid";
+const ABS_SEND_TIME: &str = "http://www.webrtc.org/experiments/rtp-hdrext/abs-send-time";
+/// Stream id and CNAME of everything that is published here.
+const NAME: &str = "bench";
+
+/// A section that sends a track (client id, SSRC) as Opus or VP8, or is kept for later.
+pub(crate) fn offer_section(codec: Codec, mid: &str, sent: Option<(&str, u32)>) -> sdp::Media {
+    let (kind, pt, encoding, clock_rate, channels) = match codec.kind() {
+        Kind::Audio => (MediaKind::Audio, 111, "opus", 48_000, 2),
+        Kind::Video => (MediaKind::Video, 96, "VP8", 90_000, 1),
+    };
+    let mut section = sdp::Media::new(kind, "UDP/TLS/RTP/SAVPF".into());
+    section.formats = vec![pt.to_string()];
+    section.rtpmaps = vec![RtpMap {
+        pt,
+        encoding: encoding.into(),
+        clock_rate,
+        channels,
+    }];
+    section.mid = Some(mid.to_owned());
+    section.rtcp_mux = true;
+    section.extmaps = vec![ExtMap {
+        id: 1,
+        uri: MID.into(),
+    }];
+    section.direction = Direction::Inactive;
+    if let Some((cid, ssrc)) = sent {
+        section.direction = Direction::SendOnly;
+        section.msids = vec![sdp::Msid {
+            stream: NAME.into(),
+            track: Some(cid.to_owned()),
+        }];
+        section.ssrcs = vec![Ssrc {
+            ssrc,
+            attributes: vec![("cname".into(), Some(NAME.into()))],
+        }];
+    }
+    section
+}
+
+/// What a subscriber answers to one section: the data channels, or one payload type of Opus or VP8
+/// without any feedback but reports.
+pub(crate) fn answer_section(media: &sdp::Media, codec: Codec) -> anyhow::Result<sdp::Media> {
+    let mut section = sdp::Media::new(media.kind.clone(), media.protocol.clone());
+    section.mid.clone_from(&media.mid);
+    if media.kind == MediaKind::Application {
+        section.formats.clone_from(&media.formats);
+        section.sctp_port = Some(5000);
+        section.max_message_size = Some(65_536);
+        return Ok(section);
+    }
+    let pt = choose(media, codec).with_context(|| format!("the server offers no {codec:?}"))?;
+    section.formats = vec![pt.to_string()];
+    section.rtpmaps = media.rtpmap(pt).into_iter().collect();
+    section.rtcp_mux = true;
+    let known = |map: &&ExtMap| map.uri == MID || map.uri == ABS_SEND_TIME;
+    section.extmaps = media.extmaps.iter().filter(known).cloned().collect();
+    section.direction = if media.direction.sends() {
+        Direction::RecvOnly
+    } else {
+        Direction::Inactive
+    };
+    Ok(section)
+}
+
+fn choose(media: &sdp::Media, codec: Codec) -> Option<u8> {
+    let name = if codec == Codec::Opus { "opus" } else { "VP8" };
+    media.payload_types().find(|pt| {
+        media
+            .rtpmap(*pt)
+            .is_some_and(|map| map.encoding.eq_ignore_ascii_case(name))
+    })
+}
+
+/// How a subscriber receives what `media` offers and `section` accepts.
+pub(crate) fn receive_spec(tag: u64, media: &sdp::Media, section: &sdp::Media, codec: Codec) -> ReceiveSpec {
+    ReceiveSpec {
+        tag,
+        mid: media.mid.clone().unwrap_or_default(),
+        kind: codec.kind(),
+        payloads: section.payload_types().map(|pt| payload(codec, pt)).collect(),
+        extensions: extensions(section),
+        rids: Vec::new(),
+        ssrcs: media
+            .ssrcs
+            .first()
+            .map(|ssrc| (ssrc.ssrc, None))
+            .into_iter()
+            .collect(),
+        transport_cc: false,
+    }
+}
+
+pub(crate) fn extensions(section: &sdp::Media) -> ExtensionIds {
+    ExtensionIds {
+        mid: section.extension(MID).unwrap_or(0),
+        abs_send_time: section.extension(ABS_SEND_TIME).unwrap_or(0),
+        ..ExtensionIds::default()
+    }
+}
+
+pub(crate) const fn payload(codec: Codec, pt: u8) -> Payload {
+    Payload {
+        codec,
+        pt,
+        rtx_pt: None,
+        nack: false,
+    }
+}
+
+/// The largest message that the server takes, when it offers data channels.
+pub(crate) fn sctp_of(described: &Description) -> Option<u32> {
+    let mut media = described.media.iter();
+    media
+        .find(|media| media.kind == MediaKind::Application)
+        .map(|media| media.max_message_size.unwrap_or(65_536) as u32)
+}
 
 /// The transport of a section: one host candidate.
 pub(crate) fn transport(

@@ -2,15 +2,16 @@
 //! what it publishes and one for what it receives, driven by one task.
 
 use crate::client::host_candidate;
-use crate::describe::{MID, bundle, candidate, description, remote_of, transport};
+use crate::describe::{
+    answer_section, bundle, candidate, description, extensions, offer_section, payload, receive_spec,
+    remote_of, sctp_of, transport,
+};
 use anyhow::{Context, bail};
 use futures_util::{SinkExt, StreamExt};
 use livekit_protocol as proto;
 use livekit_protocol::signal_request::Message as Request;
 use livekit_protocol::signal_response::Message as Response;
-use peer::{
-    Codec, IceCredentials, Kind, Outbox, Payload, Peer, PeerInit, ReceiveSpec, RtpWrite, SendSpec, Shared,
-};
+use peer::{Codec, IceCredentials, Kind, Outbox, Peer, PeerInit, RtpWrite, SendSpec, Shared};
 use prost::Message as _;
 use std::collections::HashMap;
 use std::net::SocketAddr;
@@ -19,8 +20,7 @@ use std::time::{Duration, Instant};
 use tokio::net::{TcpStream, UdpSocket};
 use tokio_tungstenite::tungstenite::Message as Frame;
 use tokio_tungstenite::{MaybeTlsStream, WebSocketStream};
-use wire::ext::ExtensionIds;
-use wire::sdp::{self, Description, Direction, ExtMap, MediaKind, RtpMap, Setup, Ssrc};
+use wire::sdp::{self, Description, Direction, Setup};
 
 /// Nothing here takes longer.
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -317,37 +317,20 @@ impl Guest {
 
     async fn answer(&mut self, offer: &proto::SessionDescription) -> anyhow::Result<()> {
         let described = parse(&offer.sdp)?;
-        let application = described
-            .media
-            .iter()
-            .find(|media| media.kind == MediaKind::Application);
-        let sctp = application.map(|media| media.max_message_size.unwrap_or(65_536) as u32);
+        let sctp = sctp_of(&described);
         self.receiving.set_remote(&described, sctp)?;
         let mut sections = Vec::new();
         let mut sent = 0;
         for media in &described.media {
-            let mut section = answer_section(media);
+            let mut section = answer_section(media, Codec::Opus)?;
             section.transport = self.receiving.transport(&self.world, Setup::Active)?;
             let mid = media.mid.clone().unwrap_or_default();
             let tag = mid.parse().unwrap_or(u64::MAX);
             self.receiving.peer.remove_receive(tag);
             if section.direction == Direction::RecvOnly {
                 sent += 1;
-                self.receiving.peer.add_receive(ReceiveSpec {
-                    tag,
-                    mid,
-                    kind: Kind::Audio,
-                    payloads: section.payload_types().map(payload).collect(),
-                    extensions: extensions(&section),
-                    rids: Vec::new(),
-                    ssrcs: media
-                        .ssrcs
-                        .first()
-                        .map(|ssrc| (ssrc.ssrc, None))
-                        .into_iter()
-                        .collect(),
-                    transport_cc: false,
-                });
+                let spec = receive_spec(tag, media, &section, Codec::Opus);
+                self.receiving.peer.add_receive(spec);
             }
             sections.push(section);
         }
@@ -397,7 +380,8 @@ impl Guest {
         let link = self.sending.as_mut().context("nothing is published")?;
         let mut sections = Vec::new();
         for (index, track) in self.tracks.iter().enumerate() {
-            let mut section = offer_section(index, track.as_ref());
+            let sent = track.as_ref().map(|track| (&*track.cid, track.ssrc));
+            let mut section = offer_section(Codec::Opus, &index.to_string(), sent);
             section.transport = link.transport(&self.world, Setup::ActPass)?;
             if let Some(track) = track {
                 link.peer.add_send(SendSpec {
@@ -406,7 +390,7 @@ impl Guest {
                     kind: Kind::Audio,
                     ssrc: track.ssrc,
                     rtx_ssrc: None,
-                    payloads: vec![payload(111)],
+                    payloads: vec![payload(Codec::Opus, 111)],
                     extensions: extensions(&section),
                     cname: "churn".into(),
                     playout_delay: None,
@@ -472,82 +456,4 @@ fn url(world: &World, room: &str, identity: &str) -> anyhow::Result<String> {
 
 fn parse(text: &str) -> anyhow::Result<Description> {
     Description::parse(text).map_err(|error| anyhow::anyhow!("a description: {error:?}"))
-}
-
-fn offer_section(index: usize, track: Option<&Track>) -> sdp::Media {
-    let mut section = sdp::Media::new(MediaKind::Audio, "UDP/TLS/RTP/SAVPF".into());
-    section.formats = vec!["111".into()];
-    section.rtpmaps = vec![RtpMap {
-        pt: 111,
-        encoding: "opus".into(),
-        clock_rate: 48_000,
-        channels: 2,
-    }];
-    section.mid = Some(index.to_string());
-    section.rtcp_mux = true;
-    section.extmaps = vec![ExtMap {
-        id: 1,
-        uri: MID.into(),
-    }];
-    section.direction = Direction::Inactive;
-    if let Some(track) = track {
-        section.direction = Direction::SendOnly;
-        section.msids = vec![sdp::Msid {
-            stream: "churn".into(),
-            track: Some(track.cid.clone()),
-        }];
-        section.ssrcs = vec![Ssrc {
-            ssrc: track.ssrc,
-            attributes: vec![("cname".into(), Some("churn".into()))],
-        }];
-    }
-    section
-}
-
-/// What is answered to a section: the data channels, or opus without feedback.
-fn answer_section(media: &sdp::Media) -> sdp::Media {
-    let mut section = sdp::Media::new(media.kind.clone(), media.protocol.clone());
-    section.mid.clone_from(&media.mid);
-    if media.kind == MediaKind::Application {
-        section.formats.clone_from(&media.formats);
-        section.sctp_port = Some(5000);
-        section.max_message_size = Some(65_536);
-        return section;
-    }
-    let opus = media.payload_types().find(|pt| {
-        media
-            .rtpmap(*pt)
-            .is_some_and(|map| map.encoding.eq_ignore_ascii_case("opus"))
-    });
-    section.formats = opus.iter().map(u8::to_string).collect();
-    section.rtpmaps = opus.into_iter().filter_map(|pt| media.rtpmap(pt)).collect();
-    section.rtcp_mux = true;
-    section.extmaps = media
-        .extmaps
-        .iter()
-        .filter(|map| map.uri == MID)
-        .cloned()
-        .collect();
-    section.direction = if media.direction.sends() && !media.ssrcs.is_empty() {
-        Direction::RecvOnly
-    } else {
-        Direction::Inactive
-    };
-    section
-}
-
-fn extensions(section: &sdp::Media) -> ExtensionIds {
-    ExtensionIds {
-        mid: section.extension(MID).unwrap_or(0),
-        ..ExtensionIds::default()
-    }
-}
-
-const fn payload(pt: u8) -> Payload {
-    Payload {
-        codec: Codec::Opus,
-        pt,
-        rtx_pt: None,
-        nack: false,
-    }
 }

@@ -5,14 +5,17 @@
 //! peer connections live on the load's thread like those of the local server.
 
 use crate::client::{Client, ClientSpec, Load};
-use crate::describe::{MID, bundle, candidate, description, remote_of, transport};
+use crate::describe::{
+    answer_section, bundle, candidate, description, extensions, offer_section, payload, receive_spec,
+    remote_of, sctp_of, transport,
+};
 use crate::traffic::{Media, Source};
 use anyhow::{Context, bail, ensure};
 use futures_util::{SinkExt, StreamExt};
 use livekit_protocol as proto;
 use livekit_protocol::signal_request::Message as Request;
 use livekit_protocol::signal_response::Message as Response;
-use peer::{Codec, IceCredentials, Payload, ReceiveSpec, SendSpec, Shared};
+use peer::{Codec, IceCredentials, SendSpec, Shared};
 use prost::Message as _;
 use server::media_pool::make_identity;
 use std::net::SocketAddr;
@@ -20,10 +23,8 @@ use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
 use std::time::{Duration, Instant, SystemTime};
 use tokio_tungstenite::tungstenite::Message as Frame;
-use wire::ext::ExtensionIds;
-use wire::sdp::{self, Description, Direction, ExtMap, MediaKind, RtpMap, Setup, Ssrc};
+use wire::sdp::{self, Description, Direction, Setup};
 
-const ABS_SEND_TIME: &str = "http://www.webrtc.org/experiments/rtp-hdrext/abs-send-time";
 const JOIN_TIMEOUT: Duration = Duration::from_secs(30);
 /// Messages that may wait between a WebSocket and the load.
 const MESSAGES_MAX: usize = 1024;
@@ -243,36 +244,7 @@ impl Remote {
     }
 
     fn offer(&self, client: &Client, ice: &IceCredentials, cid: &str, ssrc: u32) -> Description {
-        let audio = self.media == Media::Audio;
-        let kind = if audio { MediaKind::Audio } else { MediaKind::Video };
-        let mut section = sdp::Media::new(kind, "UDP/TLS/RTP/SAVPF".into());
-        let (pt, encoding, clock_rate, channels) = if audio {
-            (111, "opus", 48_000, 2)
-        } else {
-            (96, "VP8", 90_000, 1)
-        };
-        section.formats = vec![pt.to_string()];
-        section.rtpmaps = vec![RtpMap {
-            pt,
-            encoding: encoding.into(),
-            clock_rate,
-            channels,
-        }];
-        section.mid = Some("0".into());
-        section.direction = Direction::SendOnly;
-        section.rtcp_mux = true;
-        section.extmaps = vec![ExtMap {
-            id: 1,
-            uri: MID.into(),
-        }];
-        section.msids = vec![sdp::Msid {
-            stream: "bench".into(),
-            track: Some(cid.into()),
-        }];
-        section.ssrcs = vec![Ssrc {
-            ssrc,
-            attributes: vec![("cname".into(), Some("bench".into()))],
-        }];
+        let mut section = offer_section(codec(self.media), "0", Some((cid, ssrc)));
         section.transport = self.transport(client, ice, Setup::ActPass);
         bundle(vec![section])
     }
@@ -311,11 +283,7 @@ impl Remote {
         offer: &proto::SessionDescription,
     ) -> anyhow::Result<()> {
         let parsed = Description::parse(&offer.sdp).map_err(|error| anyhow::anyhow!("offer: {error:?}"))?;
-        let application = parsed
-            .media
-            .iter()
-            .find(|media| media.kind == MediaKind::Application);
-        let sctp = application.map(|media| media.max_message_size.unwrap_or(65_536) as u32);
+        let sctp = sctp_of(&parsed);
         let client_index = match self.participants[index].client {
             Some(client) => client,
             None => {
@@ -334,24 +302,9 @@ impl Remote {
             let participant = &mut self.participants[index];
             if section.direction == Direction::RecvOnly && !participant.sections.contains(&mid) {
                 participant.sections.push(mid.clone());
-                load.clients[client_index].add_receive(ReceiveSpec {
-                    tag: participant.sections.len() as u64,
-                    mid,
-                    kind: codec(self.media).kind(),
-                    payloads: section
-                        .payload_types()
-                        .map(|pt| payload(codec(self.media), pt))
-                        .collect(),
-                    extensions: extensions(&section),
-                    rids: Vec::new(),
-                    ssrcs: media
-                        .ssrcs
-                        .first()
-                        .map(|ssrc| (ssrc.ssrc, None))
-                        .into_iter()
-                        .collect(),
-                    transport_cc: false,
-                });
+                let tag = participant.sections.len() as u64;
+                let spec = receive_spec(tag, media, &section, codec(self.media));
+                load.clients[client_index].add_receive(spec);
             }
             let ice = &self.participants[index].ice;
             section.transport = self.transport(&load.clients[client_index], ice, Setup::Active);
@@ -360,31 +313,6 @@ impl Remote {
         let answer = bundle(sections);
         self.participants[index].request(Request::Answer(description("answer", offer.id, &answer)))
     }
-}
-
-/// What a subscriber answers to one section: the data channels, or one payload type of `codec`
-/// without any feedback but reports.
-fn answer_section(media: &sdp::Media, codec: Codec) -> anyhow::Result<sdp::Media> {
-    let mut section = sdp::Media::new(media.kind.clone(), media.protocol.clone());
-    section.mid.clone_from(&media.mid);
-    if media.kind == MediaKind::Application {
-        section.formats.clone_from(&media.formats);
-        section.sctp_port = Some(5000);
-        section.max_message_size = Some(65_536);
-        return Ok(section);
-    }
-    let pt = choose(media, codec).with_context(|| format!("the server offers no {codec:?}"))?;
-    section.formats = vec![pt.to_string()];
-    section.rtpmaps = media.rtpmap(pt).into_iter().collect();
-    section.rtcp_mux = true;
-    let known = |map: &&ExtMap| map.uri == MID || map.uri == ABS_SEND_TIME;
-    section.extmaps = media.extmaps.iter().filter(known).cloned().collect();
-    section.direction = if media.direction.sends() {
-        Direction::RecvOnly
-    } else {
-        Direction::Inactive
-    };
-    Ok(section)
 }
 
 impl Participant {
@@ -459,32 +387,6 @@ fn connect(
         client.add_server(address);
     }
     Ok(())
-}
-
-fn choose(media: &sdp::Media, codec: Codec) -> Option<u8> {
-    let name = if codec == Codec::Opus { "opus" } else { "VP8" };
-    media.payload_types().find(|pt| {
-        media
-            .rtpmap(*pt)
-            .is_some_and(|map| map.encoding.eq_ignore_ascii_case(name))
-    })
-}
-
-fn extensions(section: &sdp::Media) -> ExtensionIds {
-    ExtensionIds {
-        mid: section.extension(MID).unwrap_or(0),
-        abs_send_time: section.extension(ABS_SEND_TIME).unwrap_or(0),
-        ..ExtensionIds::default()
-    }
-}
-
-const fn payload(codec: Codec, pt: u8) -> Payload {
-    Payload {
-        codec,
-        pt,
-        rtx_pt: None,
-        nack: false,
-    }
 }
 
 pub(crate) const fn codec(media: Media) -> Codec {
