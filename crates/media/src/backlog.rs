@@ -12,6 +12,10 @@ use std::sync::Arc;
 /// finds it full is dropped and counted.
 pub(crate) const BACKLOG_BYTES_MAX: usize = 8 * 1024 * 1024;
 
+/// What a message costs besides its bytes: its place in the queue and the head of its allocation.
+/// Counted, so that short messages are bounded too.
+const OVERHEAD_BYTES: usize = 48;
+
 /// The queue of one peer.
 #[derive(Debug, Default)]
 pub(crate) struct Backlog {
@@ -26,10 +30,11 @@ impl Backlog {
 
     /// Takes a message, behind all others; false when it is full.
     pub(crate) fn push(&mut self, data: &Arc<[u8]>) -> bool {
-        if self.bytes + data.len() > BACKLOG_BYTES_MAX {
+        let bytes = self.bytes + cost(data);
+        if bytes > BACKLOG_BYTES_MAX {
             return false;
         }
-        self.bytes += data.len();
+        self.bytes = bytes;
         self.waiting.push_back(Arc::clone(data));
         true
     }
@@ -40,7 +45,7 @@ impl Backlog {
             if !send(next) {
                 return;
             }
-            self.bytes -= next.len();
+            self.bytes -= cost(next);
             self.waiting.pop_front();
         }
     }
@@ -52,6 +57,10 @@ impl Backlog {
         self.waiting = VecDeque::new();
         count
     }
+}
+
+fn cost(data: &[u8]) -> usize {
+    data.len() + OVERHEAD_BYTES
 }
 
 #[cfg(test)]
@@ -83,7 +92,7 @@ mod tests {
     fn a_full_backlog_refuses_and_takes_again_once_there_is_room() {
         let mut backlog = Backlog::default();
         let message: Arc<[u8]> = vec![0; 64 * 1024].into();
-        let fit = BACKLOG_BYTES_MAX / message.len();
+        let fit = BACKLOG_BYTES_MAX / cost(&message);
         for _ in 0..fit {
             assert!(backlog.push(&message));
         }
@@ -93,5 +102,13 @@ mod tests {
         assert!(backlog.push(&message));
         assert_eq!(backlog.clear(), fit as u64);
         assert!(backlog.push(&message));
+    }
+
+    #[test]
+    fn messages_without_bytes_are_bounded() {
+        let mut backlog = Backlog::default();
+        let empty: Arc<[u8]> = Arc::from([]);
+        while backlog.push(&empty) {}
+        assert_eq!(backlog.clear(), (BACKLOG_BYTES_MAX / OVERHEAD_BYTES) as u64);
     }
 }
