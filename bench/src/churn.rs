@@ -25,6 +25,8 @@ const JOINS_AT_ONCE: usize = 10;
 /// How long what was churned may take to be forgotten: the time that a room remembers those who
 /// left, and what waits for timers.
 const SETTLE: Duration = Duration::from_secs(45);
+/// A resume is told again of those who left up to 3 s before the last sign of life.
+const TOLD_AGAIN: Duration = Duration::from_millis(3_500);
 /// Live heap may differ by this much: hash maps and queues keep the room that they once needed.
 const HEAP_SLACK_BYTES: i64 = 64 * 1024;
 
@@ -102,7 +104,8 @@ async fn churn(options: &Options, world: &World, server: &tokio::runtime::Handle
     println!("a short round first: what it leaves behind is the baseline");
     stage.publish(2 * TRACKS_AT_ONCE).await?;
     stage.resume(5).await?;
-    stage.come_and_go(20 * JOINS_AT_ONCE).await?;
+    // More than the departures that a room remembers for those who resume.
+    stage.come_and_go(30 * JOINS_AT_ONCE).await?;
     let baseline = stage.settle(None).await?;
     println!("baseline: {baseline:?}");
 
@@ -190,20 +193,29 @@ impl Stage<'_> {
     /// Goes on until everything is back at `goal`, or until nothing more can be expected.
     async fn settle(&mut self, goal: Option<Size>) -> anyhow::Result<Size> {
         // The buffers of a WebSocket keep the size of the largest update that they carried: new ones.
-        beside(self.ben.resume(ROOM), [&mut self.ada]).await?;
-        beside(self.ada.resume(ROOM), [&mut self.ben]).await?;
+        // The first resume is told of everybody who left, the second of nobody.
+        for _ in 0..2 {
+            beside(self.ben.resume(ROOM), [&mut self.ada]).await?;
+            beside(self.ada.resume(ROOM), [&mut self.ben]).await?;
+            self.pass(TOLD_AGAIN).await?;
+        }
         let deadline = Instant::now() + if goal.is_some() { SETTLE } else { SETTLE / 3 };
         loop {
-            let pause = async {
-                tokio::time::sleep(Duration::from_millis(500)).await;
-                Ok(())
-            };
-            beside(pause, [&mut self.ada, &mut self.ben]).await?;
+            self.pass(Duration::from_millis(500)).await?;
             let size = self.measure()?;
             if Instant::now() > deadline || goal.is_some_and(|goal| fits(goal, size)) {
                 return Ok(size);
             }
         }
+    }
+
+    /// Lets time pass for both.
+    async fn pass(&mut self, time: Duration) -> anyhow::Result<()> {
+        let pause = async {
+            tokio::time::sleep(time).await;
+            Ok(())
+        };
+        beside(pause, [&mut self.ada, &mut self.ben]).await
     }
 
     fn measure(&self) -> anyhow::Result<Size> {
