@@ -301,6 +301,26 @@ impl Peer {
             }
         }
     }
+    /// Reads what [`Self::write_rtp`] needs of this peer, so that a row of peers can be brought into
+    /// the cache side by side before their packets are written one after the other. The value means
+    /// nothing.
+    #[must_use]
+    pub fn warm(&self) -> usize {
+        self.transport
+            .media_destination()
+            .map_or(0, |(to, _)| usize::from(to.port()))
+            ^ self.streams.warm()
+    }
+    /// As [`Self::warm`], for one send stream.
+    #[must_use]
+    pub fn warm_stream(&self, index: u32) -> usize {
+        self.streams.warm_stream(index)
+    }
+    /// As [`Self::warm`], for what lies behind the pointers of a send stream.
+    #[must_use]
+    pub fn warm_history(&self, index: u32) -> usize {
+        self.streams.warm_history(index)
+    }
     /// Sends close notifications; the peer is dropped afterwards.
     pub fn close(&mut self) {
         self.transport.close();

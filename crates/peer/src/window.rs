@@ -38,6 +38,11 @@ impl<const WORDS: usize> Window<WORDS> {
         self.next
     }
 
+    /// Reads what the next mark needs; the value means nothing.
+    pub(crate) fn warm(&self) -> usize {
+        self.next as usize ^ self.seen[(self.next / 64) as usize % WORDS] as usize
+    }
+
     /// Notes that a number was seen.
     #[inline]
     pub(crate) fn mark(&mut self, number: u64) -> Mark {

@@ -79,6 +79,13 @@ impl History {
         self.runs.push_back(run);
     }
 
+    /// Reads the run that is being extended; the value means nothing.
+    pub(crate) fn warm(&self) -> usize {
+        self.runs
+            .back()
+            .map_or(0, |run| run.last as usize ^ run.out_first as usize)
+    }
+
     /// The run that is being extended.
     pub(crate) fn current(&mut self) -> Option<&mut Run> {
         self.runs.back_mut()

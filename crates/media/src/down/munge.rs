@@ -101,6 +101,18 @@ impl Munger {
         }
     }
 
+    /// Reads what the next packet needs; the value means nothing.
+    pub(crate) fn warm(&self) -> usize {
+        self.next_out as usize
+            ^ self.sent.map_or(0, |(sent, _)| sent.timestamp as usize)
+            ^ self.latest.map_or(0, |latest| latest.sequence as usize)
+    }
+
+    /// As [`Self::warm`], for what lies behind a pointer.
+    pub(crate) fn warm_history(&self) -> usize {
+        self.history.warm()
+    }
+
     /// Whether a packet of the running layer is older than one that was decided about.
     pub(crate) fn is_late(&self, sequence: u64) -> bool {
         self.latest.is_some_and(|latest| sequence <= latest.sequence)

@@ -119,6 +119,20 @@ impl DownTrack {
         self.makes_red = opus.filter(|_| red).map(|payload| payload.pt);
     }
 
+    /// Reads what the next packet needs; the value means nothing.
+    pub(crate) fn warm(&self) -> usize {
+        self.track as usize
+            ^ usize::from(self.started)
+            ^ usize::from(self.accepts.0)
+            ^ self.select.stream().map_or(0, usize::from)
+            ^ self.munger.warm()
+    }
+
+    /// As [`Self::warm`], for what lies behind a pointer.
+    pub(crate) fn warm_history(&self) -> usize {
+        self.munger.warm_history()
+    }
+
     /// Decides about one packet of the running turn; `Some` says how to number it.
     pub(crate) fn offer(&mut self, track: &UpTrack, layer: u8, packet: &Packet<'_>) -> Option<Run> {
         let info = packet.info;

@@ -147,6 +147,21 @@ impl Sending {
         true
     }
 
+    /// See [`crate::Peer::warm`].
+    pub(crate) fn warm(&self) -> usize {
+        self.streams.len() ^ usize::from(self.transport_cc)
+    }
+
+    pub(crate) fn warm_stream(&self, index: u32) -> usize {
+        let stream = self.streams.get(index as usize).and_then(Option::as_ref);
+        stream.map_or(0, SendStream::warm)
+    }
+
+    pub(crate) fn warm_history(&self, index: u32) -> usize {
+        let stream = self.streams.get(index as usize).and_then(Option::as_ref);
+        stream.map_or(0, SendStream::warm_history)
+    }
+
     // ---- feedback ------------------------------------------------------------------------
 
     pub(crate) fn nack(

@@ -166,6 +166,21 @@ impl SendStream {
         self.extensions.abs_send_time != 0
     }
 
+    /// Reads a word of each part that writing a packet needs; the value means nothing.
+    pub(super) fn warm(&self) -> usize {
+        self.mid.len()
+            ^ usize::from(self.extensions.mid)
+            ^ self.formats[0].pt.map_or(0, usize::from)
+            ^ self.index.warm()
+            ^ self.octets as usize
+            ^ usize::from(self.playout_delay.is_some())
+    }
+
+    /// As [`Self::warm`], for the place of the next packet in the history.
+    pub(super) fn warm_history(&self) -> usize {
+        self.history.warm(self.index.span())
+    }
+
     // ---- packets -------------------------------------------------------------------------
 
     /// Writes and protects one packet; returns its length in `slot`. `stamps` are the transport-wide

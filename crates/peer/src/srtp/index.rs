@@ -102,6 +102,11 @@ impl OutgoingIndex {
         }
     }
 
+    /// Reads what the next claim needs; the value means nothing.
+    pub(crate) fn warm(&self) -> usize {
+        self.ssrc as usize ^ self.offset.unwrap_or(0) as usize ^ self.sent.warm()
+    }
+
     /// How far the newest index has come; only differences mean something.
     pub(crate) fn span(&self) -> u64 {
         self.sent.next()

@@ -87,6 +87,11 @@ impl Srtp {
             .seal_rtp(ssrc, index, buffer, header_len, plain_len)
     }
 
+    /// Reads what sealing a packet needs; the value means nothing.
+    pub(crate) fn warm(&self) -> usize {
+        self.outgoing.rtp.warm()
+    }
+
     /// Authenticates and decrypts one RTP packet in place; returns the length of header and
     /// payload. On `None` the bytes behind the header are garbage.
     pub(crate) fn open_rtp(&self, header: &Header, index: u64, data: &mut [u8]) -> Option<usize> {

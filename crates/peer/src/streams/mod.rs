@@ -253,6 +253,19 @@ impl Streams {
         )
     }
 
+    /// See [`crate::Peer::warm`].
+    pub(crate) fn warm(&self) -> usize {
+        self.stats.rtp_sent as usize ^ self.sending.warm() ^ self.srtp.as_ref().map_or(0, Srtp::warm)
+    }
+
+    pub(crate) fn warm_stream(&self, index: u32) -> usize {
+        self.sending.warm_stream(index)
+    }
+
+    pub(crate) fn warm_history(&self, index: u32) -> usize {
+        self.sending.warm_history(index)
+    }
+
     /// Asks the sender of a layer for a key frame with a PLI. Nothing happens while the layer's
     /// stream is not known.
     pub(crate) fn request_key_frame(&mut self, tag: Tag, layer: u8) {
