@@ -23,8 +23,12 @@ use std::time::Instant;
 /// Retransmissions that may wait for one transmission.
 const RESEND_MAX: usize = 8192;
 
+/// Tracks and peers of one turn for which room is made at once, so that a turn that a busy machine
+/// made longer than those before it allocates nothing (1 KiB each).
+const TURN_USUAL: usize = 256;
+
 /// What waits to be written.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Fanout {
     /// Tracks with packets in this turn.
     pub(crate) tracks: Vec<u32>,
@@ -48,6 +52,21 @@ struct Cursor {
     track: usize,
     subscriber: usize,
     packet: usize,
+}
+
+impl Default for Fanout {
+    fn default() -> Self {
+        Self {
+            tracks: Vec::with_capacity(TURN_USUAL),
+            peers: Vec::with_capacity(TURN_USUAL),
+            stalled: VecDeque::new(),
+            resumed: Vec::new(),
+            torn: Vec::new(),
+            injecting: Vec::new(),
+            resend: VecDeque::new(),
+            cursor: Cursor::default(),
+        }
+    }
 }
 
 impl Fanout {

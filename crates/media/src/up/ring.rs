@@ -12,8 +12,9 @@ use peer::Codec;
 use std::time::{Duration, Instant};
 
 /// A lap of the byte buffer should take at least this long, or the buffer doubles (up to its
-/// maximum): as long as retransmissions are of use.
-const LAP_MIN: Duration = Duration::from_secs(1);
+/// maximum): a second, as long as retransmissions are of use, and a quarter more, so that a lap with
+/// an unusually large key frame still takes a second and a steady stream settles in its first laps.
+const LAP_MIN: Duration = Duration::from_millis(1250);
 
 /// Sizes of a ring.
 #[derive(Clone, Copy, Debug)]
