@@ -35,6 +35,8 @@ pub(crate) struct DataTracks {
     pub(crate) published: BTreeMap<u16, proto::DataTrackInfo>,
     /// Wanted or not, by track SID. Without an entry the join setting decides.
     wanted: BTreeMap<String, bool>,
+    /// What the publishers of wanted tracks permit, as last told, by track SID.
+    permitted: BTreeMap<String, bool>,
     /// Handles of what is received, by track SID.
     received: BTreeMap<String, u16>,
     next_handle: u16,
@@ -80,14 +82,17 @@ impl Room {
             schema: request.schema,
         };
         let handle = u16::try_from(request.pub_handle).expect("checked above");
+        // As the reference does it: whoever is connected becomes a publisher after the response, and
+        // that is told at once; of anybody else the first track is told with the next batch.
+        let becomes_publisher = !participant.is_publisher && participant.state == State::Active;
         if let Some(participant) = self.participants.get_mut(&id) {
             participant.data_tracks.published.insert(handle, info.clone());
             participant.dirty = true;
         }
         self.data_track_sids.insert(info.sid.clone(), (id, handle));
-        // As the reference does it: the first one makes a publisher only after it was told, so that
-        // it is told with the next batch.
-        self.broadcast(id, false);
+        if !becomes_publisher {
+            self.broadcast(id, false);
+        }
         if let Some(participant) = self.participants.get_mut(&id) {
             participant.is_publisher = true;
         }
@@ -97,6 +102,9 @@ impl Room {
                 info: Some(info.clone()),
             }),
         );
+        if becomes_publisher {
+            self.broadcast(id, true);
+        }
         self.counts_changed();
         for other in self.participants.keys().copied().collect::<Vec<_>>() {
             self.reconcile_data_track(other, &info.sid);
@@ -152,7 +160,8 @@ impl Room {
         request: proto::UnpublishDataTrackRequest,
     ) {
         let handle = u16::try_from(request.pub_handle).ok();
-        let Some(info) = handle.and_then(|handle| self.end_data_track(id, handle)) else {
+        // Subscribers learn it from the publisher's state, as from the reference.
+        let Some((info, _)) = handle.and_then(|handle| self.end_data_track(id, handle)) else {
             self.request_failed(id, Reason::NotFound, "", Request::UnpublishDataTrack(request));
             return;
         };
@@ -163,19 +172,26 @@ impl Room {
         );
     }
 
-    /// Forgets a track and takes it from its subscribers.
-    fn end_data_track(&mut self, id: ParticipantId, handle: u16) -> Option<proto::DataTrackInfo> {
+    /// Forgets a track and takes it from its subscribers, who are returned.
+    fn end_data_track(
+        &mut self,
+        id: ParticipantId,
+        handle: u16,
+    ) -> Option<(proto::DataTrackInfo, Vec<ParticipantId>)> {
         let participant = self.participants.get_mut(&id)?;
         let info = participant.data_tracks.published.remove(&handle)?;
         participant.dirty = true;
         self.data_track_sids.remove(&info.sid);
-        for other in self.participants.keys().copied().collect::<Vec<_>>() {
-            self.reconcile_data_track(other, &info.sid);
-            if let Some(other) = self.participants.get_mut(&other) {
-                other.data_tracks.wanted.remove(&info.sid);
+        let mut receivers = Vec::new();
+        for other in self.participants.values_mut() {
+            let tracks = &mut other.data_tracks;
+            tracks.wanted.remove(&info.sid);
+            tracks.permitted.remove(&info.sid);
+            if tracks.received.remove(&info.sid).is_some() {
+                receivers.push(other.id);
             }
         }
-        Some(info)
+        Some((info, receivers))
     }
 
     /// Ends all data tracks of a participant that leaves or may not publish data any more.
@@ -186,7 +202,10 @@ impl Room {
             .map(|participant| participant.data_tracks.published.keys().copied().collect())
             .unwrap_or_default();
         for handle in handles {
-            self.end_data_track(id, handle);
+            let ended = self.end_data_track(id, handle);
+            for receiver in ended.map(|(_, receivers)| receivers).unwrap_or_default() {
+                self.send_handles(receiver);
+            }
         }
     }
 
@@ -220,7 +239,7 @@ impl Room {
     /// Brings one subscription to what is wanted, permitted and published. A change is told with
     /// the whole list of handles.
     pub(crate) fn reconcile_data_track(&mut self, id: ParticipantId, sid: &str) {
-        let permitted = self.may_receive_data_track(id, sid);
+        let permitted = self.resolve_data_track(id, sid);
         let Some(participant) = self.participants.get_mut(&id) else {
             return;
         };
@@ -238,26 +257,44 @@ impl Room {
         self.send_handles(id);
     }
 
-    fn may_receive_data_track(&self, id: ParticipantId, sid: &str) -> bool {
+    /// Whether a participant may receive a data track that it wants. Whenever that changes, and the
+    /// first time, it is told so.
+    fn resolve_data_track(&mut self, id: ParticipantId, sid: &str) -> bool {
         let Some(subscriber) = self.participants.get(&id) else {
             return false;
         };
-        let Some((publisher, _)) = self.data_track_sids.get(sid) else {
+        let publisher = self.data_track_sids.get(sid);
+        let Some(publisher) = publisher.and_then(|(publisher, _)| self.participants.get(publisher)) else {
             return false;
         };
-        let Some(publisher) = self.participants.get(publisher) else {
+        let tracks = &subscriber.data_tracks;
+        let automatic = subscriber.settings.auto_subscribe_data_track;
+        let wanted = tracks.wanted.get(sid).copied().unwrap_or(automatic);
+        if !wanted {
+            if let Some(subscriber) = self.participants.get_mut(&id) {
+                subscriber.data_tracks.permitted.remove(sid);
+            }
             return false;
-        };
-        let wanted = subscriber
-            .data_tracks
-            .wanted
-            .get(sid)
-            .copied()
-            .unwrap_or(subscriber.settings.auto_subscribe_data_track);
-        wanted
-            && publisher.id != id
-            && subscriber.permission.can_subscribe
-            && publisher.rule.permits(subscriber, sid)
+        }
+        if publisher.id == id || !subscriber.permission.can_subscribe {
+            return false;
+        }
+        let permitted = publisher.rule.permits(subscriber, sid);
+        let participant_sid = publisher.sid.clone();
+        if tracks.permitted.get(sid) != Some(&permitted) {
+            if let Some(subscriber) = self.participants.get_mut(&id) {
+                subscriber.data_tracks.permitted.insert(sid.to_owned(), permitted);
+            }
+            self.send(
+                id,
+                Response::SubscriptionPermissionUpdate(proto::SubscriptionPermissionUpdate {
+                    participant_sid,
+                    track_sid: sid.to_owned(),
+                    allowed: permitted,
+                }),
+            );
+        }
+        permitted
     }
 
     /// What a client that comes back has missed of its handles.

@@ -58,7 +58,7 @@ impl Transport {
         let sections = sections
             .map(|((media, slot), (used, formats))| self.answer_section(media, slot, *used, formats, setup))
             .collect();
-        outcome.answer = self.describe(sections, "answer", offer.id);
+        outcome.answer = self.describe(sections, "answer", offer.id, parsed.session.extmap_allow_mixed);
         for slot in &mut self.slots {
             slot.draining = false;
         }

@@ -61,7 +61,7 @@ impl Transport {
         state.unanswered = true;
         state.changed = false;
         let id = state.offer_id;
-        self.describe(sections, "offer", id)
+        self.describe(sections, "offer", id, true)
     }
 
     /// Role Subscriber: applies the client's answer.

@@ -330,12 +330,14 @@ impl Transport {
         media
     }
 
-    /// The whole description of some sections; our candidates stand in the first live one.
+    /// The whole description of some sections; our candidates stand in the first live one. Mixed
+    /// forms of header extensions are offered, and answered to those who offer them (RFC 8285 §6).
     pub(super) fn describe(
         &mut self,
         mut media: Vec<Media>,
         kind: &str,
         id: u32,
+        extmap_allow_mixed: bool,
     ) -> proto::SessionDescription {
         self.session_version += 1;
         self.ice_restarted = false;
@@ -351,7 +353,7 @@ impl Transport {
             version: self.session_version,
             msid_semantic: Some("WMS *".to_owned()),
             bundle,
-            extmap_allow_mixed: true,
+            extmap_allow_mixed,
             ice_lite: self.config.ice_lite,
             ..Session::default()
         };

@@ -83,18 +83,30 @@ fn send(world: &mut World, client: &Client, data: Vec<u8>) -> Vec<(PeerKey, Vec<
 }
 
 #[test]
-fn a_first_data_track_is_told_with_the_next_batch_and_further_ones_at_once() {
+fn data_tracks_of_whom_is_connected_are_told_at_once() {
     let mut world = World::new();
     let alice = world.enter(wish("alice"));
     let bob = world.enter(wish("bob"));
     world.pass_ms(3_000);
     world.forget();
-    let sid = sensor(&mut world, &alice);
+    world.request(&alice, publish(1, "sensor"));
+    let messages = world.take(&alice);
+    let [
+        Response::PublishDataTrackResponse(response),
+        Response::Update(own),
+    ] = &messages[..]
+    else {
+        panic!("the response, then the update, not {messages:?}");
+    };
+    assert!(own.participants[0].is_publisher);
+    let sid = response.info.as_ref().unwrap().sid.clone();
     assert!(sid.starts_with("DTR_") && sid.len() == 16);
-    assert!(world.take(&bob).is_empty());
-    world.pass_ms(3_000);
-    let told = |message: &Response| matches!(message, Response::Update(update) if update.participants[0].data_tracks.len() == 1);
-    assert!(world.take(&bob).iter().any(told));
+    let messages = world.take(&bob);
+    let [Response::Update(update)] = &messages[..] else {
+        panic!("an update, not {messages:?}");
+    };
+    assert_eq!(update.participants[0].data_tracks.len(), 1);
+    assert!(update.participants[0].is_publisher);
     world.request(&alice, publish(2, "second"));
     let messages = world.take(&bob);
     let [Response::Update(update)] = &messages[..] else {
@@ -106,6 +118,20 @@ fn a_first_data_track_is_told_with_the_next_batch_and_further_ones_at_once() {
         (info.data_tracks[0].sid.as_str(), info.data_tracks[0].pub_handle),
         (sid.as_str(), 1)
     );
+}
+
+#[test]
+fn a_first_data_track_of_whom_is_not_connected_is_told_with_the_next_batch() {
+    let mut world = World::new();
+    let bob = world.enter(wish("bob"));
+    let alice = world.join(wish("alice"));
+    world.pass_ms(3_000);
+    world.forget();
+    sensor(&mut world, &alice);
+    assert!(world.take(&bob).is_empty());
+    world.pass_ms(3_000);
+    let told = |message: &Response| matches!(message, Response::Update(update) if update.participants[0].data_tracks.len() == 1);
+    assert!(world.take(&bob).iter().any(told));
 }
 
 #[test]
@@ -179,8 +205,18 @@ fn packets_reach_subscribers_under_their_own_handle() {
         send(&mut world, &alice, packet(1)).is_empty(),
         "nobody subscribed"
     );
+    world.take(&bob);
     world.request(&bob, subscribe(&sid, true));
-    let told = handles(&world.take(&bob));
+    let messages = world.take(&bob);
+    let [
+        Response::SubscriptionPermissionUpdate(update),
+        Response::DataTrackSubscriberHandles(_),
+    ] = &messages[..]
+    else {
+        panic!("permission, then handles, not {messages:?}");
+    };
+    assert_eq!((update.track_sid.as_str(), update.allowed), (sid.as_str(), true));
+    let told = handles(&messages);
     let (handle, told_sid) = told.first_key_value().expect("one");
     assert_eq!(*told_sid, sid);
     let handle = u16::try_from(*handle).unwrap();
@@ -213,12 +249,18 @@ fn automatic_subscribers_get_existing_and_new_data_tracks() {
         let told = handles(&world.take(client));
         assert_eq!(told.values().collect::<Vec<_>>(), [&sid]);
     }
+    world.take(&late);
     world.request(
         &alice,
         Request::UnpublishDataTrackRequest(proto::UnpublishDataTrackRequest { pub_handle: 1 }),
     );
-    assert!(handles(&world.take(&late)).is_empty());
+    assert_eq!(
+        world.names(&late),
+        "update(alice=ACTIVE)",
+        "the publisher's state says it"
+    );
     assert!(world.info("alice").data_tracks.is_empty());
+    assert!(send(&mut world, &alice, packet(1)).is_empty());
 }
 
 #[test]
@@ -246,9 +288,11 @@ fn revoked_permissions_end_data_tracks_and_their_subscriptions() {
     assert!(handles(&world.take(&bob)).is_empty());
     permit(&mut world, "bob", true, true);
     assert_eq!(handles(&world.take(&bob)).len(), 1, "still wanted");
+    assert_eq!(send(&mut world, &alice, packet(1)).len(), 1);
     permit(&mut world, "alice", true, false);
     assert!(handles(&world.take(&bob)).is_empty());
     assert!(world.info("alice").data_tracks.is_empty());
+    assert!(send(&mut world, &alice, packet(1)).is_empty());
 }
 
 #[test]

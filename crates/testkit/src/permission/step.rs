@@ -54,6 +54,14 @@ impl PermissionChecker {
                     self.data_tracks.insert(info.sid.clone(), owner);
                 }
             }
+            // Its handles mean nothing any more; packets under them are packets without a handle.
+            Response::UnpublishDataTrackResponse(response) => {
+                if let Some(info) = &response.info {
+                    for person in self.people.values_mut() {
+                        person.handles.retain(|_, sid| *sid != info.sid);
+                    }
+                }
+            }
             Response::DataTrackSubscriberHandles(handles) => {
                 if let Some(person) = self
                     .connections
@@ -187,9 +195,10 @@ impl PermissionChecker {
     }
 
     fn may_have(&self, receiver: &Person, track_sid: &str) -> bool {
-        self.announced
-            .get(track_sid)
-            .and_then(|(owner, _)| self.people.get(owner))
+        let owner = self.announced.get(track_sid).map(|(owner, _)| owner);
+        owner
+            .or_else(|| self.data_tracks.get(track_sid).map(|(owner, _)| owner))
+            .and_then(|owner| self.people.get(owner))
             .is_some_and(|owner| owner.lets(receiver, track_sid))
     }
 

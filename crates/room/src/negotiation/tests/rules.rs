@@ -90,6 +90,23 @@ fn single_connection_opens_negotiated_channels_from_protocol_18_on() {
 }
 
 #[test]
+fn mixed_header_extensions_are_answered_to_those_who_offer_them() {
+    let line = "a=extmap-allow-mixed\r\n";
+    let plain = offer(&[data(0)]).sdp.replace(line, "");
+    let mixed = plain.replacen("t=0 0\r\n", &format!("t=0 0\r\n{line}"), 1);
+    for (text, allowed) in [(plain, false), (mixed, true)] {
+        let mut transport = Transport::new(config(Role::Publisher)).0;
+        let answer = transport
+            .handle_offer(&describe("offer", text), &[])
+            .unwrap()
+            .answer;
+        assert_eq!(answer.sdp.contains(line), allowed);
+    }
+    let mut transport = Transport::new(config(Role::Subscriber)).0;
+    assert!(transport.make_offer().sdp.contains(line));
+}
+
+#[test]
 fn candidates_carry_the_advertised_addresses_in_descriptions_and_trickle() {
     let mut own = config(Role::Publisher);
     own.addresses = vec![
