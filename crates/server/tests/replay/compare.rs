@@ -43,6 +43,11 @@ fn repeated(inside: &str) -> Option<String> {
     Some(unit.repeat(count.parse().ok()?))
 }
 
+/// `<15000 bytes>` stands for so many bytes of one kind, in base64.
+fn bytes_of(inside: &str) -> Option<usize> {
+    inside.strip_suffix(" bytes")?.parse().ok()
+}
+
 impl Learnt {
     pub fn new(tokens: Map<String, Value>) -> Self {
         Self {
@@ -66,6 +71,14 @@ impl Learnt {
                 "ufrag" => "abcdefgh".to_owned(),
                 "pwd" => "abcdefghabcdefghabcdefgh".to_owned(),
                 "fingerprint" => ["AB"; 32].join(":"),
+                "time_ms" => "1700000000000".to_owned(),
+                "uuid" => {
+                    let number = inside.split(':').nth(1).unwrap_or_default();
+                    format!("5f0c8a52-0000-4000-8000-{number:0>12}")
+                }
+                _ if bytes_of(inside).is_some() => {
+                    STANDARD.encode(vec![b'x'; bytes_of(inside).unwrap_or_default()])
+                }
                 prefix if prefix.ends_with('_') => format!("{prefix}neverheardof"),
                 other => panic!("nothing to send for <{other}>"),
             }),
@@ -183,6 +196,11 @@ impl Learnt {
             "sif_trailer" => STANDARD.decode(found).is_ok_and(|bytes| bytes.len() >= 12),
             "turn_password" | "ufrag" | "pwd" => found.len() >= 4,
             "jwt" => return self.token(inside, found),
+            "uuid" => found.len() == 36,
+            _ if bytes_of(inside).is_some() => {
+                let sent = vec![b'x'; bytes_of(inside).unwrap_or_default()];
+                STANDARD.decode(found).is_ok_and(|bytes| bytes == sent)
+            }
             prefix => found.len() > prefix.len() + 4 && found.starts_with(prefix),
         };
         if !plausible {

@@ -7,7 +7,7 @@
 //! * periodic room updates (counts) and connection qualities;
 //! * the order of participants, and everything about participants of neighbouring cases: some
 //!   recordings share a room, here every case has a server of its own;
-//! * content of descriptions but for ICE-lite and DTLS roles (another test's business).
+//! * content of descriptions but for ICE-lite, DTLS roles and mixed header extensions (another test's business).
 //!
 //! ICE over TCP is not built: recorded TCP candidates are left out.
 #![allow(dead_code, unreachable_pub, reason = "each test file uses its part")]
@@ -19,8 +19,8 @@
     reason = "tests"
 )]
 
-mod compare;
-mod peer;
+pub mod compare;
+pub mod peer;
 pub mod socket;
 
 use crate::common::{KEY, SECRET, Server, admin_token, sign, twirp, unix_s};
@@ -64,7 +64,7 @@ pub struct Script {
 
 /// A recorded file.
 pub struct Recording {
-    cases: Vec<Value>,
+    pub cases: Vec<Value>,
     texts: Vec<Value>,
 }
 
@@ -75,6 +75,18 @@ impl Recording {
         Self {
             cases: list("cases"),
             texts: list("texts"),
+        }
+    }
+
+    /// Joins the pieces of a packed description.
+    pub fn unpacked(&self, value: &Value) -> String {
+        match value {
+            Value::Array(items) => items.iter().map(|item| self.unpacked(item)).collect(),
+            Value::String(text) => match text.strip_prefix('@').map(str::parse::<usize>) {
+                Some(Ok(index)) => self.unpacked(&self.texts[index]),
+                _ => text.clone(),
+            },
+            other => panic!("{other} in a description"),
         }
     }
 
@@ -311,20 +323,7 @@ impl<'a> Run<'a> {
         let request = self.resolved(&connect["join_request"]);
         let request: proto::JoinRequest =
             serde_json::from_value(request).map_err(|error| format!("join_request: {error}"))?;
-        let bytes = request.encode_to_vec();
-        let gzip = connect["compression"] == "GZIP";
-        let join_request = if gzip {
-            let mut encoder = GzEncoder::new(Vec::new(), Compression::default());
-            encoder.write_all(&bytes).expect("writes to memory");
-            encoder.finish().expect("writes to memory")
-        } else {
-            bytes
-        };
-        let wrapped = proto::WrappedJoinRequest {
-            compression: i32::from(gzip),
-            join_request,
-        };
-        Ok(URL_SAFE.encode(wrapped.encode_to_vec()))
+        Ok(wrapped(&request, connect["compression"] == "GZIP"))
     }
 
     async fn connect_extra(&mut self, index: usize) -> Result<(), String> {
@@ -377,14 +376,7 @@ impl<'a> Run<'a> {
     }
 
     fn unpacked(&self, value: &Value) -> String {
-        match value {
-            Value::Array(items) => items.iter().map(|item| self.unpacked(item)).collect(),
-            Value::String(text) => match text.strip_prefix('@').map(str::parse::<usize>) {
-                Some(Ok(index)) => self.unpacked(&self.recording.texts[index]),
-                _ => text.clone(),
-            },
-            other => panic!("{other} in a description"),
-        }
+        self.recording.unpacked(value)
     }
 
     async fn send(&mut self, peer: usize, frame: &Value) {
@@ -489,6 +481,23 @@ impl<'a> Run<'a> {
     }
 }
 
+/// The value of the query's `join_request`.
+pub fn wrapped(request: &proto::JoinRequest, gzip: bool) -> String {
+    let bytes = request.encode_to_vec();
+    let join_request = if gzip {
+        let mut encoder = GzEncoder::new(Vec::new(), Compression::default());
+        encoder.write_all(&bytes).expect("writes to memory");
+        encoder.finish().expect("writes to memory")
+    } else {
+        bytes
+    };
+    let wrapped = proto::WrappedJoinRequest {
+        compression: i32::from(gzip),
+        join_request,
+    };
+    URL_SAFE.encode(wrapped.encode_to_vec())
+}
+
 fn kind_of(frame: &Value) -> String {
     match frame["frame"].as_str().unwrap_or_default() {
         "bin" | "text" => first_key(&frame["msg"]),
@@ -563,11 +572,12 @@ fn expected(peer: &Value, present: &BTreeSet<String>) -> Vec<(u64, Value)> {
     out
 }
 
-/// Of descriptions only who acts how is compared: ICE-lite, DTLS roles.
-fn same_roles(recorded: &str, found: &str) -> Result<(), String> {
+/// Of descriptions only who acts how is compared: ICE-lite, DTLS roles, mixed header extensions.
+pub fn same_roles(recorded: &str, found: &str) -> Result<(), String> {
     let roles = |sdp: &str| -> BTreeSet<String> {
         let lines = sdp.lines().map(str::trim);
-        let roles = lines.filter(|line| *line == "a=ice-lite" || line.starts_with("a=setup:"));
+        let facts = ["a=ice-lite", "a=extmap-allow-mixed"];
+        let roles = lines.filter(|line| facts.contains(line) || line.starts_with("a=setup:"));
         roles.map(str::to_owned).collect()
     };
     let (recorded, found) = (roles(recorded), roles(found));
@@ -611,13 +621,13 @@ fn long_request(length: usize) -> Vec<u8> {
     bytes
 }
 
-fn mint(mut claims: Value) -> String {
+pub fn mint(mut claims: Value) -> String {
     claims["iss"] = json!(KEY);
     claims["exp"] = json!(unix_s() + 600);
     sign(&json!({"alg": "HS256", "typ": "JWT"}), &claims, SECRET)
 }
 
-fn percent(text: &str) -> String {
+pub fn percent(text: &str) -> String {
     text.bytes()
         .map(|byte| {
             if byte.is_ascii_alphanumeric() || b"-_.~".contains(&byte) {
@@ -629,11 +639,11 @@ fn percent(text: &str) -> String {
         .collect()
 }
 
-fn first_key(message: &Value) -> String {
+pub fn first_key(message: &Value) -> String {
     let key = message.as_object().and_then(|fields| fields.keys().next());
     key.cloned().unwrap_or_default()
 }
 
-fn text_of(value: &Value) -> String {
+pub fn text_of(value: &Value) -> String {
     value.as_str().unwrap_or_default().to_owned()
 }

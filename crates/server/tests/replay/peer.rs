@@ -10,24 +10,24 @@ use serde_json::{Value, json};
 use std::collections::VecDeque;
 use tokio::time::timeout;
 
-pub(super) struct Peer {
-    pub(super) name: String,
-    pub(super) connect: Value,
-    pub(super) socket: Option<Socket>,
+pub struct Peer {
+    pub name: String,
+    pub connect: Value,
+    pub socket: Option<Socket>,
     /// Arrived, not yet compared.
-    pub(super) arrived: VecDeque<Arrived>,
-    pub(super) closed: bool,
-    pub(super) ended: bool,
+    pub arrived: VecDeque<Arrived>,
+    pub closed: bool,
+    pub ended: bool,
     /// It sent a request that the room may not have got yet.
-    pub(super) unsettled: bool,
+    pub unsettled: bool,
 }
 
 #[derive(Clone, Debug)]
-pub(super) struct Arrived {
-    pub(super) kind: String,
-    pub(super) frame: &'static str,
-    pub(super) message: Value,
-    pub(super) text: String,
+pub struct Arrived {
+    pub kind: String,
+    pub frame: &'static str,
+    pub message: Value,
+    pub text: String,
 }
 
 /// Marks the ping that asks whether everything before it is through; no recording holds it.
@@ -36,7 +36,7 @@ const SETTLING: i64 = 4_815_162_342;
 impl Peer {
     /// Waits until what was sent is in the room: the connection handles frames in order, so its
     /// answer to a ping comes after it handed over all requests before.
-    pub(super) async fn settle(&mut self) -> Result<(), String> {
+    pub async fn settle(&mut self) -> Result<(), String> {
         self.unsettled = false;
         let ping = proto::SignalRequest {
             message: Some(proto::signal_request::Message::PingReq(proto::Ping {
@@ -68,7 +68,7 @@ impl Peer {
     }
 
     /// The first message of a kind; messages that have no fixed place may stand before it.
-    pub(super) async fn wait(&mut self, kind: &str) -> Result<Arrived, String> {
+    pub async fn wait(&mut self, kind: &str) -> Result<Arrived, String> {
         let mut seen = 0;
         loop {
             while let Some(found) = self.arrived.get(seen) {
@@ -101,7 +101,7 @@ impl Peer {
 }
 
 /// Messages whose place among others differs between runs.
-fn floats(kind: &str) -> bool {
+pub fn floats(kind: &str) -> bool {
     matches!(kind, "refreshToken" | "roomUpdate" | "ping frame")
 }
 
@@ -111,7 +111,7 @@ fn unordered(kind: &str, other: &str) -> bool {
     offers(kind) && other == "update" || kind == "update" && offers(other)
 }
 
-fn read(frame: Frame) -> Result<Arrived, String> {
+pub fn read(frame: Frame) -> Result<Arrived, String> {
     let (frame, kind, message, text) = match frame {
         Frame::Binary(bytes) => {
             let response =
