@@ -216,6 +216,53 @@ pub(crate) fn cases(text: &str) -> Vec<Value> {
     serde_json::from_str(text).expect("recorded cases")
 }
 
+/// Replays all recorded cases but those in `skipped` (names with reasons), which must all exist.
+/// Panics with everything that differs.
+pub(crate) async fn replay_all(address: SocketAddr, text: &str, skipped: &[(&str, &str)]) {
+    let cases = cases(text);
+    for (name, reason) in skipped {
+        assert!(
+            cases.iter().any(|case| case["name"] == *name),
+            "no case {name} to skip"
+        );
+        assert!(!reason.is_empty(), "{name} is skipped without a reason");
+    }
+    let mut waiting = Vec::new();
+    let mut failed = Vec::new();
+    for case in cases {
+        let name = case["name"].as_str().expect("a name").to_owned();
+        if skipped.iter().any(|(skip, _)| *skip == name) {
+            continue;
+        }
+        // Those without a target take their 3 s and change nothing.
+        let slow = case["response"]["status"] == 503;
+        let call = tokio::spawn(async move {
+            match case["methods"].as_array() {
+                Some(methods) => {
+                    let method = |method: &Value| method.as_str().expect("a name").to_owned();
+                    let calls = methods.iter().map(|name| {
+                        let (case, name) = (&case, method(name));
+                        async move { replay(address, case, &name).await }
+                    });
+                    futures_util::future::join_all(calls).await;
+                }
+                None => replay(address, &case, "").await,
+            }
+        });
+        if slow {
+            waiting.push((name, call));
+        } else if call.await.is_err() {
+            failed.push(name);
+        }
+    }
+    for (name, call) in waiting {
+        if call.await.is_err() {
+            failed.push(name);
+        }
+    }
+    assert!(failed.is_empty(), "what differs stands above, in {failed:?}");
+}
+
 /// Replays a recorded case; `method` stands in for `<method>`. Panics where the answer differs.
 pub(crate) async fn replay(address: SocketAddr, case: &Value, method: &str) {
     let name = case["name"].as_str().unwrap();
