@@ -361,7 +361,7 @@ mod tests {
             codec: Codec::Vp8,
             payload: b"payload",
             dependency_descriptor: b"dd",
-            abs_capture_time: b"",
+            abs_capture_time: b"captured",
         }
     }
 
@@ -382,6 +382,7 @@ mod tests {
             (packet.sequence, packet.payload, packet.dependency_descriptor),
             (5, &b"payload"[..], &b"dd"[..])
         );
+        assert_eq!(packet.abs_capture_time, b"captured");
         let mut second = b.receive(A).expect("crossed");
         assert_eq!(second.datagram_mut(), b"stun");
         assert!(b.receive(A).is_none());

@@ -96,6 +96,23 @@ fn redundant_audio_is_unpacked_for_those_who_do_not_read_it() {
 }
 
 #[test]
+fn capture_times_stay_on_the_publishers_clock() {
+    // Sender reports tell subscribers that very clock (media.md §6), so nothing is to be rewritten.
+    let captured = [0xE9, 0x5D, 0x7A, 0x10, 0x80, 0, 0, 0, 0, 0, 0, 0, 0x40, 0, 0, 0];
+    let (mut track, mut copy) = (up(), down(&[Codec::Opus], LayerWish::BEST));
+    let first = Arrival {
+        abs_capture_time: &captured,
+        ..arrival(Codec::Opus, 1, b"sound", &[])
+    };
+    assert!(pass(&mut track, &mut copy, 0, &first).is_some());
+    let packet = track.layer(0).and_then(|layer| layer.get(1)).expect("stored");
+    let (run, _) = copy.find_sent(1000).expect("sent");
+    let mut scratch = Scratch::default();
+    let write = copy.write(&packet, &run, &track, &mut scratch).expect("written");
+    assert_eq!(write.abs_capture_time, captured);
+}
+
+#[test]
 fn packet_trailers_are_cut_from_last_packets_where_the_client_does_not_know_them() {
     let frame = hex("9080b2341002009d012a");
     let trailed = [&frame[..], &[1, 2, 0xFF ^ 7], b"LKTS"].concat();
