@@ -1,6 +1,6 @@
 // A UDP relay between clients and the server: loses packets by a seeded draw, and reads the RTP
 // headers that SRTP leaves in the clear to check what the server sends (sequence numbers
-// contiguous, timestamps never going back).
+// contiguous, timestamps never going back) and of which payload types packets are.
 import { createSocket } from 'node:dgram';
 import { once } from 'node:events';
 
@@ -47,12 +47,20 @@ export async function startRelay(target, { loss = 0, seed = 1 } = {}) {
   const draw = random(seed);
   const stats = { up: 0, down: 0, lostUp: 0, lostDown: 0 };
   const streams = new Map();
+  const payloadTypes = new Map();
+  const note = (data) => {
+    const ssrc = data.readUInt32BE(8);
+    if (!payloadTypes.has(ssrc)) payloadTypes.set(ssrc, new Set());
+    payloadTypes.get(ssrc).add(data[1] & 0x7f);
+  };
   let dead = false;
   const relay = {
     port: front.address().port,
     stats,
     /** Checks of the server's outgoing streams by SSRC. */
     streams,
+    /** Payload types of packets either way, by SSRC. */
+    payloadTypes,
     /** Changes the loss from now on. */
     setLoss: (value) => (loss = value),
     /** Goes on from other ports: the server sees the clients' addresses change. */
@@ -81,6 +89,7 @@ export async function startRelay(target, { loss = 0, seed = 1 } = {}) {
           const ssrc = answer.readUInt32BE(8);
           if (!streams.has(ssrc)) streams.set(ssrc, new StreamCheck());
           streams.get(ssrc).take(answer);
+          note(answer);
           if (draw() < loss) return void stats.lostDown++;
         }
         front.send(answer, from.port, from.address);
@@ -88,7 +97,10 @@ export async function startRelay(target, { loss = 0, seed = 1 } = {}) {
       backs.set(key, back);
     }
     stats.up++;
-    if (isRtp(data) && draw() < loss) return void stats.lostUp++;
+    if (isRtp(data)) {
+      note(data);
+      if (draw() < loss) return void stats.lostUp++;
+    }
     back.send(data, target, '127.0.0.1');
   });
   return relay;

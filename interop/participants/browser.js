@@ -55,6 +55,11 @@ function dominant(identity) {
   if (!analyser) return 0;
   const samples = new Float32Array(8192);
   analyser.getFloatTimeDomainData(samples);
+  return toneOf(samples);
+}
+
+/** The tone that makes up most of the sound, or 0 when none has at least half of the power. */
+function toneOf(samples) {
   let total = 0;
   for (const sample of samples) total += sample * sample;
   if (total < 1e-4) return 0;
@@ -189,6 +194,23 @@ async function sounds(identity) {
   }
 }
 
+/** Resolves when a recording of a participant's sound holds that tone: no sound card takes part in that. */
+async function records(identity, tone) {
+  for (;;) {
+    const recorder = new MediaRecorder(new MediaStream([publicationOf(identity, 'audio').track.mediaStreamTrack]));
+    const chunks = [];
+    recorder.ondataavailable = ({ data }) => chunks.push(data);
+    recorder.start();
+    await played(identity, 1);
+    const stopped = new Promise((done) => (recorder.onstop = done));
+    recorder.stop();
+    await stopped;
+    const sound = await new OfflineAudioContext(1, 1, 48000).decodeAudioData(await new Blob(chunks).arrayBuffer());
+    state.recorded = toneOf(sound.getChannelData(0).slice(-8192));
+    if (state.recorded === tone) return;
+  }
+}
+
 /** Resolves when that many seconds of a participant's sound were played from now on. */
 async function played(identity, seconds) {
   const first = await inbound(identity, 'audio');
@@ -209,6 +231,16 @@ async function inbound(identity, kind) {
     }
   }
   return null;
+}
+
+/** Number of the stream that carries a participant's track (or an own one), and what its payload types mean. */
+async function stream(identity, kind) {
+  const who = identity ? room.remoteParticipants.get(identity) : room.localParticipant;
+  const { track } = [...who.trackPublications.values()].find((one) => one.kind === kind);
+  const end = identity ? track.receiver : track.sender;
+  const [type, report] = [identity ? 'inbound-rtp' : 'outbound-rtp', await end.getStats()];
+  const { ssrc } = [...report.values()].find((entry) => entry.type === type);
+  return { ssrc, formats: Object.fromEntries(end.getParameters().codecs.map((one) => [one.payloadType, one.mimeType])) };
 }
 
 /** Times between pictures that were really shown, in ms. */
@@ -333,7 +365,9 @@ window.commands = {
     const codec = [...report.values()].find((entry) => entry.type === 'codec' && entry.id === [...report.values()].find((one) => one.type === 'inbound-rtp').codecId);
     return { mime: codec?.mimeType, stream: publication.track.mediaStream?.id, sid: publication.trackSid };
   },
+  records: ({ from, tone }) => records(from, tone),
   inbound: ({ from, kind }) => inbound(from, kind),
+  stream: ({ from, kind }) => stream(from, kind),
   arrives: ({ from, packets }) => arrives(from, packets),
   watchPackets: ({ from }) => watchPackets(from),
   count,
