@@ -1,5 +1,7 @@
 //! The Twirp API: route, content type, decoding, grants, the call, the answer (`api.md` §1, §2).
 
+mod absent;
+
 use super::Edge;
 use super::http::{Call, header, not_found, redirect, respond, status};
 use crate::rooms::RoomWish;
@@ -81,7 +83,7 @@ async fn answer(edge: &Edge, call: Call, method: Option<Method>) -> Result<(Enco
     let body = match method {
         Method::Room(method) => request.room_service(method).await?,
         Method::Egress(_) | Method::Ingress(_) | Method::Sip(_) | Method::Dispatch(_) => {
-            return Err(request.not_connected(method)?);
+            return Err(request.not_connected(method).await?);
         }
     };
     Ok((encoding, body))
@@ -346,46 +348,6 @@ impl Request<'_> {
         found.map(|_| ()).map_err(|_| TwirpError::no_target())
     }
 
-    /// Services behind the bus, which is not there.
-    fn not_connected(&self, method: Method) -> Result<TwirpError, TwirpError> {
-        if let Method::Dispatch(_) = method {
-            // All three requests name their room alike.
-            let request: proto::ListAgentDispatchRequest = self.decode()?;
-            self.require_admin(&request.room)?;
-            let text = "agent dispatch is not built yet";
-            return Ok(TwirpError::new(Code::Unimplemented, text));
-        }
-        let _: Anything = self.decode()?;
-        let internal = |service: &str| {
-            TwirpError::new(
-                Code::Internal,
-                format!("{service} not connected (redis required)"),
-            )
-        };
-        Ok(match method {
-            Method::Egress(name) => {
-                self.require(|grant| grant.room_record)?;
-                if name.starts_with("Start") {
-                    TwirpError::no_target()
-                } else {
-                    internal("egress")
-                }
-            }
-            Method::Ingress(_) => {
-                self.require(|grant| grant.ingress_admin)?;
-                internal("ingress")
-            }
-            Method::Sip(_) => {
-                let sip = self.claims.and_then(|claims| claims.sip.as_ref());
-                if !sip.is_some_and(|sip| sip.admin || sip.call) {
-                    return Err(TwirpError::denied());
-                }
-                internal("sip")
-            }
-            Method::Dispatch(_) | Method::Room(_) => unfitting(),
-        })
-    }
-
     fn decode<T: DeserializeOwned + prost::Message + Default>(&self) -> Result<T, TwirpError> {
         let decoded = match self.encoding {
             Encoding::Json => twirp_json::decode(self.body),
@@ -438,10 +400,6 @@ impl Request<'_> {
         self.edge.rooms.call(room, call).await.map_err(twirp_error)
     }
 }
-
-/// A request of which only the well-formedness counts.
-#[derive(Clone, PartialEq, prost::Message, serde::Deserialize)]
-struct Anything {}
 
 fn over(text: &str, max: usize) -> bool {
     max > 0 && text.len() > max

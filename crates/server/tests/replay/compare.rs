@@ -118,6 +118,10 @@ impl Learnt {
             (Value::String(text), Value::String(value)) => {
                 self.text(text, value).map_err(|problem| (String::new(), problem))
             }
+            // SSRCs: numbers, recorded as placeholders.
+            (Value::String(text), Value::Number(value)) if text.starts_with('<') => self
+                .text(text, &value.to_string())
+                .map_err(|problem| (String::new(), problem)),
             (Value::Object(fields), Value::Object(others)) => {
                 for (name, value) in fields {
                     // Any description will do: its content is another test's business, ids are random.
@@ -191,7 +195,9 @@ impl Learnt {
         let plausible = match kind {
             "time_s" => digits(10),
             "time_ms" => digits(13),
+            "time_us" => digits(16),
             "time_ns" => digits(19),
+            "ssrc" => found.parse::<u32>().is_ok_and(|ssrc| ssrc > 0),
             "foundation" | "priority" => !found.is_empty() && digits(found.len()),
             "sif_trailer" => STANDARD.decode(found).is_ok_and(|bytes| bytes.len() >= 12),
             "turn_password" | "ufrag" | "pwd" => found.len() >= 4,
@@ -256,12 +262,17 @@ impl Learnt {
     }
 }
 
-/// Lists of participants and rooms come in any order.
+/// Lists of participants, rooms and tracks come in any order.
 fn sorted(items: &[Value]) -> Vec<Value> {
     let mut items = items.to_vec();
     let key = |item: &Value, name: &str| item[name].as_str().unwrap_or_default().to_owned();
     if items.iter().all(|item| item["identity"].is_string()) {
         items.sort_by_key(|item| (key(item, "identity"), key(item, "state")));
+    } else if items
+        .iter()
+        .all(|item| item["sid"].is_string() && item["name"].is_string())
+    {
+        items.sort_by_key(|item| key(item, "name"));
     }
     items
 }

@@ -9,8 +9,8 @@
 )]
 
 use peer::{
-    Candidate, CandidateKind, ChannelSpec, DtlsRole, IceCredentials, Outbox, Peer, PeerEvent, PeerInit,
-    Remote, Shared,
+    Candidate, CandidateKind, ChannelSpec, Codec, DtlsRole, IceCredentials, Outbox, Peer, PeerEvent,
+    PeerInit, Remote, RtpWrite, SendSpec, Shared,
 };
 use serde_json::Value;
 use std::collections::{BTreeMap, VecDeque};
@@ -50,7 +50,18 @@ enum Order {
     Candidate(Candidate),
     Open(ChannelSpec),
     Send(String, Vec<u8>),
+    Publish(Box<Source>),
 }
+
+/// A stream of packets that all carry the same.
+pub struct Source {
+    pub spec: SendSpec,
+    pub codec: Codec,
+    pub payload: Vec<u8>,
+}
+
+/// Between two packets of a source.
+const INTERVAL: Duration = Duration::from_millis(20);
 
 /// One connection. Dropping it ends its task without a word, as a crash would.
 pub struct Connection {
@@ -215,6 +226,11 @@ impl Connection {
         self.order(Order::Send(label.to_owned(), data)).await;
     }
 
+    /// Sends media from now on.
+    pub async fn publish(&self, source: Source) {
+        self.order(Order::Publish(Box::new(source))).await;
+    }
+
     async fn order(&self, order: Order) {
         assert!(self.orders.send(order).await.is_ok(), "the connection has ended");
     }
@@ -297,7 +313,13 @@ async fn run(
     let mut outbox = Outbox::new(64, 64 * Outbox::DATAGRAM_MAX);
     let mut labels: BTreeMap<u16, String> = BTreeMap::new();
     let mut buffer = vec![0; 4096];
+    let mut sources = Sources {
+        list: Vec::new(),
+        number: 1,
+        next: Instant::now(),
+    };
     loop {
+        sources.send(&mut peer, &mut outbox);
         while let Some(event) = peer.poll_event() {
             let event = match event {
                 PeerEvent::Connected => Event::Connected,
@@ -320,10 +342,18 @@ async fn run(
         while !flush(&mut peer, &socket, &mut outbox).await {}
         let far = Instant::now() + Duration::from_secs(1);
         let due = peer.poll_timeout().unwrap_or(far).min(far);
+        let due = if sources.list.is_empty() {
+            due
+        } else {
+            due.min(sources.next)
+        };
         tokio::select! {
             order = orders.recv() => {
                 let Some(order) = order else { return };
-                if !obey(&mut peer, order, &labels) && events.send(Event::Failed("a message was refused")).await.is_err() {
+                if let Order::Publish(source) = order {
+                    peer.add_send(source.spec.clone());
+                    sources.list.push(*source);
+                } else if !obey(&mut peer, order, &labels) && events.send(Event::Failed("a message was refused")).await.is_err() {
                     return;
                 }
             }
@@ -348,6 +378,7 @@ fn obey(peer: &mut Peer, order: Order, labels: &BTreeMap<u16, String>) -> bool {
             let id = labels.iter().find(|(_, label)| **label == wanted);
             return id.is_some_and(|(id, _)| peer.send_message(now, *id, true, &data));
         }
+        Order::Publish(_) => return false,
     }
     true
 }
@@ -361,4 +392,44 @@ async fn flush(peer: &mut Peer, socket: &UdpSocket, outbox: &mut Outbox) -> bool
     }
     outbox.clear();
     all
+}
+
+struct Sources {
+    list: Vec<Source>,
+    number: u64,
+    next: Instant,
+}
+
+impl Sources {
+    fn send(&mut self, peer: &mut Peer, outbox: &mut Outbox) {
+        let now = Instant::now();
+        if now < self.next || !peer.is_connected() {
+            self.next = self.next.max(now);
+            return;
+        }
+        self.next = now + INTERVAL;
+        self.number += 1;
+        let ticks = u32::try_from(self.number).expect("short tests");
+        for source in &self.list {
+            let Some(index) = peer.send_index(source.spec.tag) else {
+                continue;
+            };
+            let write = RtpWrite {
+                codec: source.codec,
+                sequence: self.number,
+                timestamp: ticks * (source.codec.clock_rate() / 50),
+                marker: true,
+                dependency_descriptor: &[],
+                abs_capture_time: &[],
+                prefix: &[],
+                payload: &source.payload,
+                padding: 0,
+                retransmission: false,
+            };
+            assert!(
+                peer.write_rtp(now, index, &write, outbox),
+                "the outbox has room for one packet of each source"
+            );
+        }
+    }
 }

@@ -1,0 +1,419 @@
+//! The room API acting on a participant that publishes, as recorded.
+#![allow(missing_docs, reason = "tests")]
+
+mod common;
+mod replay;
+mod rtc;
+
+use common::{Server, config, http, token};
+use peer::{Codec, Kind, Payload, SendSpec};
+use prost::Message as _;
+use proto::signal_request::Message as Request;
+use protocol::proto;
+use replay::compare::Learnt;
+use replay::peer::read;
+use replay::socket::{Frame, Socket, opcode};
+use replay::{Recording, first_key, mint, percent, same_roles, text_of, wrapped};
+use rtc::{Connection, Source};
+use serde_json::{Value, json};
+use std::net::{Ipv4Addr, SocketAddr};
+use std::time::Duration;
+use tokio::time::timeout;
+
+const ROOM: &str = "g-live";
+const PATIENCE: Duration = Duration::from_secs(12);
+const MIC: &str = "5f0c8a52-0000-4000-8000-000000000001";
+const CAM: &str = "5f0c8a52-0000-4000-8000-000000000002";
+
+/// A client that publishes: what the recorder's SDK was.
+struct Publisher {
+    socket: Socket,
+    connection: Connection,
+    /// Its last offer.
+    sdp: String,
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn calls_on_a_publishing_participant_answer_as_recorded() {
+    let recording = Recording::new(include_str!("vectors/twirp_live.json"));
+    let mut config = config();
+    // One candidate, as recorded.
+    config.rtc.node_ip = vec![Ipv4Addr::LOCALHOST.into()];
+    let server = Server::start(config);
+    let address = server.address;
+    let (signal, calls) = recording.cases.split_last().expect("cases");
+    let mut frames = expected(signal);
+
+    let claims = json!({
+        "sub": "bob", "video": {"roomJoin": true, "room": ROOM, "canUpdateOwnMetadata": true}
+    });
+    let path = format!(
+        "/rtc?protocol=18&auto_subscribe=1&sdk=js&version=2.23.0&access_token={}",
+        mint(claims)
+    );
+    let mut bob = Socket::connect(address, &path, &[]).await.expect("bob joins");
+    let mut alice = Publisher::join(address).await;
+    alice.publish_mic().await;
+    alice.publish_cam().await;
+    let mut learnt = Learnt::default();
+    learnt.loose_versions = true;
+    // What was recorded before the first call.
+    let joined = frames
+        .iter()
+        .position(|frame| frame["msg"]["update"]["participants"][0]["identity"] == "bob")
+        .expect("bob was told of himself");
+    for frame in frames.drain(..=joined).collect::<Vec<_>>() {
+        expect(&mut bob, &mut learnt, &recording, &frame).await;
+    }
+
+    let mut problems = Vec::new();
+    for case in calls {
+        // Alice's departure was told before the end of the room.
+        if case["name"] == "delete_room" {
+            let leave = frames.iter().position(|frame| frame["msg"]["leave"].is_object());
+            for frame in frames.drain(..leave.expect("the room ended")).collect::<Vec<_>>() {
+                expect(&mut bob, &mut learnt, &recording, &frame).await;
+            }
+        }
+        let call = call(address, &mut learnt, case);
+        let reply = if case["name"] == "perform_rpc_unregistered_method" {
+            tokio::join!(call, alice.refuse_call()).0
+        } else {
+            call.await
+        };
+        if let Err(problem) = reply {
+            problems.push(format!("{}: {problem}", case["name"]));
+        }
+    }
+    assert!(problems.is_empty(), "{}", problems.join("\n"));
+    for frame in frames {
+        expect(&mut bob, &mut learnt, &recording, &frame).await;
+    }
+    server.running.shutdown().await;
+}
+
+/// Makes a recorded call and compares the answer.
+async fn call(address: SocketAddr, learnt: &mut Learnt, case: &Value) -> Result<(), String> {
+    let request = &case["request"];
+    let body = learnt.fill(&text_of(&request["body"]));
+    let authorization = text_of(&request["headers"]["Authorization"]);
+    let placeholder = authorization.strip_prefix("Bearer ").ok_or("no token")?;
+    let token = token(case["tokens"][placeholder].clone());
+    let headers = [
+        ("Authorization".to_owned(), format!("Bearer {token}")),
+        (
+            "Content-Type".to_owned(),
+            text_of(&request["headers"]["Content-Type"]),
+        ),
+    ];
+    let path = text_of(&request["path"]);
+    let reply = http(address, "POST", &path, &headers, Some(body.as_bytes())).await;
+    let recorded = &case["response"];
+    if recorded["status"] != reply.status {
+        return Err(format!("{} {}", reply.status, reply.text()));
+    }
+    if recorded["headers"]["Content-Type"] != reply.header("Content-Type").unwrap_or_default() {
+        return Err(format!("{:?}", reply.headers));
+    }
+    learnt
+        .compare(&recorded["body"]["json"], &reply.json())
+        .map_err(|problem| format!("{problem}\n      in {}", reply.text()))
+}
+
+impl Publisher {
+    async fn join(address: SocketAddr) -> Self {
+        let connection = Connection::new(true).await;
+        for (label, reliable) in [("_lossy", false), ("_reliable", true), ("_data_track", false)] {
+            connection.create(label, reliable, None).await;
+        }
+        let sdp = connection.own(&first_offer());
+        let request = json!({
+            "clientInfo": {
+                "sdk": "PYTHON", "protocol": 17, "clientProtocol": 2,
+                "capabilities": ["CAP_PACKET_TRAILER", "CAP_COMPRESSION_DEFLATE_RAW"]
+            },
+            "connectionSettings": {"autoSubscribe": true},
+            "publisherOffer": {"type": "offer", "sdp": sdp, "id": 1},
+        });
+        let request = serde_json::from_value(request).expect("a join request");
+        let claims = json!({"sub": "alice", "name": "Alice", "video": {"roomJoin": true, "room": ROOM}});
+        let path = format!(
+            "/rtc/v1?join_request={}&access_token={}",
+            percent(&wrapped(&request, true)),
+            mint(claims)
+        );
+        let socket = Socket::connect(address, &path, &[]).await.expect("alice joins");
+        let mut publisher = Self {
+            socket,
+            connection,
+            sdp,
+        };
+        publisher.answered().await;
+        publisher.connection.connected().await.expect("alice connects");
+        publisher.connection.opened("_reliable").await.expect("a channel");
+        publisher
+    }
+
+    async fn publish_mic(&mut self) {
+        self.add_track(proto::AddTrackRequest {
+            cid: MIC.to_owned(),
+            name: "mic".to_owned(),
+            source: proto::TrackSource::Microphone.into(),
+            stream: "camera".to_owned(),
+            ..Default::default()
+        })
+        .await;
+        let lines = "a=rtpmap:63 red/48000/2\r\na=fmtp:63 111/111\r\na=rtpmap:111 opus/48000/2\r\n\
+            a=fmtp:111 minptime=10;useinbandfec=1\r\n";
+        let (red, ssrc) = (63, 1_000_007);
+        self.offer_section(7, "audio 9 UDP/TLS/RTP/SAVPF 63 111", lines, MIC, ssrc)
+            .await;
+        // One block of Opus.
+        let payload = vec![111, 0xF8, 0xFF, 0xFE];
+        self.send_media(7, Codec::Red, red, ssrc, payload).await;
+        self.told_of("mic").await;
+    }
+
+    async fn publish_cam(&mut self) {
+        self.add_track(proto::AddTrackRequest {
+            cid: CAM.to_owned(),
+            name: "cam".to_owned(),
+            r#type: proto::TrackType::Video.into(),
+            source: proto::TrackSource::Camera.into(),
+            width: 320,
+            height: 180,
+            stream: "camera".to_owned(),
+            layers: vec![proto::VideoLayer {
+                width: 320,
+                height: 180,
+                bitrate: 180_000,
+                ..Default::default()
+            }],
+            ..Default::default()
+        })
+        .await;
+        let (vp8, ssrc) = (96, 1_000_008);
+        let lines = "a=rtpmap:96 VP8/90000\r\n";
+        self.offer_section(8, "video 9 UDP/TLS/RTP/SAVPF 96", lines, CAM, ssrc)
+            .await;
+        // A descriptor and the head of a key frame of 320 × 180.
+        let payload = vec![0x10, 0x50, 0, 0, 0x9D, 0x01, 0x2A, 0x40, 0x01, 0xB4, 0, 0, 0];
+        self.send_media(8, Codec::Vp8, vp8, ssrc, payload).await;
+        self.told_of("cam").await;
+    }
+
+    async fn add_track(&mut self, request: proto::AddTrackRequest) {
+        self.send(Request::AddTrack(request)).await;
+        self.wait("trackPublished").await;
+    }
+
+    /// Offers one more section and waits for the answer.
+    async fn offer_section(&mut self, mid: u32, line: &str, lines: &str, cid: &str, ssrc: u32) {
+        let section = format!(
+            "m={line}\r\nc=IN IP4 0.0.0.0\r\na=rtcp:9 IN IP4 0.0.0.0\r\na=ice-ufrag:x\r\na=ice-pwd:x\r\n\
+             a=fingerprint:x\r\na=setup:actpass\r\na=mid:{mid}\r\n\
+             a=extmap:4 urn:ietf:params:rtp-hdrext:sdes:mid\r\na=sendonly\r\na=msid:- {cid}\r\na=rtcp-mux\r\n\
+             {lines}a=ssrc:{ssrc} cname:alice\r\na=ssrc:{ssrc} msid:- {cid}\r\n"
+        );
+        let group = format!(" {}\r\n", mid - 1);
+        let grown = format!(" {} {mid}\r\n", mid - 1);
+        self.sdp = self.sdp.replacen(&group, &grown, 1) + &section;
+        self.sdp = self.connection.own(&self.sdp);
+        let offer = proto::SessionDescription {
+            r#type: "offer".to_owned(),
+            sdp: self.sdp.clone(),
+            id: mid,
+            ..Default::default()
+        };
+        self.send(Request::Offer(offer)).await;
+        self.answered().await;
+    }
+
+    async fn answered(&mut self) {
+        let answer = self.wait("answer").await;
+        let sdp = text_of(&answer["answer"]["sdp"]);
+        self.connection.remote(&sdp, true).await;
+    }
+
+    async fn send_media(&self, mid: u64, codec: Codec, pt: u8, ssrc: u32, payload: Vec<u8>) {
+        let kind = codec.kind();
+        let formats = Payload {
+            codec,
+            pt,
+            rtx_pt: None,
+            nack: kind == Kind::Video,
+        };
+        let spec = SendSpec {
+            tag: mid,
+            mid: mid.to_string(),
+            kind,
+            ssrc,
+            rtx_ssrc: None,
+            payloads: vec![formats],
+            extensions: wire::ext::ExtensionIds {
+                mid: 4,
+                ..Default::default()
+            },
+            cname: "alice".to_owned(),
+            playout_delay: None,
+        };
+        self.connection.publish(Source { spec, codec, payload }).await;
+    }
+
+    /// Waits until its own state shows a track.
+    async fn told_of(&mut self, name: &str) {
+        loop {
+            let update = self.wait("update").await;
+            let participants = update["update"]["participants"].as_array();
+            let tracks = participants.into_iter().flatten();
+            let mut tracks = tracks
+                .filter_map(|participant| participant["tracks"].as_array())
+                .flatten();
+            if tracks.any(|track| track["name"] == name) {
+                return;
+            }
+        }
+    }
+
+    async fn wait(&mut self, kind: &str) -> Value {
+        loop {
+            let frame = timeout(PATIENCE, self.socket.next()).await;
+            let frame = frame.unwrap_or_else(|_| panic!("alice gets no {kind}"));
+            assert!(!matches!(frame, Frame::Eof), "alice was cut off before {kind}");
+            let found = read(frame).expect("a message");
+            if found.kind == kind {
+                return found.message;
+            }
+        }
+    }
+
+    async fn send(&mut self, message: Request) {
+        let request = proto::SignalRequest {
+            message: Some(message),
+        };
+        self.socket
+            .send(opcode("bin"), &request.encode_to_vec(), true)
+            .await;
+    }
+
+    /// Acknowledges the next call and says that there is no such method.
+    async fn refuse_call(&mut self) {
+        use proto::data_packet::Value as Content;
+        let (id, caller) = loop {
+            let message = self.connection.message("_reliable").await.expect("a call");
+            let packet = proto::DataPacket::decode(message.as_slice()).expect("a packet");
+            if let Some(Content::RpcRequest(request)) = packet.value {
+                break (request.id, packet.participant_identity);
+            }
+        };
+        let error = proto::RpcError {
+            code: 1400,
+            message: "Method not supported at destination".to_owned(),
+            data: String::new(),
+        };
+        let answers = [
+            Content::RpcAck(proto::RpcAck {
+                request_id: id.clone(),
+            }),
+            Content::RpcResponse(proto::RpcResponse {
+                request_id: id,
+                value: Some(proto::rpc_response::Value::Error(error)),
+            }),
+        ];
+        for value in answers {
+            let packet = proto::DataPacket {
+                destination_identities: vec![caller.clone()],
+                value: Some(value),
+                ..Default::default()
+            };
+            self.connection.send("_reliable", packet.encode_to_vec()).await;
+        }
+    }
+}
+
+/// The offer of a client with one connection, before it publishes.
+fn first_offer() -> String {
+    let recording = Recording::new(include_str!("vectors/data/data_single.json"));
+    let frames = recording.cases[0]["peers"]["alice"]["frames"].as_array();
+    let joins = frames.into_iter().flatten().map(|frame| &frame["join_request"]);
+    let offer = joins
+        .map(|join| &join["publisherOffer"]["sdp"])
+        .find(|sdp| !sdp.is_null());
+    recording.unpacked(offer.expect("a recorded offer"))
+}
+
+/// The frames to compare: without what has no fixed place, what is told again, and ICE over TCP,
+/// which is not built.
+fn expected(signal: &Value) -> Vec<Value> {
+    let mut out: Vec<Value> = Vec::new();
+    for frame in signal["frames"].as_array().into_iter().flatten() {
+        let mut frame = frame.clone();
+        let init = text_of(&frame["msg"]["trickle"]["candidateInit"]);
+        if init.contains(" tcp ") {
+            let last = out.last_mut().expect("the UDP candidate comes first");
+            last["msg"]["trickle"]["final"] = json!(true);
+            continue;
+        }
+        if !init.is_empty() {
+            frame["msg"]["trickle"]["candidateInit"] = json!(init.replace(" 27882 ", " <priority> "));
+        }
+        // The reference tells of a first track twice; the other updates count one version more there.
+        let participant = &frame["msg"]["update"]["participants"][0];
+        let again = out.last().is_some_and(|last| {
+            let mut last = last["msg"]["update"]["participants"][0].clone();
+            last["version"] = participant["version"].clone();
+            participant.is_object() && last == *participant
+        });
+        if again && participant["isPublisher"] == true {
+            continue;
+        }
+        // The reference tells one by one of the tracks that a revoked permission takes away.
+        let may_publish = participant["permission"]["canPublish"] == true;
+        if participant.is_object() && !may_publish && participant["tracks"].is_array() {
+            continue;
+        }
+        if frame["frame"] != "ping" && !floats(&first_key(&frame["msg"])) {
+            out.push(frame);
+        }
+    }
+    out
+}
+
+/// Claims of the tokens were not recorded here. That bob may have the tracks is told here when they
+/// are published, by the reference when bob's connection is up, which it never was.
+fn floats(kind: &str) -> bool {
+    matches!(
+        kind,
+        "refreshToken" | "roomUpdate" | "connectionQuality" | "ping frame" | "subscriptionPermissionUpdate"
+    )
+}
+
+/// Waits for bob's next frame and compares it.
+async fn expect(bob: &mut Socket, learnt: &mut Learnt, recording: &Recording, recorded: &Value) {
+    let at = &recorded["ms"];
+    let found = loop {
+        let frame = timeout(PATIENCE, bob.next()).await;
+        let found = read(frame.unwrap_or_else(|_| panic!("bob gets nothing at {at} ms"))).expect("a message");
+        let participant = &found.message["update"]["participants"][0];
+        // That alice is there, before she publishes: a batch may tell it.
+        let early = participant["identity"] == "alice" && participant["isPublisher"].is_null();
+        let early =
+            early && participant["state"] != "DISCONNECTED" && participant["version"].as_u64() <= Some(2);
+        if !early && !floats(&found.kind) {
+            break found;
+        }
+    };
+    match recorded["frame"].as_str() {
+        Some("close") => assert_eq!(found.message["code"], recorded["code"], "bob at {at} ms"),
+        Some("eof") => assert_eq!(found.kind, "eof", "bob at {at} ms"),
+        _ => {
+            let result = learnt.compare(&recorded["msg"], &found.message);
+            result.unwrap_or_else(|problem| panic!("bob at {at} ms: {problem}\n  in {}", found.message));
+            let offer = &recorded["msg"]["offer"]["sdp"];
+            if !offer.is_null() {
+                let sdp = text_of(&found.message["offer"]["sdp"]);
+                same_roles(&recording.unpacked(offer), &sdp).expect("roles");
+            }
+        }
+    }
+}
