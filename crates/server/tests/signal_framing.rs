@@ -8,7 +8,7 @@ use replay::{Recording, Script};
 
 const SKIPPED: &[(&str, &str)] = &[(
     "permessage_deflate",
-    "compression of WebSocket messages is not built",
+    "the replay does not speak compression; `signal_deflate.rs` does",
 )];
 
 #[tokio::test(flavor = "multi_thread")]
