@@ -3,7 +3,8 @@
 
 mod common;
 
-use common::{Server, admin_token, config, http, replay_all, twirp};
+use common::socket::Socket;
+use common::{Server, admin_token, config, http, join_token, replay_all, twirp};
 use prost::Message;
 use protocol::proto;
 use serde_json::json;
@@ -34,10 +35,6 @@ const PROBES: [(&str, &[(&str, &str)]); 5] = [
 
 const AGENTS: &str = "agents are not built";
 const ROOMS_SKIPPED: &[(&str, &str)] = &[
-    (
-        "create_with_egress_no_redis",
-        "egress is not built; the reference waits 10 s for one, then the call is canceled",
-    ),
     ("dispatch_create", AGENTS),
     ("dispatch_create_no_agent_name", AGENTS),
     ("dispatch_create_unknown_room", AGENTS),
@@ -91,6 +88,39 @@ async fn a_room_without_target_is_unavailable_after_three_seconds() {
         "{\"code\":\"unavailable\",\"msg\":\"no response from servers\"}"
     );
     assert!(start.elapsed().as_secs() >= 3);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_call_takes_no_longer_than_its_caller_waits() {
+    let server = Server::start(config());
+    let _bob = Socket::connect(server.address, "/rtc?protocol=16", &join_token("bob", "r")).await;
+    let call = async |identity: &str, timeout_ms: &str| {
+        let headers = [
+            ("Authorization".to_owned(), format!("Bearer {}", admin_token("r"))),
+            ("Content-Type".to_owned(), "application/json".to_owned()),
+            ("X-Twirp-Timeout-Ms".to_owned(), timeout_ms.to_owned()),
+        ];
+        let body = json!({"room": "r", "destinationIdentity": identity, "method": "m"}).to_string();
+        let path = "/twirp/livekit.RoomService/PerformRpc";
+        let start = std::time::Instant::now();
+        let body = Some(body.as_bytes());
+        let reply = http(server.address, "POST", path, &headers, body).await;
+        (reply.status, reply.text(), start.elapsed())
+    };
+    // Bob never acknowledges: left alone, that takes 7 s.
+    let (status, text, took) = call("bob", "200").await;
+    let late = r#"{"code":"deadline_exceeded","msg":"request timed out"}"#;
+    assert_eq!((status, text.as_str()), (408, late));
+    assert!((200..7_000).contains(&took.as_millis()), "{took:?}");
+    // Without a target: 3 s.
+    let (status, _, took) = call("nobody", "200").await;
+    assert_eq!(status, 503);
+    assert!((200..3_000).contains(&took.as_millis()), "{took:?}");
+    for no_limit in ["", "soon"] {
+        let (status, _, took) = call("nobody", no_limit).await;
+        assert_eq!(status, 503);
+        assert!(took.as_secs() >= 3, "{took:?}");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

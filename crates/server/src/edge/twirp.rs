@@ -7,7 +7,7 @@ use super::http::{Call, header, not_found, redirect, respond, status};
 use crate::rooms::RoomWish;
 use axum::body::{Body, to_bytes};
 use axum::http::header::CONTENT_TYPE;
-use axum::http::{Method as HttpMethod, Response, StatusCode};
+use axum::http::{HeaderMap, Method as HttpMethod, Response, StatusCode};
 use protocol::grants::{Claims, VideoGrant};
 use protocol::proto;
 use protocol::twirp::{Code, Encoding, Method, RoomMethod, Route, TwirpError, route};
@@ -20,6 +20,9 @@ use tokio::time::timeout;
 
 /// Without a target the reference waits this long for one before it says so.
 const NO_TARGET_DELAY: Duration = Duration::from_secs(3);
+
+/// How long the caller waits for the answer, in milliseconds.
+const TIMEOUT_HEADER: &str = "x-twirp-timeout-ms";
 
 /// A body that is not here by then is given up.
 const BODY_PATIENCE: Duration = Duration::from_secs(30);
@@ -38,20 +41,35 @@ pub async fn handle(edge: &Edge, call: Call) -> Response<Body> {
         Route::NoHandler => None,
         Route::Method(method) => Some(method),
     };
-    match answer(edge, call, method).await {
+    let patience = patience(call.request.headers());
+    match answer(edge, call, method, patience).await {
         Ok((encoding, body)) => respond(StatusCode::OK, encoding.content_type(), body),
         Err(error) => {
             edge.counters.api_errors.add();
             if error == TwirpError::no_target() {
-                tokio::time::sleep(NO_TARGET_DELAY).await;
+                tokio::time::sleep(
+                    patience.map_or(NO_TARGET_DELAY, |patience| patience.min(NO_TARGET_DELAY)),
+                )
+                .await;
             }
             respond(status(error.code.wire().1), "application/json", error.body())
         }
     }
 }
 
+/// What [`TIMEOUT_HEADER`] says. Anything that is no number is passed over.
+fn patience(headers: &HeaderMap) -> Option<Duration> {
+    let ms: i64 = header(headers, TIMEOUT_HEADER)?.parse().ok()?;
+    Some(Duration::from_millis(u64::try_from(ms).unwrap_or(0)))
+}
+
 /// In the reference's order: HTTP method, content type, route, body, grants, call.
-async fn answer(edge: &Edge, call: Call, method: Option<Method>) -> Result<(Encoding, Vec<u8>), TwirpError> {
+async fn answer(
+    edge: &Edge,
+    call: Call,
+    method: Option<Method>,
+    patience: Option<Duration>,
+) -> Result<(Encoding, Vec<u8>), TwirpError> {
     let http_method = call.request.method().clone();
     let bad_route = |message: String| TwirpError::bad_route(message, http_method.as_str(), &call.path);
     if http_method != HttpMethod::POST {
@@ -81,7 +99,7 @@ async fn answer(edge: &Edge, call: Call, method: Option<Method>) -> Result<(Enco
         body: &body,
     };
     let body = match method {
-        Method::Room(method) => request.room_service(method).await?,
+        Method::Room(method) => request.in_time(method, patience).await?,
         Method::Egress(_) | Method::Ingress(_) | Method::Sip(_) | Method::Dispatch(_) => {
             return Err(request.not_connected(method).await?);
         }
@@ -98,6 +116,16 @@ struct Request<'a> {
 }
 
 impl Request<'_> {
+    /// The answer, unless it takes longer than the caller waits.
+    async fn in_time(&self, method: RoomMethod, patience: Option<Duration>) -> Result<Vec<u8>, TwirpError> {
+        let answer = self.room_service(method);
+        let Some(patience) = patience else {
+            return answer.await;
+        };
+        let late = || TwirpError::new(Code::DeadlineExceeded, "request timed out");
+        timeout(patience, answer).await.unwrap_or_else(|_| Err(late()))
+    }
+
     async fn room_service(&self, method: RoomMethod) -> Result<Vec<u8>, TwirpError> {
         match method {
             RoomMethod::CreateRoom => self.create_room().await,
@@ -144,6 +172,7 @@ impl Request<'_> {
             },
             preset: request.room_preset,
         };
+        let records = request.egress.is_some_and(|egress| egress.room.is_some());
         let created = self.edge.rooms.create(&request.name, &wish).await;
         let answer = created.map_err(|_| {
             TwirpError::new(
@@ -151,7 +180,12 @@ impl Request<'_> {
                 "unknown room configuration in create room request",
             )
         })?;
-        self.encode(&room_of(answer.map_err(twirp_error)?)?, &twirp_json::ROOM)
+        let room = room_of(answer.map_err(twirp_error)?)?;
+        if records {
+            // The room is there; nobody answers the request to record it.
+            return Err(TwirpError::new(Code::Canceled, "request canceled"));
+        }
+        self.encode(&room, &twirp_json::ROOM)
     }
 
     fn list_rooms(&self) -> Result<Vec<u8>, TwirpError> {
