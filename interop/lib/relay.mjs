@@ -53,6 +53,7 @@ export async function startRelay(target, { loss = 0, seed = 1 } = {}) {
     if (!payloadTypes.has(ssrc)) payloadTypes.set(ssrc, new Set());
     payloadTypes.get(ssrc).add(data[1] & 0x7f);
   };
+  const late = new Map();
   let dead = false;
   const relay = {
     port: front.address().port,
@@ -61,6 +62,8 @@ export async function startRelay(target, { loss = 0, seed = 1 } = {}) {
     streams,
     /** Payload types of packets either way, by SSRC. */
     payloadTypes,
+    /** Milliseconds by which packets to the server are late, by SSRC. */
+    late,
     /** Changes the loss from now on. */
     setLoss: (value) => (loss = value),
     /** Goes on from other ports: the server sees the clients' addresses change. */
@@ -71,6 +74,7 @@ export async function startRelay(target, { loss = 0, seed = 1 } = {}) {
     /** Passes nothing any more, in either direction. */
     cut: () => (dead = true),
     async stop() {
+      dead = true;
       for (const back of backs.values()) back.close();
       front.close();
       await once(front, 'close');
@@ -100,6 +104,8 @@ export async function startRelay(target, { loss = 0, seed = 1 } = {}) {
     if (isRtp(data)) {
       note(data);
       if (draw() < loss) return void stats.lostUp++;
+      const wait = late.get(data.readUInt32BE(8));
+      if (wait) return void setTimeout(() => dead || back.send(data, target, '127.0.0.1'), wait);
     }
     back.send(data, target, '127.0.0.1');
   });

@@ -196,6 +196,7 @@ async function sounds(identity) {
 
 /** Resolves when a recording of a participant's sound holds that tone: no sound card takes part in that. */
 async function records(identity, tone) {
+  await until(() => publicationOf(identity, 'audio')?.track);
   for (;;) {
     const recorder = new MediaRecorder(new MediaStream([publicationOf(identity, 'audio').track.mediaStreamTrack]));
     const chunks = [];
@@ -213,6 +214,7 @@ async function records(identity, tone) {
 
 /** Resolves when that many seconds of a participant's sound were played from now on. */
 async function played(identity, seconds) {
+  await arrives(identity, 1);
   const first = await inbound(identity, 'audio');
   for (;;) {
     const now = await inbound(identity, 'audio');
