@@ -9,13 +9,13 @@ mod score;
 use crate::participant::{ParticipantId, State};
 use crate::room::Room;
 use crate::timers::Timer;
-use media::api::{Command, DownKey, DownReception, DownWindow, TrackKey, UpWindow};
+use media::api::{Command, DownKey, DownReception, DownWindow, Kind, TrackKey, UpWindow};
 use proto::{ConnectionQuality, ConnectionQualityInfo};
 use protocol::proto;
 use protocol::proto::signal_response::Message as Response;
-use score::{Score, Window, loss_weight};
+use score::{Rates, Score, Window, loss_weight};
 use std::collections::{BTreeMap, BTreeSet};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// Between two updates, counted from the room's beginning.
 const INTERVAL: Duration = Duration::from_secs(5);
@@ -37,9 +37,14 @@ pub(crate) struct Scores {
 }
 
 /// What is known of a published track.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 struct Up {
     score: Score,
+    rates: Rates,
+    /// At the last window: the share of its weight that loss had, by the packet rate.
+    share: f64,
+    /// Of the last window.
+    at: Instant,
     /// At the last window: nothing was to be sent.
     idle: bool,
     /// At the last window: the highest layer that anybody wanted.
@@ -59,7 +64,7 @@ impl Room {
         }
     }
 
-    fn plan_quality(&mut self, at: std::time::Instant) {
+    fn plan_quality(&mut self, at: Instant) {
         self.timers.set(Timer::Quality, at);
         self.timers.set(Timer::Measure, at - ASK_BEFORE);
     }
@@ -96,35 +101,35 @@ impl Room {
         let wanted = publication.wanted_layer();
         let idle = publication.info.muted || wanted.is_none();
         let codec = publication.codec;
-        let up = self.scores.ups.entry(window.track).or_insert(Up {
+        let now = self.now.monotonic;
+        let up = self.scores.ups.entry(window.track).or_insert_with(|| Up {
             score: Score::default(),
+            rates: Rates::default(),
+            share: 1.0,
+            at: now,
             idle: true,
             wanted: None,
         });
-        let before = std::mem::replace(
-            up,
-            Up {
-                score: up.score,
-                idle,
-                wanted,
-            },
-        );
+        let was_idle = std::mem::replace(&mut up.idle, idle);
+        let wanted_before = std::mem::replace(&mut up.wanted, wanted);
+        let time = now.saturating_duration_since(std::mem::replace(&mut up.at, now));
         if idle {
             up.score.rest();
             return;
         }
         // Of an interval that was idle in part nothing can be said.
-        if before.idle {
+        if was_idle {
             return;
         }
+        up.share = up.rates.take(now, window.expected, time);
         // A layer that was asked for within the window may still be on its way.
-        let wanted = before.wanted.min(wanted).unwrap_or(0).min(window.top_ever);
+        let wanted = wanted_before.min(wanted).unwrap_or(0).min(window.top_ever);
         up.score.update(&Window {
             expected: window.expected,
             lost: window.lost,
             reported: window.reported,
             missing_layers: window.top.map_or(0, |top| wanted.saturating_sub(top)),
-            loss_weight: codec.map_or(0.0, loss_weight),
+            loss_weight: codec.map_or(0.0, loss_weight) * up.share,
         });
     }
 
@@ -132,6 +137,7 @@ impl Room {
         if self.is_copy_idle(window.down) {
             return;
         }
+        let share = self.share_of_copy(window);
         let score = self.scores.downs.entry(window.down).or_default();
         let (expected, lost) = match window.reception {
             DownReception::Reported { expected: 0, .. } => return,
@@ -143,8 +149,21 @@ impl Room {
             lost,
             reported: true,
             missing_layers: 0,
-            loss_weight: loss_weight(window.codec),
+            loss_weight: loss_weight(window.codec) * share,
         });
+    }
+
+    /// The share of its weight that loss of a copy has. A copy of sound has the packets of its track;
+    /// those of a picture differ by layer, so they are not judged by it.
+    fn share_of_copy(&self, window: &DownWindow) -> f64 {
+        if window.codec.kind() != Kind::Audio {
+            return 1.0;
+        }
+        self.downs
+            .get(&window.down)
+            .and_then(|copy| self.find_published(&copy.track_sid))
+            .and_then(|(_, track)| self.scores.ups.get(&track))
+            .map_or(1.0, |up| up.share)
     }
 
     /// The publisher muted, or the subscriber disabled it.

@@ -1,12 +1,14 @@
 //! The score of one track in one direction (`media.md` §11): 0 to 100 inside, a mean opinion score
 //! of 1 to 4.5 outside.
 //!
-//! Owns: the formula. Must not know: tracks, time. Facts as in livekit-server 1.13,
+//! Owns: the formula. Must not know: tracks. Facts as in livekit-server 1.13,
 //! `pkg/sfu/connectionquality`.
 
 use media::api::Codec;
 use proto::ConnectionQuality;
 use protocol::proto;
+use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
 
 const MAX: f64 = 100.0;
 /// Loss and missing layers alone do not push a score below this: it would take too long to recover.
@@ -21,6 +23,59 @@ const FALLING: f64 = 0.8;
 const RISING: f64 = 0.4;
 /// One missing spatial layer costs about one quality.
 const LAYER: f64 = 35.0;
+
+/// Packet rates are told apart in steps of so many packets per second, and all above the last step
+/// are one.
+const RATE_STEP: f64 = 2.0;
+const RATE_STEPS: u8 = 249;
+/// A track's usual rate is known after more windows than this, and looked up anew this much later.
+const RATE_WINDOWS: u32 = 10;
+const RATE_INTERVAL: Duration = Duration::from_secs(120);
+
+/// How many packets per second a track had in each window. Loss counts less in windows that have few:
+/// with discontinuous transmission they are silence, and of a shared screen they are a still picture.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Rates {
+    /// Windows by the step of their rate.
+    windows: BTreeMap<u8, u32>,
+    total: u32,
+    usual: u8,
+    looked_at: Option<Instant>,
+}
+
+impl Rates {
+    /// Takes a window in; the share of its weight that loss in it has.
+    pub(super) fn take(&mut self, now: Instant, expected: u32, time: Duration) -> f64 {
+        if time.is_zero() {
+            return 1.0;
+        }
+        let rate = f64::from(expected) / time.as_secs_f64();
+        let step = (rate / RATE_STEP + 0.5).min(f64::from(RATE_STEPS)) as u8;
+        *self.windows.entry(step).or_default() += 1;
+        self.total += 1;
+        let due = |at| now.saturating_duration_since(at) > RATE_INTERVAL;
+        if self.total > RATE_WINDOWS && self.looked_at.is_none_or(due) {
+            self.looked_at = Some(now);
+            self.usual = self.find_usual();
+        }
+        if self.usual == 0 || self.usual == RATE_STEPS {
+            return 1.0;
+        }
+        (rate / (f64::from(self.usual) * RATE_STEP)).min(1.0).sqrt()
+    }
+
+    /// Not the most frequent step: as in the reference, a step counts when it was seen more often than
+    /// the number of the one found below it. So the rate of speech is the usual one of somebody who is
+    /// silent most of the time, too.
+    fn find_usual(&self) -> u8 {
+        self.windows.iter().fold(
+            0,
+            |usual, (&step, &count)| {
+                if count > u32::from(usual) { step } else { usual }
+            },
+        )
+    }
+}
 
 /// What passed in a window.
 #[derive(Clone, Copy, Debug)]
@@ -151,6 +206,41 @@ mod tests {
                 let score = after(&[lossy(percent, codec)]);
                 assert_eq!(score.quality(), quality, "{codec:?} {percent} %");
             }
+        }
+    }
+
+    /// The share after so many windows of 5 s with these packets each.
+    fn share(windows: &[(u32, u32)]) -> f64 {
+        let (mut rates, mut now, mut share) = (Rates::default(), crate::tests_support::origin(), 1.0);
+        for &(count, packets) in windows {
+            for _ in 0..count {
+                now += Duration::from_secs(5);
+                share = rates.take(now, packets, Duration::from_secs(5));
+            }
+        }
+        share
+    }
+
+    #[test]
+    fn loss_counts_less_in_windows_with_fewer_packets_than_usual() {
+        let twentieth = (1.0_f64 / 20.0).sqrt();
+        for (windows, expected, why) in [
+            (&[(9, 250), (1, 12)][..], 1.0, "what is usual is not known"),
+            (&[(11, 240), (1, 12)], twentieth, "silence"),
+            (&[(11, 250), (1, 500)], 1.0, "more than usual"),
+            (
+                &[(7, 10), (4, 240), (1, 12)],
+                twentieth,
+                "silent most of the time",
+            ),
+            (&[(10, 10), (1, 240), (1, 12)], 1.0, "hardly ever spoken"),
+            (&[(12, 0), (1, 12)], 1.0, "nothing is usual"),
+            (&[(12, 10_000), (1, 12)], 1.0, "beyond the steps"),
+            (&[(12, 10), (8, 240), (1, 12)], 1.0, "looked up lately"),
+            (&[(12, 10), (30, 240), (1, 12)], twentieth, "looked up anew"),
+        ] {
+            let got = share(windows);
+            assert!((got - expected).abs() < 0.01, "{why}: {got}");
         }
     }
 

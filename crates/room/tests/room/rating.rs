@@ -172,6 +172,29 @@ fn loss_of_a_subscriber_is_its_own() {
 }
 
 #[test]
+fn loss_in_silence_weighs_little() {
+    let (mut world, alice, bob, track, down) = call();
+    let copy = |expected, lost| DownWindow {
+        down,
+        codec: Codec::Opus,
+        reception: DownReception::Reported { expected, lost },
+    };
+    for _ in 0..12 {
+        windows(&mut world, vec![up(track, 250, 0)], Vec::new());
+        world.pass_ms(5_000);
+    }
+    // The same part of a window's packets is lost: first of silence, then of speech. The track is RED and the
+    // copy Opus, which suffers twice as much.
+    windows(&mut world, vec![up(track, 12, 4)], vec![copy(12, 2)]);
+    world.pass_ms(5_000);
+    assert!(world.qualities.is_empty(), "all is excellent as before");
+    windows(&mut world, vec![up(track, 240, 80)], vec![copy(240, 40)]);
+    world.pass_ms(5_000);
+    assert_eq!(told(&mut world, &alice), [about(&[("alice", Poor)])]);
+    assert_eq!(told(&mut world, &bob), [about(&[("bob", Poor), ("alice", Poor)])]);
+}
+
+#[test]
 fn lost_is_told_when_packets_are_due_and_nothing_comes() {
     let (mut world, alice, bob, track, _) = call();
     let old = world.enter(wish_protocol("old", 10));
