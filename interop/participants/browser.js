@@ -414,12 +414,6 @@ window.commands = {
     }
   },
   silence: () => oscillator.stop(),
-  // Methods for calls from the server's API: one answers, one fails, one never ends.
-  methods: () => {
-    room.registerRpcMethod('greet', async ({ payload }) => `hello ${payload}`);
-    room.registerRpcMethod('fail', async () => { throw new LivekitClient.RpcError(1234, 'my error', 'detail'); });
-    room.registerRpcMethod('forever', () => new Promise(() => {}));
-  },
   resize: ({ from, width, height }) => Object.assign(videos.get(from).style, { width: `${width}px`, height: `${height}px` }) && null,
   sections: () => Math.max(...[...peers].map((peer) => (peer.remoteDescription?.sdp ?? '').split('\nm=').length - 1)),
   publishScreen,

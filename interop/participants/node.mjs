@@ -105,12 +105,6 @@ const commands = {
   participants: () => [...room.remoteParticipants.keys()],
   present: ({ identity }) => until(() => room.remoteParticipants.has(identity) || undefined),
   gone: ({ identity }) => until(() => state.left.includes(identity) || undefined),
-  // Methods for calls from the server's API: one answers, one fails, one never ends.
-  methods: () => {
-    room.localParticipant.registerRpcMethod('greet', async ({ payload }) => `hello ${payload}`);
-    room.localParticipant.registerRpcMethod('fail', async () => { throw new RpcError(1234, 'my error', 'detail'); });
-    room.localParticipant.registerRpcMethod('forever', () => new Promise(() => {}));
-  },
   state: () => state,
   leave: async () => {
     publishing = false;

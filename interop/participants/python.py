@@ -192,20 +192,6 @@ class Participant(Data):
     async def text(self, text: str, topic: str = "chat"):
         await self.room.local_participant.send_text(text, topic=topic)
 
-    async def methods(self):
-        """Methods for calls from the server's API: one answers, one fails, one never ends."""
-        async def greet(call):
-            return f"hello {call.payload}"
-
-        async def fail(call):
-            raise rtc.RpcError(1234, "my error", "detail")
-
-        async def forever(call):
-            await asyncio.Event().wait()
-
-        for name, method in (("greet", greet), ("fail", fail), ("forever", forever)):
-            self.room.local_participant.register_rpc_method(name, method)
-
     async def call(self, url: str, key: str, secret: str, method: str, request: dict):
         """A method of the server API through `livekit-api`; the answer as JSON, or the code of its error."""
         async with api.LiveKitAPI(url, key, secret) as server:
