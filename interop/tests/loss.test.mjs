@@ -72,3 +72,16 @@ test('less than 2 % of the audio is missing under 10 % loss', async (t) => {
     t.diagnostic(`${who}: ${(100 * missing).toFixed(2)} % of the sound was made up`);
   }
 });
+
+test('a publisher is told what was lost and sends it again', async () => {
+  const publication = '[...room.localParticipant.videoTrackPublications.values()][0]';
+  const entries = await LOSSY.client.get({ code: `${publication}.track.sender.getStats().then((report) => [...report.values()])` });
+  const sent = entries.find(({ type }) => type === 'outbound-rtp');
+  assert.ok(sent.pliCount > 0, 'somebody asked for a key frame');
+  assert.ok(sent.nackCount > 10, `only ${sent.nackCount} requests for lost packets`);
+  assert.ok(sent.retransmittedPacketsSent > 30, `only ${sent.retransmittedPacketsSent} packets were sent again`);
+  // Receiver reports count what the primary stream lacked.
+  const reported = entries.find(({ type }) => type === 'remote-inbound-rtp');
+  assert.ok(reported.packetsLost > 30, `only ${reported.packetsLost} packets were reported lost`);
+  assert.ok(reported.roundTripTimeMeasurements > 10, `only ${reported.roundTripTimeMeasurements} reports had their time`);
+});
