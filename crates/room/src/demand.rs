@@ -19,8 +19,10 @@ const DOWNGRADE_DELAY: Duration = Duration::from_secs(5);
 /// A track that nobody has subscribed to by then is told OFF.
 const FIRST_DELAY: Duration = Duration::from_secs(10);
 
-/// An answer re-enables layers that the publisher had paused: it is told again after this long.
+/// An answer re-enables layers that the publisher had paused: it is told again this long after the last
+/// answer of a series, but not later than so long after the first.
 const REPEAT_DELAY: Duration = Duration::from_secs(2);
+const REPEAT_DELAY_MAX: Duration = Duration::from_secs(8);
 
 /// What is known of the demand for one track.
 #[derive(Clone, Copy, Debug, Default)]
@@ -95,22 +97,23 @@ impl Room {
 
     /// An answer went to a publisher.
     pub(crate) fn plan_demand_repeat(&mut self, id: ParticipantId) {
-        let told = self.participants.get(&id).is_some_and(|participant| {
-            participant
-                .publications
-                .values()
-                .any(|publication| publication.demand.told.is_some())
-        });
-        if told {
-            self.timers
-                .set(Timer::DemandRepeat(id), self.now.monotonic + REPEAT_DELAY);
+        let now = self.now.monotonic;
+        let Some(participant) = self.participants.get_mut(&id) else {
+            return;
+        };
+        let mut publications = participant.publications.values();
+        if publications.any(|publication| publication.demand.told.is_some()) {
+            let by = participant.demand_repeat_by.get_or_insert(now + REPEAT_DELAY_MAX);
+            let at = (now + REPEAT_DELAY).min(*by);
+            self.timers.set(Timer::DemandRepeat(id), at);
         }
     }
 
     pub(crate) fn demand_repeat(&mut self, id: ParticipantId) {
-        let Some(participant) = self.participants.get(&id) else {
+        let Some(participant) = self.participants.get_mut(&id) else {
             return;
         };
+        participant.demand_repeat_by = None;
         let tracks: Vec<_> = participant.publications.keys().copied().collect();
         for track in tracks {
             self.force_demand(track);

@@ -158,6 +158,7 @@ impl Room {
             cuts: Cuts::default(),
             missing: BTreeMap::new(),
             waiting_data: WaitingData::default(),
+            demand_repeat_by: None,
         };
         self.identities.insert(participant.claims.identity.clone(), id);
         self.connections.insert(join.connection, id);

@@ -99,6 +99,8 @@ pub(crate) struct Participant {
     pub(crate) missing: BTreeMap<String, Instant>,
     /// Reliable data for a client that has no channel yet.
     pub(crate) waiting_data: WaitingData,
+    /// Demand is told again by then, however many answers follow.
+    pub(crate) demand_repeat_by: Option<Instant>,
 }
 
 impl Participant {

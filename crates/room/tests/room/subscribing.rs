@@ -441,17 +441,34 @@ fn wishes_about_names_that_are_no_sids_are_not_kept() {
     assert_eq!(world.room.stats().over_limit, 2);
 }
 
+/// The publisher offers its camera again, and is answered.
+fn offer_again(world: &mut World, alice: &Client, id: u32) {
+    let sections = [sdp::Section::data(), sdp::Section::of(&camera("cam"))];
+    world.request(alice, Request::Offer(sdp::offer(id, &sections)));
+}
+
 #[test]
 fn wanted_qualities_are_told_again_after_an_answer_to_the_publisher() {
     let (mut world, alice, _, _) = call(camera("cam"));
     assert_eq!(world.names(&alice), "");
-    world.request(
-        &alice,
-        Request::Offer(sdp::offer(
-            2,
-            &[sdp::Section::data(), sdp::Section::of(&camera("cam"))],
-        )),
-    );
+    offer_again(&mut world, &alice, 2);
+    world.pass_ms(1_900);
+    assert!(!world.names(&alice).contains("subscribed_quality"));
+    world.pass_ms(200);
+    assert!(world.names(&alice).contains("subscribed_quality:1"));
+}
+
+#[test]
+fn a_series_of_answers_delays_the_wanted_qualities_by_eight_seconds_at_most() {
+    let (mut world, alice, _, _) = call(camera("cam"));
+    for id in 2..8 {
+        assert!(!world.names(&alice).contains("subscribed_quality"), "offer {id}");
+        offer_again(&mut world, &alice, id);
+        world.pass_ms(1_500);
+    }
+    // Nine seconds after the first answer. The next one begins another series.
+    assert!(world.names(&alice).contains("subscribed_quality:1"));
+    offer_again(&mut world, &alice, 8);
     world.pass_ms(1_900);
     assert!(!world.names(&alice).contains("subscribed_quality"));
     world.pass_ms(200);
