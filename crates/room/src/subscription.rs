@@ -364,17 +364,13 @@ impl Room {
             subscription.bound = false;
             subscription.source = None;
         }
-        let command = participant
+        let commands = participant
             .receiving()
-            .and_then(|link| link.transport.unsubscribe(down));
-        match command {
-            Some(command) => {
-                self.commands(id, vec![command]);
-                self.release_later(id, down);
-            }
-            None => self.request_negotiation(id),
-        }
+            .map(|link| link.transport.unsubscribe(down))
+            .unwrap_or_default();
+        self.commands(id, commands);
         self.hearing_changed(id, sid, false);
+        self.request_negotiation(id);
         self.demand_changed(sid);
         if self.config.limits.subscription_video_max > 0 || self.config.limits.subscription_audio_max > 0 {
             self.fill_capacity(id, sid);

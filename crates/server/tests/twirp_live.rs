@@ -258,7 +258,14 @@ impl Publisher {
             cname: "alice".to_owned(),
             playout_delay: None,
         };
-        self.connection.publish(Source { spec, codec, payload }).await;
+        let source = Source {
+            spec,
+            codec,
+            payload,
+            rid: String::new(),
+            dependency_descriptor: Vec::new(),
+        };
+        self.connection.publish(source).await;
     }
 
     /// Waits until its own state shows a track.

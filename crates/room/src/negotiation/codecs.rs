@@ -2,7 +2,7 @@
 //! what a client writes (`media.md` §2).
 
 use media::api::{Codec, Kind, Payload};
-use wire::sdp::Media;
+use wire::sdp::{Direction, Media};
 
 /// One row of the table of codecs.
 #[derive(Debug, PartialEq, Eq)]
@@ -86,6 +86,9 @@ static REGISTRY: [Registered; 16] = [
     Registered::video(Codec::H264, "H264", 39, h264!("4d001f", "0")).exact(),
     Registered::video(Codec::H264, "H264", 106, h264!("4d001f", "1")).exact(),
 ];
+
+/// What libwebrtc's encoder is to begin with, in kbit/s.
+const START_BITRATE: &str = "x-google-start-bitrate";
 
 /// Parameters of Opus that we ask for.
 pub(super) const OPUS_FMTP: &str = REGISTRY[0].fmtp;
@@ -201,13 +204,26 @@ fn read(media: &Media, pt: u8, enabled: &[&'static Registered], feedback: &[&'st
         channels: map.channels,
         pt,
         rtx_pt: media.payload_types().find(rtx),
-        fmtp: media.fmtp(pt).to_owned(),
+        fmtp: of_the_receiver(media, pt),
         feedback: used_feedback(row.codec, feedback)
             .iter()
             .filter(offered)
             .copied()
             .collect(),
     })
+}
+
+/// Parameters of a format, without the bitrate that a sender is to begin with where the client
+/// sends nothing: it is about its own encoder.
+fn of_the_receiver(media: &Media, pt: u8) -> String {
+    let fmtp = media.fmtp(pt);
+    if media.direction != Direction::RecvOnly || !fmtp.contains(START_BITRATE) {
+        return fmtp.to_owned();
+    }
+    let parameters = fmtp
+        .split(';')
+        .filter(|one| !one.trim().starts_with(START_BITRATE));
+    parameters.collect::<Vec<_>>().join(";")
 }
 
 /// RED repairs itself: it is not retransmitted.

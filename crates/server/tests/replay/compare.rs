@@ -14,7 +14,7 @@ static COMMON: LazyLock<Map<String, Value>> = LazyLock::new(|| {
 });
 
 /// What was learnt in one case: the same placeholder stands for the same value.
-#[derive(Default)]
+#[derive(Clone, Default)]
 pub struct Learnt {
     values: BTreeMap<String, String>,
     /// Claims of `<jwt:n>`.
@@ -80,6 +80,7 @@ impl Learnt {
                     STANDARD.encode(vec![b'x'; bytes_of(inside).unwrap_or_default()])
                 }
                 prefix if prefix.ends_with('_') => format!("{prefix}neverheardof"),
+                prefix if prefix.starts_with("TR_") => format!("{prefix}neverheardof"),
                 other => panic!("nothing to send for <{other}>"),
             }),
         };
@@ -97,6 +98,20 @@ impl Learnt {
                 .collect(),
             other => other.clone(),
         }
+    }
+
+    /// Tells beforehand what a placeholder stands for.
+    pub fn learn(&mut self, placeholder: &str, value: &str) {
+        let inside = placeholder.trim_start_matches('<').trim_end_matches('>');
+        self.values.insert(inside.to_owned(), value.to_owned());
+    }
+
+    /// What was learnt, by value: the placeholder that stands for it.
+    pub fn names(&self) -> BTreeMap<String, String> {
+        let values = self.values.iter();
+        values
+            .map(|(inside, value)| (value.clone(), format!("<{inside}>")))
+            .collect()
     }
 
     /// Where `found` is not what was recorded.
@@ -273,6 +288,12 @@ fn sorted(items: &[Value]) -> Vec<Value> {
         .all(|item| item["sid"].is_string() && item["name"].is_string())
     {
         items.sort_by_key(|item| key(item, "name"));
+    }
+    if items
+        .iter()
+        .all(|item| item["sid"].is_string() && item["stream"].is_string())
+    {
+        items.sort_by_key(|item| (key(item, "source"), key(item, "name")));
     }
     items
 }

@@ -8,6 +8,8 @@
     reason = "tests"
 )]
 
+mod media;
+
 use peer::{
     Candidate, CandidateKind, ChannelSpec, Codec, DtlsRole, IceCredentials, Outbox, Peer, PeerEvent,
     PeerInit, Remote, RtpWrite, SendSpec, Shared,
@@ -58,6 +60,9 @@ pub struct Source {
     pub spec: SendSpec,
     pub codec: Codec,
     pub payload: Vec<u8>,
+    /// Layer of a simulcast; sent in place of a capture time, whose extension has the RID's id then.
+    pub rid: String,
+    pub dependency_descriptor: Vec<u8>,
 }
 
 /// Between two packets of a source.
@@ -127,6 +132,28 @@ impl Connection {
             out.push_str("\r\n");
         }
         out
+    }
+
+    /// An answer that accepts everything in an offer.
+    pub fn answer_to(&self, offer: &str) -> String {
+        let mut answer = String::new();
+        let mut media = "";
+        for line in offer.lines() {
+            if let Some(kind) = line.strip_prefix("m=") {
+                media = kind.split(' ').next().unwrap_or_default();
+            }
+            let of_the_sender = ["a=ssrc", "a=msid:", "a=candidate", "a=end-of", "a=ice-lite"];
+            if of_the_sender.iter().any(|start| line.starts_with(start)) {
+                continue;
+            }
+            answer.push_str(match line {
+                "a=setup:actpass" => "a=setup:active",
+                "a=sendrecv" | "a=sendonly" if media != "application" => "a=recvonly",
+                line => line,
+            });
+            answer.push_str("\r\n");
+        }
+        self.own(&answer)
     }
 
     /// Our candidate as clients trickle it.
@@ -226,7 +253,15 @@ impl Connection {
         self.order(Order::Send(label.to_owned(), data)).await;
     }
 
-    /// Sends media from now on.
+    /// Sends sound and pictures on all sections that our description offers and the server's takes.
+    pub async fn publish_all(&self, ours: &str, theirs: &str) {
+        let parse = |text| Description::parse(text).expect("a description");
+        for source in media::sources(&parse(ours), &parse(theirs)) {
+            self.publish(source).await;
+        }
+    }
+
+    /// Sends media from now on; a source with the same tag is replaced.
     pub async fn publish(&self, source: Source) {
         self.order(Order::Publish(Box::new(source))).await;
     }
@@ -352,6 +387,7 @@ async fn run(
                 let Some(order) = order else { return };
                 if let Order::Publish(source) = order {
                     peer.add_send(source.spec.clone());
+                    sources.list.retain(|other| other.spec.tag != source.spec.tag);
                     sources.list.push(*source);
                 } else if !obey(&mut peer, order, &labels) && events.send(Event::Failed("a message was refused")).await.is_err() {
                     return;
@@ -419,8 +455,8 @@ impl Sources {
                 sequence: self.number,
                 timestamp: ticks * (source.codec.clock_rate() / 50),
                 marker: true,
-                dependency_descriptor: &[],
-                abs_capture_time: &[],
+                dependency_descriptor: &source.dependency_descriptor,
+                abs_capture_time: source.rid.as_bytes(),
                 prefix: &[],
                 payload: &source.payload,
                 padding: 0,

@@ -182,13 +182,9 @@ impl PermissionChecker {
             return;
         };
         let mut found = Vec::new();
-        let tracks = sent_tracks(&description.sdp);
-        let place = (sid, description.r#type.clone());
-        let known = self.shown.get(&place);
-        for &track in &tracks {
+        for track in sent_tracks(&description.sdp) {
             self.checks += 1;
-            let ends = known.is_some_and(|known| known.contains(track));
-            if !ends && !self.may_have(receiver, track) {
+            if !self.may_have(receiver, track) {
                 found.push(format!(
                     "{} is offered {track} without permission",
                     receiver.identity
@@ -196,8 +192,6 @@ impl PermissionChecker {
             }
         }
         self.violations.extend(found);
-        let tracks = tracks.into_iter().map(str::to_owned).collect();
-        self.shown.insert(place, tracks);
     }
 
     fn may_have(&self, receiver: &Person, track_sid: &str) -> bool {

@@ -51,8 +51,7 @@ impl Wanted {
             }
             Op::Unsubscribe(serial) => {
                 if let Some(request) = self.keys.remove(&serial) {
-                    let _ = transport.unsubscribe(request.down);
-                    transport.free_section(request.down);
+                    transport.unsubscribe(request.down);
                 }
             }
             Op::Subscribe(..) | Op::Offer | Op::Answer => {}

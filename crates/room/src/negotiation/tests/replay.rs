@@ -128,8 +128,7 @@ impl Replay {
         self.downs.retain(|sid, key| {
             let keep = kept(sid);
             if !keep {
-                let _ = transport.unsubscribe(*key);
-                transport.free_section(*key);
+                transport.unsubscribe(*key);
             }
             keep
         });

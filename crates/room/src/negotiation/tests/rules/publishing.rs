@@ -218,12 +218,11 @@ fn the_announced_codec_comes_first_or_alone() {
 }
 
 #[test]
-fn start_bitrates_are_echoed() {
-    let mut transport = transport(Role::Publisher);
-    let sections = [video(0, "sendonly").with("a=fmtp:96 x-google-start-bitrate=1000")];
-    let outcome = transport.handle_offer(&offer(&sections), &[]).unwrap();
-    assert_eq!(
-        parsed(&outcome.answer).media[0].fmtp(96),
-        "x-google-start-bitrate=1000"
-    );
+fn start_bitrates_are_echoed_where_the_client_sends() {
+    for (direction, echoed) in [("sendonly", "x-google-start-bitrate=1000"), ("recvonly", "")] {
+        let mut transport = transport(Role::Single);
+        let sections = [video(0, direction).with("a=fmtp:96 x-google-start-bitrate=1000")];
+        let outcome = transport.handle_offer(&offer(&sections), &[]).unwrap();
+        assert_eq!(parsed(&outcome.answer).media[0].fmtp(96), echoed, "{direction}");
+    }
 }
