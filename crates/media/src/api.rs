@@ -7,6 +7,10 @@ pub use peer::{
     Remote, SendSpec,
 };
 use std::net::SocketAddr;
+use std::time::Duration;
+
+/// How long a down track that ends goes on with blank frames: several, because some may be lost.
+pub const BLANK_END: Duration = Duration::from_millis(200);
 
 /// Index of a media thread.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -208,7 +212,7 @@ pub enum Command {
         /// First wish.
         wish: LayerWish,
     },
-    /// The copy ended.
+    /// The copy ended. Where its codec has blank frames they follow for [`BLANK_END`].
     Unsubscribe {
         /// Down track.
         down: DownKey,

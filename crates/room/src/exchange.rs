@@ -2,9 +2,10 @@
 //! (`signal.md` §7, §11; `media.md` §1). What the descriptions say is the negotiation's business.
 
 use crate::negotiation::OfferOutcome;
-use crate::participant::{Link, ParticipantId};
+use crate::participant::{Link, Participant, ParticipantId};
 use crate::room::Room;
 use crate::timers::Timer;
+use media::api::{BLANK_END, DownKey};
 use proto::request_response::{Reason, Request};
 use protocol::proto;
 use protocol::proto::signal_response::Message as Response;
@@ -13,6 +14,12 @@ use std::time::Duration;
 /// Changes are gathered this long before an offer: briefly after a pause, longer in a burst.
 const DEBOUNCE_FIRST: Duration = Duration::from_millis(10);
 const DEBOUNCE_BURST: Duration = Duration::from_millis(150);
+
+/// How long a section goes on to be shown behind the end of its copy: until the last blank frame has
+/// been sent, and half as long again for its way. Less, and a late frame finds its section gone: the
+/// picture freezes; more, and the next copy cannot use the section as soon.
+const RELEASE_AFTER: Duration = Duration::from_millis(300);
+const _: () = assert!(RELEASE_AFTER.as_millis() * 2 >= BLANK_END.as_millis() * 3);
 
 /// A client that has not answered by then is out of step.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(15);
@@ -137,6 +144,32 @@ impl Room {
             .is_some_and(|last| now.saturating_duration_since(last) <= DEBOUNCE_BURST);
         let delay = if burst { DEBOUNCE_BURST } else { DEBOUNCE_FIRST };
         self.timers.set_if_none(Timer::Negotiate(id), now + delay);
+    }
+
+    /// A copy has ended: its section is negotiated away behind its last frames.
+    pub(crate) fn release_later(&mut self, id: ParticipantId, down: DownKey) {
+        let at = self.now.monotonic + RELEASE_AFTER;
+        let link = self.participants.get_mut(&id).and_then(Participant::receiving);
+        if let Some(link) = link {
+            link.leaving.push_back((at, down));
+            self.timers.set_if_none(Timer::Release(id), at);
+        }
+    }
+
+    /// The last frames of some copies have left: what they stood on is free.
+    pub(crate) fn release_copies(&mut self, id: ParticipantId) {
+        let now = self.now.monotonic;
+        let link = self.participants.get_mut(&id).and_then(Participant::receiving);
+        let Some(link) = link else {
+            return;
+        };
+        while let Some((_, down)) = link.leaving.pop_front_if(|(at, _)| *at <= now) {
+            link.transport.free_section(down);
+        }
+        if let Some((next, _)) = link.leaving.front() {
+            self.timers.set(Timer::Release(id), *next);
+        }
+        self.request_negotiation(id);
     }
 
     /// Gathered changes are due: an offer in dual mode, a request for one in single mode.

@@ -11,10 +11,10 @@ use crate::publication::Publication;
 use crate::simulate::Cuts;
 use crate::subscription::Subscription;
 use crate::waiting_data::WaitingData;
-use media::api::{PeerKey, ThreadInfo, TrackKey};
+use media::api::{DownKey, PeerKey, ThreadInfo, TrackKey};
 use protocol::grants::Claims;
 use protocol::proto;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::time::Instant;
 
 pub(crate) use proto::participant_info::State;
@@ -33,6 +33,8 @@ pub(crate) struct Link {
     pub(crate) connected: bool,
     /// When the last offer (or request for one) went out.
     pub(crate) last_negotiation: Option<Instant>,
+    /// Copies whose last frames are on their way, and when their sections are given up.
+    pub(crate) leaving: VecDeque<(Instant, DownKey)>,
     /// Something changed while an offer was unanswered.
     pub(crate) retry: bool,
     /// A channel for reliable data is open.
@@ -46,6 +48,7 @@ impl Link {
             trickled: false,
             connected: false,
             last_negotiation: None,
+            leaving: VecDeque::new(),
             retry: false,
             reliable_open: false,
         }

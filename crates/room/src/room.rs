@@ -295,6 +295,7 @@ impl Room {
             Timer::Join(id) => self.join_timed_out(id),
             Timer::Refresh(id) => self.refresh_token(id),
             Timer::Negotiate(id) => self.negotiate(id),
+            Timer::Release(id) => self.release_copies(id),
             Timer::Answer(id) => self.answer_timed_out(id),
             Timer::Resume(id) => self.resume_timed_out(id),
             Timer::Missing(id) => self.tracks_missing(id),

@@ -364,13 +364,17 @@ impl Room {
             subscription.bound = false;
             subscription.source = None;
         }
-        let commands = participant
+        let command = participant
             .receiving()
-            .map(|link| link.transport.unsubscribe(down))
-            .unwrap_or_default();
-        self.commands(id, commands);
+            .and_then(|link| link.transport.unsubscribe(down));
+        match command {
+            Some(command) => {
+                self.commands(id, vec![command]);
+                self.release_later(id, down);
+            }
+            None => self.request_negotiation(id),
+        }
         self.hearing_changed(id, sid, false);
-        self.request_negotiation(id);
         self.demand_changed(sid);
         if self.config.limits.subscription_video_max > 0 || self.config.limits.subscription_audio_max > 0 {
             self.fill_capacity(id, sid);

@@ -24,6 +24,8 @@ pub(crate) enum Timer {
     Refresh(ParticipantId),
     /// Negotiate what was gathered.
     Negotiate(ParticipantId),
+    /// Copies that have ended give their sections up.
+    Release(ParticipantId),
     /// The client's answer is overdue.
     Answer(ParticipantId),
     /// Media failed and the client did not resume.
@@ -101,6 +103,7 @@ impl Timers {
             Timer::Join(id),
             Timer::Refresh(id),
             Timer::Negotiate(id),
+            Timer::Release(id),
             Timer::Answer(id),
             Timer::Resume(id),
             Timer::DemandRepeat(id),

@@ -8,6 +8,7 @@
 //! of nothing. Encrypted tracks mark them by the room's trailer, so that clients do not decrypt them.
 
 use super::track::DownTrack;
+use crate::api::BLANK_END;
 use peer::{Codec, Kind, RtpWrite};
 use std::time::{Duration, Instant};
 use wire::codec::{PictureId, vp8};
@@ -22,8 +23,6 @@ const VIDEO_RATE: u32 = 30;
 /// How long sound that stops is followed by silence. Less, and loss could leave the noise on; more,
 /// and there is nothing left to gain.
 const SILENCE: Duration = Duration::from_secs(1);
-/// How long a stream that ends is followed by blank frames: several, because some may be lost.
-const FLUSH: Duration = Duration::from_millis(200);
 /// How long, how often and after which pause a stream without packets is announced.
 const ANNOUNCE: Duration = Duration::from_secs(5);
 const ANNOUNCE_INTERVAL: Duration = Duration::from_millis(100);
@@ -85,7 +84,7 @@ impl Injection {
         };
         let (interval, length, due) = match (purpose, kind) {
             (Purpose::Silence, _) => (frame, SILENCE, now),
-            (Purpose::Flush, _) => (frame, FLUSH, now),
+            (Purpose::Flush, _) => (frame, BLANK_END, now),
             (Purpose::Announce, Kind::Audio) => (frame, ANNOUNCE, now + ANNOUNCE_AFTER),
             (Purpose::Announce, Kind::Video) => (ANNOUNCE_INTERVAL, ANNOUNCE, now + ANNOUNCE_AFTER),
         };

@@ -340,9 +340,9 @@ fn rejected(media: &Media) -> Media {
     answer
 }
 
-/// A down track whose section is gone waits again.
+/// A down track whose section is gone waits again, unless it has ended.
 fn lose_down(slot: &Slot, waiting: &mut Vec<media::api::DownKey>, commands: &mut Vec<Command>) {
-    let Some(down) = slot.down else {
+    let Some(down) = slot.down.filter(|_| !slot.leaving) else {
         return;
     };
     if slot.sent.is_some() {

@@ -30,6 +30,8 @@ pub(super) struct Slot {
     pub(super) offered: Option<DownKey>,
     /// What the media plane knows of `down`; `None` until the section is negotiated.
     pub(super) sent: Option<Sent>,
+    /// `down` has ended, and its last frames are on their way: it is shown until it is released.
+    pub(super) leaving: bool,
     /// Has ever carried a down track: shown as inactive when free, where a fresh one is sendonly.
     pub(super) used: bool,
     /// Was freed, and the client has not been told yet. A section must be seen without a track
@@ -51,6 +53,7 @@ impl Slot {
             down: None,
             offered: None,
             sent: None,
+            leaving: false,
             used: false,
             draining: false,
             publication: None,
@@ -61,6 +64,7 @@ impl Slot {
     pub(super) fn free(&mut self) {
         self.down = None;
         self.sent = None;
+        self.leaving = false;
         self.used = true;
         self.draining = true;
     }

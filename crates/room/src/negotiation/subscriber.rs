@@ -214,7 +214,7 @@ impl Transport {
         let Some(slot) = self.slots.get_mut(index) else {
             return;
         };
-        if slot.sent.is_some() {
+        if slot.sent.is_some() && !slot.leaving {
             outcome.commands.push(Command::Unsubscribe { down: key });
         }
         slot.free();

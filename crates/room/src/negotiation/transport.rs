@@ -163,18 +163,28 @@ impl Transport {
         Ok(())
     }
 
-    /// Ends a copy; its section is freed for reuse.
-    pub fn unsubscribe(&mut self, down: DownKey) -> Vec<Command> {
+    /// Ends a copy. One that was never sent is gone at once. For any other the command that ends it
+    /// is returned, and descriptions go on to show it until [`Transport::free_section`]: a client shows
+    /// nothing more of a section that was negotiated away, so the last frames have to come first.
+    #[must_use]
+    pub fn unsubscribe(&mut self, down: DownKey) -> Option<Command> {
+        let carries = |slot: &&mut Slot| slot.down == Some(down) && slot.sent.is_some();
+        let Some(slot) = self.slots.iter_mut().find(carries) else {
+            self.free_section(down);
+            return None;
+        };
+        let ended = std::mem::replace(&mut slot.leaving, true);
+        (!ended).then_some(Command::Unsubscribe { down })
+    }
+
+    /// Forgets a copy that has ended; its section is freed for reuse.
+    pub fn free_section(&mut self, down: DownKey) {
         self.downs.remove(&down);
         self.waiting.retain(|waiting| *waiting != down);
-        let Some(slot) = self.slots.iter_mut().find(|slot| slot.down == Some(down)) else {
-            return Vec::new();
-        };
-        let known = slot.sent.is_some();
-        slot.free();
-        self.subscriber.changed = true;
-        let command = known.then_some(Command::Unsubscribe { down });
-        command.into_iter().collect()
+        if let Some(slot) = self.slots.iter_mut().find(|slot| slot.down == Some(down)) {
+            slot.free();
+            self.subscriber.changed = true;
+        }
     }
 
     /// Another order of preference among a down track's codecs: it may be made of another track now.
@@ -185,7 +195,7 @@ impl Transport {
         codecs.clone_into(&mut known.request.codecs);
         known.request.wish = wish;
         let mut commands = Vec::new();
-        let carries = |slot: &Slot| slot.down == Some(down) && slot.sent.is_some();
+        let carries = |slot: &Slot| slot.down == Some(down) && slot.sent.is_some() && !slot.leaving;
         if let Some(index) = self.slots.iter().position(carries) {
             self.send_down(index, &mut commands);
         }
@@ -258,6 +268,9 @@ impl Transport {
         let red = self.takes_red();
         let slot = self.slots.get_mut(index)?;
         let key = slot.down?;
+        if slot.leaving {
+            return Some(false);
+        }
         let down = self.downs.get(&key)?;
         let (source, codecs) = down
             .request

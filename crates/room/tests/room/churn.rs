@@ -8,18 +8,11 @@ use protocol::proto;
 use protocol::proto::signal_request::Message as Request;
 use protocol::proto::signal_response::Message as Response;
 use std::collections::{BTreeMap, BTreeSet};
+use testkit::rng::Rng;
 
-/// A small generator of the test's own.
-struct Dice(u64);
-
-impl Dice {
-    fn roll(&mut self, sides: usize) -> usize {
-        self.0 = self
-            .0
-            .wrapping_mul(6_364_136_223_846_793_005)
-            .wrapping_add(1_442_695_040_888_963_407);
-        usize::try_from(self.0 >> 33).unwrap() % sides
-    }
+fn roll(rng: &mut Rng, sides: usize) -> usize {
+    let sides = u64::try_from(sides).unwrap();
+    usize::try_from(rng.below(sides)).unwrap()
 }
 
 struct Actor {
@@ -86,13 +79,13 @@ impl Plane {
 struct Churn {
     world: World,
     plane: Plane,
-    dice: Dice,
+    rng: Rng,
     actors: Vec<Actor>,
 }
 
 impl Churn {
     fn step(&mut self) {
-        match self.dice.roll(16) {
+        match roll(&mut self.rng, 16) {
             0 | 1 if self.actors.len() < 8 => self.join(),
             2 => self.leave(),
             3..=5 => self.announce(),
@@ -103,7 +96,7 @@ impl Churn {
             13 => self.data(),
             14 => self.mute_or_settings(),
             _ => {
-                let ms = u64::try_from(self.dice.roll(400)).unwrap();
+                let ms = u64::try_from(roll(&mut self.rng, 400)).unwrap();
                 self.world.pass_ms(ms);
             }
         }
@@ -113,19 +106,19 @@ impl Churn {
     }
 
     fn join(&mut self) {
-        let identity = format!("p{}", self.dice.roll(10));
-        let single = self.dice.roll(2) == 0;
+        let identity = format!("p{}", roll(&mut self.rng, 10));
+        let single = roll(&mut self.rng, 2) == 0;
         let mut join = match single {
-            true => wish_single(&identity, self.dice.roll(3), self.dice.roll(3)),
+            true => wish_single(&identity, roll(&mut self.rng, 3), roll(&mut self.rng, 3)),
             false => wish(&identity),
         };
-        join.settings.auto_subscribe = self.dice.roll(4) > 0;
-        join.settings.auto_subscribe_data_track = self.dice.roll(2) == 0;
-        grant(&mut join).hidden = self.dice.roll(5) == 0;
-        join.placement.thread = media::api::ThreadId(u8::try_from(self.dice.roll(2)).unwrap());
+        join.settings.auto_subscribe = roll(&mut self.rng, 4) > 0;
+        join.settings.auto_subscribe_data_track = roll(&mut self.rng, 2) == 0;
+        grant(&mut join).hidden = roll(&mut self.rng, 5) == 0;
+        join.placement.thread = media::api::ThreadId(u8::try_from(roll(&mut self.rng, 2)).unwrap());
         self.actors.retain(|actor| actor.identity != identity);
         let client = self.world.join(join);
-        if self.dice.roll(8) > 0 {
+        if roll(&mut self.rng, 8) > 0 {
             self.world.connect(&client);
         }
         self.actors.push(Actor {
@@ -141,14 +134,14 @@ impl Churn {
     fn pick(&mut self) -> Option<usize> {
         match self.actors.len() {
             0 => None,
-            count => Some(self.dice.roll(count)),
+            count => Some(roll(&mut self.rng, count)),
         }
     }
 
     fn leave(&mut self) {
         let Some(index) = self.pick() else { return };
         let actor = self.actors.remove(index);
-        match self.dice.roll(3) {
+        match roll(&mut self.rng, 3) {
             0 => self
                 .world
                 .request(&actor.client, Request::Leave(proto::LeaveRequest::default())),
@@ -165,8 +158,8 @@ impl Churn {
         let Some(index) = self.pick() else { return };
         let actor = &mut self.actors[index];
         actor.announced += 1;
-        let cid = format!("cid{}", self.dice.roll(actor.announced + 1));
-        let request = match self.dice.roll(2) {
+        let cid = format!("cid{}", roll(&mut self.rng, actor.announced + 1));
+        let request = match roll(&mut self.rng, 2) {
             0 => microphone(&cid),
             _ => camera(&cid),
         };
@@ -183,8 +176,8 @@ impl Churn {
             true => sdp::receiving(3, 3),
             false => vec![Section::data()],
         };
-        let dice = &mut self.dice;
-        sections.extend(actor.tracks.iter().map(|track| match dice.roll(6) {
+        let rng = &mut self.rng;
+        sections.extend(actor.tracks.iter().map(|track| match roll(rng, 6) {
             0 => Section::of(track).with_direction("inactive"),
             _ => Section::of(track),
         }));
@@ -197,7 +190,7 @@ impl Churn {
         self.plane.follow(&self.world);
         let tracks: Vec<_> = self.plane.tracks.iter().copied().collect();
         for track in tracks {
-            if self.dice.roll(2) == 0 {
+            if roll(&mut self.rng, 2) == 0 {
                 self.world.start_layer(track, 0);
             }
         }
@@ -213,14 +206,14 @@ impl Churn {
             .map(|track| track.sid.clone())
             .collect();
         sids.push("TR_none".to_owned());
-        sids.swap_remove(self.dice.roll(sids.len()))
+        sids.swap_remove(roll(&mut self.rng, sids.len()))
     }
 
     fn subscribe(&mut self) {
         let Some(index) = self.pick() else { return };
         let update = proto::UpdateSubscription {
             track_sids: vec![self.some_sid()],
-            subscribe: self.dice.roll(2) == 0,
+            subscribe: roll(&mut self.rng, 2) == 0,
             ..Default::default()
         };
         self.world
@@ -232,10 +225,10 @@ impl Churn {
         let request = proto::UpdateParticipantRequest {
             identity: self.actors[index].identity.clone(),
             permission: Some(proto::ParticipantPermission {
-                can_subscribe: self.dice.roll(4) > 0,
-                can_publish: self.dice.roll(4) > 0,
-                can_publish_data: self.dice.roll(4) > 0,
-                hidden: self.dice.roll(4) == 0,
+                can_subscribe: roll(&mut self.rng, 4) > 0,
+                can_publish: roll(&mut self.rng, 4) > 0,
+                can_publish_data: roll(&mut self.rng, 4) > 0,
+                hidden: roll(&mut self.rng, 4) == 0,
                 ..Default::default()
             }),
             ..Default::default()
@@ -244,9 +237,9 @@ impl Churn {
             .world
             .api(room::ApiCall::UpdateParticipant(Box::new(request)));
         let rule = proto::SubscriptionPermission {
-            all_participants: self.dice.roll(3) > 0,
+            all_participants: roll(&mut self.rng, 3) > 0,
             track_permissions: vec![proto::TrackPermission {
-                participant_identity: format!("p{}", self.dice.roll(10)),
+                participant_identity: format!("p{}", roll(&mut self.rng, 10)),
                 all_tracks: true,
                 ..Default::default()
             }],
@@ -258,7 +251,7 @@ impl Churn {
     fn data(&mut self) {
         let Some(index) = self.pick() else { return };
         let client = self.actors[index].client.clone();
-        let handle = u32::try_from(self.dice.roll(4)).unwrap();
+        let handle = u32::try_from(roll(&mut self.rng, 4)).unwrap();
         let request = proto::PublishDataTrackRequest {
             pub_handle: handle,
             name: format!("d{handle}"),
@@ -271,9 +264,9 @@ impl Churn {
             ChannelLabel::Lossy,
             ChannelLabel::DataTrack,
             ChannelLabel::Unlabelled,
-        ][self.dice.roll(4)];
-        let data = (0..self.dice.roll(40))
-            .map(|_| u8::try_from(self.dice.roll(256)).unwrap())
+        ][roll(&mut self.rng, 4)];
+        let data = (0..roll(&mut self.rng, 40))
+            .map(|_| u8::try_from(roll(&mut self.rng, 256)).unwrap())
             .collect();
         self.world.media(EventKind::Message {
             peer: client.publisher,
@@ -286,7 +279,7 @@ impl Churn {
         let Some(index) = self.pick() else { return };
         let sid = self.some_sid();
         let client = self.actors[index].client.clone();
-        let muted = self.dice.roll(2) == 0;
+        let muted = roll(&mut self.rng, 2) == 0;
         self.world.request(
             &client,
             Request::Mute(proto::MuteTrackRequest {
@@ -299,8 +292,8 @@ impl Churn {
             Request::TrackSetting(proto::UpdateTrackSettings {
                 track_sids: vec![sid],
                 disabled: muted,
-                width: u32::try_from(self.dice.roll(2_000)).unwrap(),
-                height: u32::try_from(self.dice.roll(2_000)).unwrap(),
+                width: u32::try_from(roll(&mut self.rng, 2_000)).unwrap(),
+                height: u32::try_from(roll(&mut self.rng, 2_000)).unwrap(),
                 ..Default::default()
             }),
         );
@@ -323,7 +316,7 @@ impl Churn {
                 _ => None,
             });
             if let Some(offer) = offer
-                && self.dice.roll(20) > 0
+                && roll(&mut self.rng, 20) > 0
             {
                 self.world
                     .request(&client, Request::Answer(sdp::answer_to(offer)));
@@ -364,7 +357,7 @@ fn random_sessions_break_and_leak_nothing() {
         let mut churn = Churn {
             world: World::new(),
             plane: Plane::default(),
-            dice: Dice(seed),
+            rng: Rng::new(seed),
             actors: Vec::new(),
         };
         churn.join();

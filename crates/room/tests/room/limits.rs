@@ -62,6 +62,9 @@ fn subscriptions_past_the_limit_of_their_kind_wait_for_freed_capacity() {
     // The client gives one up: the one that waits takes its place.
     world.request(&bob, subscribe(&videos[0], false));
     world.pass_ms(200);
+    // Not before its last frames have left is the former one shown as gone.
+    assert!(offered(&mut world, &bob).contains(&videos[0]));
+    world.pass_ms(200);
     let second: BTreeSet<_> = [&videos[1], &videos[2], &audios[0]]
         .into_iter()
         .cloned()
@@ -74,6 +77,8 @@ fn subscriptions_past_the_limit_of_their_kind_wait_for_freed_capacity() {
     };
     world.api(voice).expect("is there");
     world.pass_ms(200);
+    assert!(offered(&mut world, &bob).contains(&audios[0]));
+    world.pass_ms(300);
     let third = offered(&mut world, &bob);
     assert!(videos[1..].iter().all(|sid| third.contains(sid)));
     assert_eq!(audios.iter().filter(|sid| third.contains(*sid)).count(), 1);

@@ -166,7 +166,10 @@ fn unsubscribing_frees_the_section_and_resubscribing_uses_it_again() {
             .iter()
             .any(|(_, command)| matches!(command, Command::Unsubscribe { .. }))
     );
-    world.pass_ms(10);
+    // The section is shown until the blank frames that end the copy have left.
+    world.pass_ms(290);
+    assert_eq!(offers(&world.take(&bob)).len(), 0);
+    world.pass_ms(20);
     let messages = world.take(&bob);
     let freed = offers(&messages)[0].clone();
     assert!(freed.mid_to_track_id.is_empty());
@@ -300,7 +303,7 @@ fn a_publishers_rule_allows_and_denies_single_tracks() {
     };
     world.request(&alice, rule(Vec::new(), false));
     assert_eq!(world.names(&bob), "permission:false");
-    world.pass_ms(150);
+    world.pass_ms(350);
     let messages = world.take(&bob);
     assert!(offers(&messages)[0].mid_to_track_id.is_empty());
     world.request(&bob, Request::Answer(sdp::answer_to(offers(&messages)[0])));

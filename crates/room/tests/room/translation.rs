@@ -156,7 +156,7 @@ fn mids(config: RoomConfig) -> (String, String) {
         })
     };
     let settle = |world: &mut World| {
-        world.pass_ms(150);
+        world.pass_ms(350);
         world.answer(&bob);
         world.pass_ms(2_000);
     };

@@ -33,6 +33,9 @@ pub struct PermissionChecker {
     data_tracks: BTreeMap<String, (String, u32)>,
     /// Copies on the media plane.
     downs: BTreeMap<DownKey, (PeerKey, TrackKey)>,
+    /// Tracks that the last offer, or answer, showed a participant: SID and type of description. They
+    /// may be shown on until the frames that end their copies have left; nobody learns of them by that.
+    shown: BTreeMap<(String, String), BTreeSet<String>>,
     step: Step,
     violations: Vec<String>,
     steps: u64,

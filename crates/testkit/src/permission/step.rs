@@ -182,9 +182,13 @@ impl PermissionChecker {
             return;
         };
         let mut found = Vec::new();
-        for track in sent_tracks(&description.sdp) {
+        let tracks = sent_tracks(&description.sdp);
+        let place = (sid, description.r#type.clone());
+        let known = self.shown.get(&place);
+        for &track in &tracks {
             self.checks += 1;
-            if !self.may_have(receiver, track) {
+            let ends = known.is_some_and(|known| known.contains(track));
+            if !ends && !self.may_have(receiver, track) {
                 found.push(format!(
                     "{} is offered {track} without permission",
                     receiver.identity
@@ -192,6 +196,8 @@ impl PermissionChecker {
             }
         }
         self.violations.extend(found);
+        let tracks = tracks.into_iter().map(str::to_owned).collect();
+        self.shown.insert(place, tracks);
     }
 
     fn may_have(&self, receiver: &Person, track_sid: &str) -> bool {

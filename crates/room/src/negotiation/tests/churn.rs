@@ -51,7 +51,8 @@ impl Wanted {
             }
             Op::Unsubscribe(serial) => {
                 if let Some(request) = self.keys.remove(&serial) {
-                    transport.unsubscribe(request.down);
+                    let _ = transport.unsubscribe(request.down);
+                    transport.free_section(request.down);
                 }
             }
             Op::Subscribe(..) | Op::Offer | Op::Answer => {}

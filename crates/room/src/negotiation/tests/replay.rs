@@ -128,7 +128,8 @@ impl Replay {
         self.downs.retain(|sid, key| {
             let keep = kept(sid);
             if !keep {
-                transport.unsubscribe(*key);
+                let _ = transport.unsubscribe(*key);
+                transport.free_section(*key);
             }
             keep
         });

@@ -102,8 +102,9 @@ fn a_freed_section_asks_for_a_mere_re_offer_and_is_shown_inactive_before_reuse()
     let sections = [audio(0, "recvonly")];
     transport.subscribe(down(1, Kind::Audio)).unwrap();
     transport.handle_offer(&offer(&sections), &[]).unwrap();
-    let commands = transport.unsubscribe(down(1, Kind::Audio).down);
-    assert!(matches!(commands[..], [Command::Unsubscribe { .. }]));
+    let command = transport.unsubscribe(down(1, Kind::Audio).down);
+    assert!(matches!(command, Some(Command::Unsubscribe { .. })));
+    transport.free_section(down(1, Kind::Audio).down);
     transport.subscribe(down(2, Kind::Audio)).unwrap();
     assert_eq!(transport.requirement(), Some((0, 0)));
     let direction = |transport: &mut Transport| {
@@ -113,6 +114,49 @@ fn a_freed_section_asks_for_a_mere_re_offer_and_is_shown_inactive_before_reuse()
     assert_eq!(direction(&mut transport), Direction::Inactive);
     assert_eq!(transport.requirement(), Some((0, 0)));
     assert_eq!(direction(&mut transport), Direction::SendOnly);
+    assert_eq!(transport.requirement(), None);
+}
+
+#[test]
+fn a_copy_that_ended_is_shown_until_its_last_frames_have_left() {
+    let mut transport = transport(Role::Single);
+    let sections = [audio(0, "recvonly"), audio(1, "recvonly")];
+    let (first, second) = (down(1, Kind::Audio), down(2, Kind::Audio));
+    transport.subscribe(first.clone()).unwrap();
+    transport.handle_offer(&offer(&sections), &[]).unwrap();
+    assert!(transport.unsubscribe(first.down).is_some());
+    assert!(transport.unsubscribe(first.down).is_none(), "it ends once");
+    assert_eq!(transport.requirement(), None, "nothing is to be told yet");
+    // Another copy that comes meanwhile gets a section of its own and cuts nothing short.
+    transport.subscribe(second.clone()).unwrap();
+    let outcome = transport.handle_offer(&offer(&sections), &[]).unwrap();
+    let answer = parsed(&outcome.answer);
+    let directions = [answer.media[0].direction, answer.media[1].direction];
+    assert_eq!(directions, [Direction::SendOnly, Direction::SendOnly]);
+    assert_eq!(outcome.bound, [second.down]);
+    assert_eq!(subscribed(&outcome.commands).len(), 1);
+    transport.free_section(first.down);
+    assert_eq!(transport.requirement(), Some((0, 0)));
+    let outcome = transport.handle_offer(&offer(&sections), &[]).unwrap();
+    assert_eq!(parsed(&outcome.answer).media[0].direction, Direction::Inactive);
+}
+
+#[test]
+fn a_copy_that_ended_is_not_sent_again_when_its_client_closes_the_section() {
+    let mut transport = transport(Role::Single);
+    let gone = down(1, Kind::Audio).down;
+    transport.subscribe(down(1, Kind::Audio)).unwrap();
+    transport
+        .handle_offer(&offer(&[audio(0, "recvonly")]), &[])
+        .unwrap();
+    assert!(transport.unsubscribe(gone).is_some());
+    for direction in ["inactive", "recvonly"] {
+        let outcome = transport
+            .handle_offer(&offer(&[audio(0, direction)]), &[])
+            .unwrap();
+        assert!(outcome.commands.is_empty());
+    }
+    transport.free_section(gone);
     assert_eq!(transport.requirement(), None);
 }
 
@@ -191,7 +235,7 @@ fn what_is_rejected_or_unsubscribed_while_offered_is_not_sent() {
         transport.subscribe(down(serial, Kind::Audio)).unwrap();
     }
     let offered = transport.make_offer();
-    assert!(transport.unsubscribe(down(1, Kind::Audio).down).is_empty());
+    assert!(transport.unsubscribe(down(1, Kind::Audio).down).is_none());
     let mut answer = parsed(&client::answer_all(&offered.sdp));
     answer.media[2].port = 0;
     let outcome = transport
