@@ -435,8 +435,8 @@ impl<'a> Client<'a> {
                 .as_object()
                 .map_or(0, |tracks| tracks.len())
         };
-        // A track that came later than recorded is asked for once more, as by any client.
-        while kind == "answer" && self.last_answer && tracks(&found) < tracks(recorded) {
+        // A track that came or went later than recorded is asked for once more, as by any client.
+        while kind == "answer" && self.last_answer && tracks(&found) != tracks(recorded) {
             self.wait("mediaSectionsRequirement").await?;
             self.offers_again += 1;
             let offer = json!({"type": "offer", "sdp": self.offered, "id": 1000 + self.offers_again});
