@@ -104,3 +104,24 @@ for (const codec of ['vp9', 'av1']) {
     assert.deepEqual(modes, ['L3T3_KEY']);
   });
 }
+
+for (const codec of ['vp9', 'av1']) {
+  test(`${codec} may come as a stream for each layer, named by RID, and the received one follows the wish`, async (t) => {
+    const room = `rids-${codec}`;
+    const publisher = await join(t, room, 'publisher');
+    const viewer = await join(t, room, 'viewer');
+    const video = { videoCodec: codec, simulcast: true, scalabilityMode: 'L1T3', backupCodec: false };
+    await publisher.publish({ colour: [200, 30, 30], width: 640, height: 360, video });
+    await viewer.height({ from: 'publisher', height: 360 }, 40_000);
+    await viewer.saw({ from: 'publisher', colour: [200, 30, 30] });
+    for (const [quality, height] of [['LOW', 180], ['HIGH', 360], ['LOW', 180]]) {
+      await viewer.setQuality({ from: 'publisher', quality });
+      await viewer.height({ from: 'publisher', height }, 20_000);
+      await viewer.decoded({ from: 'publisher', more: 10 });
+    }
+    const { mime, packetsLost } = await viewer.inbound({ from: 'publisher', kind: 'video' });
+    assert.deepEqual([mime.toLowerCase(), packetsLost], [`video/${codec}`, 0]);
+    const encodings = await publisher.get({ code: '[...room.localParticipant.videoTrackPublications.values()][0].videoTrack.sender.getParameters().encodings.map(({ rid, scalabilityMode }) => `${rid} ${scalabilityMode}`)' });
+    assert.deepEqual(encodings, ['q L1T3', 'h L1T3']);
+  });
+}

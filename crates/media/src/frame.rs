@@ -68,6 +68,19 @@ impl Frame {
     };
 }
 
+impl Frame {
+    /// Whether only a dependency descriptor tells the layers of this frame: AV1 and H.264 have no
+    /// descriptor of their own, and VP8's is empty where the other one was negotiated.
+    pub(crate) fn is_layered_by_dependency(&self, codec: Codec) -> bool {
+        self.dependency.is_some()
+            && match codec {
+                Codec::Av1 | Codec::H264 => true,
+                Codec::Vp8 => self.vp8.is_some_and(|numbers| numbers.tl0.is_none()),
+                Codec::Vp9 | Codec::H265 | Codec::Opus | Codec::Red | Codec::Pcmu | Codec::Pcma => false,
+            }
+    }
+}
+
 /// Reads the digest of one packet. `begins`: no packet with its timestamp came before.
 /// Without a readable descriptor the packet counts as a plain piece of its frame.
 pub(crate) fn describe(codec: Codec, payload: &[u8], marker: bool, begins: bool) -> Frame {

@@ -154,8 +154,7 @@ impl DownTrack {
         let up = track.layer(layer)?;
         let accepted = self.accepts.outgoing(info.codec).is_some();
         let verdict = if accepted {
-            // VP8 and VP9 name their layers themselves.
-            let targets = if info.codec == Codec::Av1 {
+            let targets = if info.frame.is_layered_by_dependency(info.codec) {
                 &up.targets
             } else {
                 &DecodeTargets::NONE
@@ -367,7 +366,12 @@ fn rewrite_dependency<'a>(
     };
     let number = dependency.number.wrapping_add(run.frame_offset);
     let structure = layer.and_then(|layer| layer.structure.as_deref());
-    if let (Codec::Av1, true, Some(structure)) = (packet.info.codec, packet.info.frame.start, structure) {
+    let frame = &packet.info.frame;
+    if let (true, true, Some(structure)) = (
+        frame.is_layered_by_dependency(packet.info.codec),
+        frame.start,
+        structure,
+    ) {
         let (all, mask) = (
             structure.all_targets(),
             structure.mask_within(run.spatial_max, run.temporal_max),

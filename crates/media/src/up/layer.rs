@@ -162,8 +162,8 @@ impl Layer {
         self.window = LayerWindow::default();
     }
 
-    /// Adds what a dependency descriptor says. Where the payload has a descriptor of its own (VP8,
-    /// VP9) that one decides, and only the frame number is of interest.
+    /// Adds what a dependency descriptor says. Where the payload tells its layers itself (VP9, most
+    /// VP8) it decides, and only the frame number is of interest.
     fn describe_dependency(&mut self, arrival: &Arrival<'_>, late: bool, frame: &mut Frame) {
         let raw = arrival.dependency_descriptor;
         let Ok(mut descriptor) = Descriptor::parse(raw, self.structure.as_deref()) else {
@@ -202,11 +202,13 @@ impl Layer {
             present,
             switch,
         });
+        if frame.is_layered_by_dependency(arrival.codec) {
+            frame.temporal = descriptor.temporal;
+        }
         if arrival.codec == Codec::Av1 {
             frame.start = descriptor.mandatory.first_packet;
             frame.end = descriptor.mandatory.last_packet;
             frame.spatial = descriptor.spatial;
-            frame.temporal = descriptor.temporal;
             frame.independent = descriptor.frame_diffs.as_slice().is_empty();
             frame.key = starts && frame.independent;
         }

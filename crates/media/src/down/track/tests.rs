@@ -95,6 +95,46 @@ fn redundant_audio_is_unpacked_for_those_who_do_not_read_it() {
     assert_eq!((written.0, written.3), (Codec::Red, payload[..len].to_vec()));
 }
 
+/// Captured from a browser that sent VP8 simulcast with the descriptor: one layer's key frame, and
+/// one frame each of the temporal layers 2, 1, 2 and 0. The payload descriptor is a single byte, and
+/// frame numbers are shared with the other layer.
+const VP8_WITH_DEPENDENCY: [(&str, &str); 5] = [
+    (
+        "101035009d012a800268010000",
+        "c000058002044eaaaf2860414d34538a0940409fc059c0",
+    ),
+    ("303110000d1c240c", "c500071220"),
+    ("10911200271c240c", "c300091260"),
+    ("30310c000d1c240c", "c5000b1220"),
+    ("10d11000e4d0c89b", "c2000d12e0"),
+];
+
+#[test]
+fn vp8_without_layers_of_its_own_is_thinned_out_by_its_dependency_descriptor() {
+    for (temporal, wanted) in [(0, &[0, 4][..]), (1, &[0, 2, 4]), (3, &[0, 1, 2, 3, 4])] {
+        let wish = LayerWish {
+            temporal,
+            ..LayerWish::BEST
+        };
+        let (mut track, mut copy) = (up(), down(&[Codec::Vp8], wish));
+        let mut sent = Vec::new();
+        for (index, (payload, dependency)) in VP8_WITH_DEPENDENCY.into_iter().enumerate() {
+            let (payload, dependency) = (hex(payload), hex(dependency));
+            let packet = Arrival {
+                marker: true,
+                timestamp: 3000 * (index as u32 + 1),
+                ..arrival(Codec::Vp8, index as u64 + 1, &payload, &dependency)
+            };
+            if let Some(written) = pass(&mut track, &mut copy, 0, &packet) {
+                assert_eq!(written.1, 1000 + sent.len() as u64, "no hole of our making");
+                assert_eq!(written.3, payload);
+                sent.push(index);
+            }
+        }
+        assert_eq!(sent, wanted, "up to temporal layer {temporal}");
+    }
+}
+
 #[test]
 fn capture_times_stay_on_the_publishers_clock() {
     // Sender reports tell subscribers that very clock (media.md §6), so nothing is to be rewritten.
