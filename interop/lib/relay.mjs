@@ -1,4 +1,5 @@
-// A UDP relay between clients and the server: loses packets by a seeded draw, and reads the RTP
+// A UDP relay between clients and the server: loses packets by a seeded draw, narrows the way to the
+// clients, and reads the RTP
 // headers that SRTP leaves in the clear to check what the server sends (sequence numbers
 // contiguous, timestamps never going back) and of which payload types packets are.
 import { createSocket } from 'node:dgram';
@@ -39,6 +40,37 @@ class StreamCheck {
   }
 }
 
+/** What a bottleneck holds at most before it drops: 300 ms, as routers at home do. */
+const BOTTLENECK_MS = 300;
+
+/** A link of `rate` bit/s with a queue in front of it: packets leave in order, those that find it full are dropped. */
+class Bottleneck {
+  queue = [];
+  free = 0;
+
+  constructor(rate) {
+    this.rate = rate;
+  }
+
+  /** Calls `send` when the packet has passed; false when it was dropped. */
+  take(bytes, send) {
+    const now = performance.now();
+    const start = Math.max(now, this.free);
+    if (start - now > BOTTLENECK_MS) return false;
+    this.free = start + (bytes * 8 * 1000) / this.rate;
+    this.queue.push({ due: this.free, send });
+    if (this.queue.length === 1) this.wait();
+    return true;
+  }
+
+  wait() {
+    setTimeout(() => {
+      while (this.queue[0]?.due <= performance.now()) this.queue.shift().send();
+      if (this.queue.length) this.wait();
+    }, this.queue[0].due - performance.now());
+  }
+}
+
 /** Starts a relay in front of `target` (a UDP port of the loopback interface). */
 export async function startRelay(target, { loss = 0, seed = 1 } = {}) {
   const front = createSocket({ type: 'udp4', recvBufferSize: 1 << 22 }).bind(0, '127.0.0.1');
@@ -54,6 +86,7 @@ export async function startRelay(target, { loss = 0, seed = 1 } = {}) {
     payloadTypes.get(ssrc).add(data[1] & 0x7f);
   };
   const late = new Map();
+  let bottleneck;
   let dead = false;
   const relay = {
     port: front.address().port,
@@ -66,6 +99,8 @@ export async function startRelay(target, { loss = 0, seed = 1 } = {}) {
     late,
     /** Changes the loss from now on. */
     setLoss: (value) => (loss = value),
+    /** Lets no more than `rate` bit/s through to the clients from now on. */
+    narrow: (rate) => (bottleneck = new Bottleneck(rate)),
     /** Goes on from other ports: the server sees the clients' addresses change. */
     rebind() {
       for (const back of backs.values()) back.close();
@@ -96,7 +131,9 @@ export async function startRelay(target, { loss = 0, seed = 1 } = {}) {
           note(answer);
           if (draw() < loss) return void stats.lostDown++;
         }
-        front.send(answer, from.port, from.address);
+        const send = () => dead || front.send(answer, from.port, from.address);
+        if (!bottleneck) send();
+        else if (!bottleneck.take(answer.length, send)) stats.lostDown++;
       });
       backs.set(key, back);
     }
