@@ -11,6 +11,7 @@
 )]
 
 mod api;
+mod audio_codecs;
 mod churn;
 mod data;
 mod data_tracks;
