@@ -97,17 +97,7 @@ async function join({ url, token, options = {}, connect = {}, e2ee }) {
   window.room = room;
   room.on(RoomEvent.TrackSubscribed, (track, _publication, from) => {
     state.subscribed.push(`${from.identity}:${track.kind}`);
-    const element = track.attach();
-    element.muted = true;
-    document.body.append(element);
-    if (track.kind === Track.Kind.Video) videos.set(from.identity, element);
-    else {
-      const context = soundContext();
-      const analyser = context.createAnalyser();
-      analyser.fftSize = 16384;
-      context.createMediaStreamSource(new MediaStream([track.mediaStreamTrack])).connect(analyser);
-      analysers.set(from.identity, analyser);
-    }
+    play(track, from.identity);
     changed();
   });
   room.on(RoomEvent.DataReceived, (payload, from, _kind, topic) => {
@@ -134,6 +124,39 @@ async function join({ url, token, options = {}, connect = {}, e2ee }) {
   }
   await room.connect(url, token, connect);
   return { sid: room.localParticipant.sid };
+}
+
+/** Shows a participant's picture, or listens to its sound. */
+function play(track, identity) {
+  const element = track.attach();
+  element.muted = true;
+  document.body.append(element);
+  if (track.kind === Track.Kind.Video) videos.set(identity, element);
+  else {
+    const context = soundContext();
+    const analyser = context.createAnalyser();
+    analyser.fftSize = 16384;
+    context.createMediaStreamSource(new MediaStream([track.mediaStreamTrack])).connect(analyser);
+    analysers.set(identity, analyser);
+  }
+}
+
+/**
+ * Resolves when a reconnect is over in every respect, and plays all tracks that the room then has.
+ * The SDK waits for at least two seconds before it calls a reconnect done. When the connection was there
+ * sooner, it tells `reconnected` at once, keeps the events of the rest of that time back until the next
+ * reconnect, and queues reliable data that only a resume would send: so this waits for the end, and reads
+ * what is subscribed from the room.
+ */
+async function settled() {
+  await until(() => (state.events.includes('reconnected') && room.state === 'connected' && !room.engine.pendingReconnect && !room.engine.attemptingReconnect) || undefined);
+  await until(() => {
+    const publications = [...room.remoteParticipants.values()].flatMap((one) => [...one.trackPublications.values()]);
+    return (publications.length > 0 && publications.every((one) => one.track)) || undefined;
+  });
+  for (const participant of room.remoteParticipants.values()) {
+    for (const { track } of participant.trackPublications.values()) play(track, participant.identity);
+  }
 }
 
 /** A picture of one colour with something that moves, so that encoders have work. */
@@ -413,6 +436,7 @@ window.commands = {
       if ((await inbound(from, 'video')).packetsReceived === seen) return;
     }
   },
+  settled,
   silence: () => oscillator.stop(),
   resize: ({ from, width, height }) => Object.assign(videos.get(from).style, { width: `${width}px`, height: `${height}px` }) && null,
   sections: () => Math.max(...[...peers].map((peer) => (peer.remoteDescription?.sdp ?? '').split('\nm=').length - 1)),
