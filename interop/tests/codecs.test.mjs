@@ -125,3 +125,15 @@ for (const codec of ['vp9', 'av1']) {
     assert.deepEqual(encodings, ['q L1T3', 'h L1T3']);
   });
 }
+
+for (const codec of ['PCMU', 'PCMA']) {
+  test(`sound in ${codec}, as telephones have it, is heard by a browser and comes from one`, async (t) => {
+    const publisher = await join(t, codec, 'publisher', { only: { audio: [`audio/${codec.toLowerCase()}`] } });
+    const listener = await join(t, codec, 'listener');
+    // Chromium refuses a limit below the 64 kbit/s that the codec always has.
+    await publisher.publish({ tone: 440, audio: { audioPreset: { maxBitrate: 128_000 } } });
+    await listener.heard({ from: 'publisher', tone: 440 });
+    const { mime } = await listener.arrival({ from: 'publisher', kind: 'audio' });
+    assert.equal(mime, `audio/${codec}`);
+  });
+}
