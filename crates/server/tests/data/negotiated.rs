@@ -103,7 +103,7 @@ async fn play(
     for frame in before {
         expect(&mut client, recording, &frame["msg"]).await?;
     }
-    channels(server, case, &mut client.connection, others).await?;
+    channels((server, identity), case, &mut client.connection, others).await?;
     // That it is there is told with the next batch.
     for frame in updates {
         expect(&mut client, recording, &frame["msg"]).await?;
@@ -113,7 +113,7 @@ async fn play(
 
 /// Does what the recorded client did with its channels, and compares what arrives on them.
 async fn channels(
-    server: &Server,
+    (server, identity): (&Server, &str),
     case: &Value,
     connection: &mut Connection,
     others: &mut [Client],
@@ -141,7 +141,10 @@ async fn channels(
                 same_packet(&step["packet"], &message)?;
             }
             None if step["mark"] == "pc connected" => connection.connected().await?,
-            None => send_data(server, others).await?,
+            None => {
+                active(server, identity).await?;
+                send_data(server, others).await?;
+            }
         }
     }
     // What was not recorded would have come with what everybody else got.
@@ -149,6 +152,23 @@ async fn channels(
         unread if unread.is_empty() => Ok(()),
         unread => Err(format!("not recorded: {unread:?}")),
     }
+}
+
+/// Waits until the room knows that a client is connected, which it hears a moment after the client:
+/// until then it gets nothing that may be lost.
+async fn active(server: &Server, identity: &str) -> Result<(), String> {
+    let body = json!({"room": ROOM, "identity": identity});
+    let known = async {
+        loop {
+            let reply = twirp(server.address, "GetParticipant", &admin_token(ROOM), &body).await;
+            if reply.json()["state"] == "ACTIVE" {
+                return;
+            }
+        }
+    };
+    timeout(PATIENCE, known)
+        .await
+        .map_err(|_| format!("{identity} is never active"))
 }
 
 /// Two messages for everybody in the room; whoever was there before gets both.
