@@ -103,6 +103,27 @@ const FLAGS = [
 const PAGE = `<!doctype html><body><script src="/livekit-client.js"></script><script src="/browser.js"></script>
 <script type="module">import { dataCommands } from '/data.js'; Object.assign(commands, dataCommands(parts));</script>`;
 
+/**
+ * Makes pages negotiate a header extension that Chromium knows and leaves out unless asked (W3C
+ * webrtc-extensions): for `context.addInitScript`, with the extension's URI.
+ */
+export function negotiatingExtension(uri) {
+  for (const method of ['createOffer', 'createAnswer']) {
+    const plain = RTCPeerConnection.prototype[method];
+    RTCPeerConnection.prototype[method] = function (...args) {
+      for (const transceiver of this.getTransceivers()) {
+        const extensions = transceiver.getHeaderExtensionsToNegotiate();
+        const one = extensions.find((extension) => extension.uri === uri);
+        if (one && one.direction === 'stopped') {
+          one.direction = 'sendrecv';
+          transceiver.setHeaderExtensionsToNegotiate(extensions);
+        }
+      }
+      return plain.apply(this, args);
+    };
+  }
+}
+
 /** Serves the page that participants in browsers run in, on localhost. */
 async function servePage() {
   const files = {

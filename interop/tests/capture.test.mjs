@@ -1,40 +1,22 @@
 // When sound and picture were captured, as Chromium tells a page that asks for the extension.
 import { after, before, test } from 'node:test';
 import assert from 'node:assert/strict';
-import { startBrowser } from '../lib/clients.mjs';
+import { negotiatingExtension, startBrowser } from '../lib/clients.mjs';
 import { startServer } from '../lib/server.mjs';
 
 const GREEN = [30, 160, 30];
 const MODES = [['single', true], ['dual', false]];
 /** Milliseconds from 1900, where NTP begins, to 1970. */
 const NTP_EPOCH_MS = 2_208_988_800_000;
+const CAPTURE_TIME = 'http://www.webrtc.org/experiments/rtp-hdrext/abs-capture-time';
 let server;
 let browser;
 const clients = {};
 
-/** Chromium knows the extension and leaves it out unless the page asks (W3C webrtc-extensions). */
-function withCaptureTimes() {
-  const uri = 'http://www.webrtc.org/experiments/rtp-hdrext/abs-capture-time';
-  for (const method of ['createOffer', 'createAnswer']) {
-    const plain = RTCPeerConnection.prototype[method];
-    RTCPeerConnection.prototype[method] = function (...args) {
-      for (const transceiver of this.getTransceivers()) {
-        const extensions = transceiver.getHeaderExtensionsToNegotiate();
-        const one = extensions.find((extension) => extension.uri === uri);
-        if (one && one.direction === 'stopped') {
-          one.direction = 'sendrecv';
-          transceiver.setHeaderExtensionsToNegotiate(extensions);
-        }
-      }
-      return plain.apply(this, args);
-    };
-  }
-}
-
 before(async () => {
   server = await startServer();
   browser = await startBrowser();
-  await browser.context.addInitScript(withCaptureTimes);
+  await browser.context.addInitScript(negotiatingExtension, CAPTURE_TIME);
   for (const [name, single] of MODES) {
     const client = await browser.participant(name);
     await client.join({ url: server.ws, token: await server.token(name, 'captured'), options: { singlePeerConnection: single } });

@@ -2,35 +2,17 @@
 // what a browser decodes by the descriptor stays whole.
 import { after, before, test } from 'node:test';
 import assert from 'node:assert/strict';
-import { startBrowser } from '../lib/clients.mjs';
+import { negotiatingExtension, startBrowser } from '../lib/clients.mjs';
 import { startServer } from '../lib/server.mjs';
 
+const DESCRIPTOR = 'https://aomediacodec.github.io/av1-rtp-spec/#dependency-descriptor-rtp-header-extension';
 let server;
 let browser;
-
-/** Chromium knows the extension and leaves it out of VP8's sections unless the page asks. */
-function withDescriptor() {
-  const uri = 'https://aomediacodec.github.io/av1-rtp-spec/#dependency-descriptor-rtp-header-extension';
-  for (const method of ['createOffer', 'createAnswer']) {
-    const plain = RTCPeerConnection.prototype[method];
-    RTCPeerConnection.prototype[method] = function (...args) {
-      for (const transceiver of this.getTransceivers()) {
-        const extensions = transceiver.getHeaderExtensionsToNegotiate();
-        const one = extensions.find((extension) => extension.uri === uri);
-        if (one && one.direction === 'stopped') {
-          one.direction = 'sendrecv';
-          transceiver.setHeaderExtensionsToNegotiate(extensions);
-        }
-      }
-      return plain.apply(this, args);
-    };
-  }
-}
 
 before(async () => {
   server = await startServer();
   browser = await startBrowser();
-  await browser.context.addInitScript(withDescriptor);
+  await browser.context.addInitScript(negotiatingExtension, DESCRIPTOR);
 });
 
 after(async () => {

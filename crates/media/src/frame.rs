@@ -66,9 +66,7 @@ impl Frame {
         vp8: None,
         dependency: None,
     };
-}
 
-impl Frame {
     /// Whether only a dependency descriptor tells the layers of this frame: AV1 and H.264 have no
     /// descriptor of their own, and VP8's is empty where the other one was negotiated.
     pub(crate) fn is_layered_by_dependency(&self, codec: Codec) -> bool {

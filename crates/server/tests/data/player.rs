@@ -6,11 +6,12 @@
 //! changes of the room and connection qualities stand; which participants share a batch of updates
 //! about joining; data tracks' handles, which begin at random.
 
-use crate::common::{Server, admin_token, config, twirp};
+use crate::common::{admin_token, twirp};
 use crate::replay::compare::Learnt;
+use crate::replay::connect;
 use crate::replay::peer::{Arrived, floats, read};
 use crate::replay::socket::{Frame, Socket, opcode};
-use crate::replay::{Recording, first_key, mint, percent, same_roles, text_of, wrapped};
+use crate::replay::{Recording, first_key, same_roles, text_of};
 use crate::rtc::Connection;
 use futures_util::future::try_join_all;
 use prost::Message as _;
@@ -18,7 +19,7 @@ use protocol::proto;
 use serde_json::{Map, Value, json};
 use std::cell::RefCell;
 use std::collections::{BTreeMap, VecDeque};
-use std::net::{Ipv4Addr, SocketAddr};
+use std::net::SocketAddr;
 use std::time::Duration;
 use tokio::time::timeout;
 
@@ -43,10 +44,7 @@ pub(crate) async fn replay(recording: &Recording) -> Result<(), String> {
     let [case] = &recording.cases[..] else {
         return Err("one case is expected".to_owned());
     };
-    let mut config = config();
-    // One candidate, as recorded.
-    config.rtc.node_ip = vec![Ipv4Addr::LOCALHOST.into()];
-    let server = Server::start(config);
+    let server = connect::server();
     let tokens = case["tokens"].as_object().cloned().unwrap_or_default();
     let call = Call {
         recording,
@@ -227,24 +225,14 @@ impl<'a> Client<'a> {
 
     async fn connect(&mut self, frame: &Value) -> Result<(), String> {
         let call = self.call;
-        let mut path = format!("{}?", text_of(&frame["connect"]));
-        for (name, value) in frame["query"].as_object().into_iter().flatten() {
-            path.push_str(&format!("{name}={}&", percent(&text_of(value))));
-        }
+        let mut request = None;
         if frame["join_request"].is_object() {
-            let mut request = frame["join_request"].clone();
-            let sdp = call.recording.unpacked(&request["publisherOffer"]["sdp"]);
-            request["publisherOffer"]["sdp"] = json!(self.connection(1)?.own(&sdp));
-            let request = serde_json::from_value(request).map_err(|error| error.to_string())?;
-            let gzip = frame["compression"] == "GZIP";
-            path.push_str(&format!("join_request={}&", percent(&wrapped(&request, gzip))));
+            let mut recorded = frame["join_request"].clone();
+            let sdp = call.recording.unpacked(&recorded["publisherOffer"]["sdp"]);
+            recorded["publisherOffer"]["sdp"] = json!(self.connection(1)?.own(&sdp));
+            request = Some(recorded);
         }
-        let mut claims = call.case["tokens"][text_of(&frame["token"])].clone();
-        if let Some(claims) = claims.as_object_mut() {
-            claims.remove("alg");
-            claims.remove("nbf");
-        }
-        path.push_str(&format!("access_token={}", mint(claims)));
+        let path = connect::path(call.case, frame, &call.learnt.borrow(), request)?;
         self.socket = Some(Socket::connect(call.address, &path, &[]).await?);
         Ok(())
     }

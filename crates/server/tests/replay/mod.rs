@@ -20,6 +20,7 @@
 )]
 
 pub mod compare;
+pub mod connect;
 pub mod peer;
 pub mod socket;
 

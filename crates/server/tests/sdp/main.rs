@@ -3,6 +3,7 @@
 //! each answer and offer of the server is compared with the recorded one, line by line.
 #![allow(missing_docs, reason = "tests")]
 
+mod client;
 #[path = "../common/mod.rs"]
 mod common;
 mod facts;
