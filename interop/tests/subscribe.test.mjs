@@ -46,11 +46,17 @@ test('without automatic subscription nothing comes until it is asked for', async
   await picky.leave();
 });
 
-test('the first frame comes within a second of subscribing', async () => {
-  await single.get({ code: `${video}.setSubscribed(false)` });
-  await single.holds({ code: `!${video}.track` });
-  const took = await single.firstFrame({ from: 'ben' });
-  assert.ok(took < 1000, `it took ${took.toFixed(0)} ms`);
+test('the first frame comes within a second of subscribing', async (t) => {
+  // The median of five: a machine that stands still for a moment says nothing about the server.
+  const took = [];
+  while (took.length < 5) {
+    await single.get({ code: `${video}.setSubscribed(false)` });
+    await single.holds({ code: `!${video}.track` });
+    took.push(await single.firstFrame({ from: 'ben' }));
+  }
+  took.sort((a, b) => a - b);
+  t.diagnostic(`${took.map(Math.round).join(', ')} ms`);
+  assert.ok(took[2] < 1000, `it took ${took.map(Math.round).join(', ')} ms`);
 });
 
 test('subscribing again and again reuses the sections of the session', async () => {

@@ -11,6 +11,7 @@ mod backlog;
 mod crossing;
 mod demux;
 mod down;
+mod drain;
 mod events;
 mod fanout;
 mod frame;
@@ -19,9 +20,11 @@ pub mod stats;
 #[cfg(test)]
 mod testing;
 mod timers;
+mod tuning;
 mod up;
 mod window;
 mod worker;
 
 pub use crossing::{Mesh, mesh};
+pub use tuning::Tuning;
 pub use worker::{Worker, WorkerConfig};

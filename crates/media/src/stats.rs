@@ -2,6 +2,8 @@
 //!
 //! Owns: nothing but numbers. Must not know: how they are exported.
 
+use crate::api::ChannelLabel;
+
 /// What a worker counted since it started.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Stats {
@@ -59,6 +61,36 @@ impl Stats {
     }
 }
 
+/// Data messages that a peer did not get, by the channel that they were for.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct LostMessages {
+    /// `_reliable`
+    pub reliable: u64,
+    /// `_lossy`
+    pub lossy: u64,
+    /// `_data_track`
+    pub data_track: u64,
+    /// Channels of users.
+    pub unlabelled: u64,
+}
+
+impl LostMessages {
+    pub(crate) fn count(&mut self, label: ChannelLabel, messages: u64) {
+        *match label {
+            ChannelLabel::Reliable => &mut self.reliable,
+            ChannelLabel::Lossy => &mut self.lossy,
+            ChannelLabel::DataTrack => &mut self.data_track,
+            ChannelLabel::Unlabelled => &mut self.unlabelled,
+        } += messages;
+    }
+
+    /// Of all channels.
+    #[must_use]
+    pub fn all(&self) -> u64 {
+        self.reliable + self.lossy + self.data_track + self.unlabelled
+    }
+}
+
 /// Drops by reason. Every limit of the media plane has its counter here.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Drops {
@@ -76,8 +108,8 @@ pub struct Drops {
     pub control_full: u64,
     /// Lossy messages that found the event queue full.
     pub events_full: u64,
-    /// Data messages that could not be queued for a peer.
-    pub messages: u64,
+    /// Data messages that could not be sent to a peer.
+    pub messages: LostMessages,
     /// Peers refused because `peers_max` was reached.
     pub peers: u64,
     /// Up or down tracks refused because their limit was reached.

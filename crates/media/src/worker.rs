@@ -25,6 +25,7 @@ use crate::fanout::Fanout;
 use crate::slab::Slab;
 use crate::stats::Stats;
 use crate::timers::Timers;
+use crate::tuning::Tuning;
 use crate::up::track::{Subscriber, UpTrack};
 pub(crate) use measure::Loss;
 use peer::Outbox;
@@ -43,10 +44,8 @@ pub struct WorkerConfig {
     pub peers_max: usize,
     /// Our sockets, as advertised in candidates; their position is the `local` index.
     pub sockets: Vec<LocalSocket>,
-    /// Opus becomes RED for subscribers of both.
-    pub active_red: bool,
-    /// Publishers of audio are told of their subscribers' loss.
-    pub loss_proxying: bool,
+    /// What the operator tuned.
+    pub tuning: Tuning,
 }
 
 /// Tracks that one peer may publish: far above what clients do, so that a broken control plane

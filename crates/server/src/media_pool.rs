@@ -7,7 +7,7 @@ mod sockets;
 use crate::shell::media_thread::{self, Parts, Shared};
 use anyhow::Context;
 use media::api::{Command, Event, ThreadId, ThreadInfo};
-use media::{Worker, WorkerConfig};
+use media::{Tuning, Worker, WorkerConfig};
 use std::net::IpAddr;
 use std::ops::RangeInclusive;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -53,10 +53,8 @@ pub struct MediaPoolConfig {
     pub commands_max: usize,
     /// Packets that may wait in each direction between two threads.
     pub crossings_max: usize,
-    /// Opus becomes RED for subscribers of both (`audio.active_red_encoding`).
-    pub active_red: bool,
-    /// Publishers of audio are told of their subscribers' loss.
-    pub loss_proxying: bool,
+    /// What the operator tuned.
+    pub tuning: Tuning,
     /// Socket receive buffer in bytes.
     pub recv_buffer_bytes: usize,
     /// Socket send buffer in bytes.
@@ -76,8 +74,7 @@ impl Default for MediaPoolConfig {
             spread: false,
             commands_max: 4096,
             crossings_max: 4096,
-            active_red: false,
-            loss_proxying: false,
+            tuning: Tuning::default(),
             recv_buffer_bytes: 4 << 20,
             send_buffer_bytes: 4 << 20,
         }
@@ -172,8 +169,7 @@ impl MediaPool {
                 thread,
                 peers_max: config.peers_per_thread.saturating_mul(2),
                 sockets: advertised.clone(),
-                active_red: config.active_red,
-                loss_proxying: config.loss_proxying,
+                tuning: config.tuning,
             };
             let worker = Worker::new(worker_config, Arc::clone(&peer_shared), mesh);
             let (sender, commands) = sync_channel(config.commands_max);

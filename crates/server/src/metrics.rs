@@ -3,15 +3,18 @@
 //! Names that the reference has keep its meaning; what only this server counts begins with
 //! `plenum_`. No labels that grow with rooms or participants.
 
+mod threads;
+
 use crate::config::Prometheus;
 use crate::counters::{Counter, Counters};
-use crate::media_pool::{MediaPool, ThreadStats};
+use crate::media_pool::MediaPool;
 use crate::rooms::Rooms;
 use axum::body::Body;
 use axum::http::header::{AUTHORIZATION, CONTENT_TYPE, WWW_AUTHENTICATE};
 use axum::http::{HeaderMap, HeaderValue, Response, StatusCode};
 use std::fmt::Write;
 use std::sync::Arc;
+use threads::{DROPS, THREADS};
 
 /// What is exported. Cheap to clone.
 #[derive(Clone, Debug)]
@@ -82,161 +85,6 @@ const COUNTERS: [CounterRow; 8] = [
     ),
 ];
 
-/// A count of each media thread: name, kind, labels, help.
-type ThreadRow = (
-    &'static str,
-    &'static str,
-    &'static str,
-    &'static str,
-    fn(&ThreadStats) -> u64,
-);
-
-const THREADS: [ThreadRow; 21] = [
-    (
-        "plenum_media_peers",
-        "gauge",
-        "",
-        "Peers on a media thread.",
-        |stats| stats.peers,
-    ),
-    (
-        "plenum_media_datagrams_total",
-        "counter",
-        "direction=\"in\"",
-        "Datagrams.",
-        |stats| stats.recv.datagrams,
-    ),
-    (
-        "plenum_media_datagrams_total",
-        "counter",
-        "direction=\"out\"",
-        "Datagrams.",
-        |stats| stats.send.datagrams,
-    ),
-    (
-        "plenum_media_bytes_total",
-        "counter",
-        "direction=\"in\"",
-        "Bytes in datagrams.",
-        |stats| stats.recv.bytes,
-    ),
-    (
-        "plenum_media_bytes_total",
-        "counter",
-        "direction=\"out\"",
-        "Bytes in datagrams.",
-        |stats| stats.send.bytes,
-    ),
-    (
-        "plenum_media_messages_total",
-        "counter",
-        "direction=\"in\"",
-        "Messages exchanged with the kernel; a train counts once.",
-        |stats| stats.recv.messages,
-    ),
-    (
-        "plenum_media_messages_total",
-        "counter",
-        "direction=\"out\"",
-        "Messages exchanged with the kernel; a train counts once.",
-        |stats| stats.send.messages,
-    ),
-    (
-        "plenum_media_datagrams_dropped_total",
-        "counter",
-        "reason=\"full\"",
-        "Datagrams that the kernel did not take.",
-        |stats| stats.send.dropped_full,
-    ),
-    (
-        "plenum_media_datagrams_dropped_total",
-        "counter",
-        "reason=\"refused\"",
-        "Datagrams that the kernel did not take.",
-        |stats| stats.send.dropped_refused,
-    ),
-    (
-        "plenum_media_packets_total",
-        "counter",
-        "direction=\"in\"",
-        "RTP packets, without those sent again.",
-        |stats| stats.media.packets_in,
-    ),
-    (
-        "plenum_media_packets_total",
-        "counter",
-        "direction=\"out\"",
-        "RTP packets, without those sent again.",
-        |stats| stats.media.packets_out,
-    ),
-    (
-        "plenum_media_packets_recovered_total",
-        "counter",
-        "",
-        "Lost RTP packets of redundant audio that a packet behind them repeated.",
-        |stats| stats.media.packets_recovered,
-    ),
-    (
-        "plenum_media_packets_injected_total",
-        "counter",
-        "",
-        "RTP packets that no publisher sent: silence, blank frames, announcements.",
-        |stats| stats.media.packets_injected,
-    ),
-    (
-        "plenum_media_packets_resent_total",
-        "counter",
-        "",
-        "RTP packets sent again because a subscriber missed them.",
-        |stats| stats.media.packets_resent,
-    ),
-    (
-        "plenum_media_key_frame_requests_total",
-        "counter",
-        "",
-        "Key frames asked of publishers.",
-        |stats| stats.media.key_frame_requests,
-    ),
-    (
-        "plenum_media_crossings_total",
-        "counter",
-        "",
-        "Packets taken over from other media threads.",
-        |stats| stats.media.crossings_in,
-    ),
-    ("plenum_media_down_tracks", "gauge", "", "Down tracks.", |stats| {
-        stats.media.down_tracks
-    }),
-    (
-        "plenum_media_up_tracks",
-        "gauge",
-        "",
-        "Up tracks, copies of other threads' tracks included.",
-        |stats| stats.media.up_tracks,
-    ),
-    (
-        "plenum_media_commands_refused_total",
-        "counter",
-        "",
-        "Commands refused because the queue was full.",
-        |stats| stats.commands_refused,
-    ),
-    (
-        "plenum_media_events_delayed_total",
-        "counter",
-        "",
-        "Turns that ended with the event queue full.",
-        |stats| stats.events_delayed,
-    ),
-    (
-        "plenum_media_panics_total",
-        "counter",
-        "",
-        "Faults caught on a media thread.",
-        |stats| stats.panics,
-    ),
-];
-
 impl Metrics {
     /// Of a running server.
     #[must_use]
@@ -300,6 +148,14 @@ impl Metrics {
                 let comma = if labels.is_empty() { "" } else { "," };
                 let labels = format!("{labels}{comma}thread=\"{index}\"");
                 out.row(name, kind, help, &labels, read(stats));
+            }
+        }
+        for (name, label, help, rows) in DROPS {
+            for (value, read) in rows {
+                for (index, stats) in threads.iter().enumerate() {
+                    let labels = format!("{label}=\"{value}\",thread=\"{index}\"");
+                    out.row(name, "counter", help, &labels, read(&stats.media.drops));
+                }
             }
         }
         out.text

@@ -302,8 +302,7 @@ fn pool_config(config: &Config) -> MediaPoolConfig {
         // differ in whether they send to loopback.
         loopback: config.rtc.enable_loopback_candidate || loopback(&config.bind_addresses),
         advertise: config.rtc.node_ip.clone(),
-        active_red: config.room.active_red_encoding,
-        loss_proxying: config.loss_proxying,
+        tuning: config.tuning,
         spread: config.plenum.spread_rooms,
         ..MediaPoolConfig::default()
     }

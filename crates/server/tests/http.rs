@@ -145,7 +145,9 @@ async fn metrics_are_exported_on_their_own_port() {
             text.contains("# TYPE livekit_room_total gauge\nlivekit_room_total{node_id=\"ND_"),
             "{text}"
         );
-        assert!(text.contains("plenum_media_packets_total{"), "{text}");
+        for name in ["packets_total{", "messages_lost_total{", "dropped_total{"] {
+            assert!(text.contains(&format!("plenum_media_{name}")), "{text}");
+        }
     }
     assert_eq!(
         http(server.address, "GET", "/metrics", &[], None).await.status,

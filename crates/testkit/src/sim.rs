@@ -11,7 +11,7 @@ use media::api::{
     ChannelLabel, Command, DownKey, Event, LayerWish, LocalSocket, PeerKey, RoomKey, ThreadId, TrackKey,
     make_ufrag,
 };
-use media::{Worker, WorkerConfig, mesh};
+use media::{Tuning, Worker, WorkerConfig, mesh};
 use peer::{
     Candidate, CandidateKind, ChannelSpec, Codec, DtlsRole, IceCredentials, Kind, Outbox, Payload, Peer,
     PeerInit, ReceiveSpec, Remote, SendSpec, Shared,
@@ -104,6 +104,20 @@ impl Sim {
     /// When the crypto library refuses to make a certificate.
     #[must_use]
     pub fn new(seed: u64, threads: usize, crossings: usize) -> Self {
+        let tuning = Tuning {
+            active_red: true,
+            loss_proxying: true,
+            ..Tuning::default()
+        };
+        Self::tuned(seed, (threads, crossings), tuning)
+    }
+
+    /// As [`Self::new`], with other options.
+    ///
+    /// # Panics
+    /// When the crypto library refuses to make a certificate.
+    #[must_use]
+    pub fn tuned(seed: u64, (threads, crossings): (usize, usize), tuning: Tuning) -> Self {
         let start = epoch();
         let shared = || Arc::new(Shared::new((start, 0xE000_0000 << 32)).expect("a certificate can be made"));
         let shared = [shared(), shared()];
@@ -116,8 +130,7 @@ impl Sim {
                     thread: ThreadId(i as u8),
                     peers_max: 1000,
                     sockets: vec![LocalSocket { address }],
-                    active_red: true,
-                    loss_proxying: true,
+                    tuning,
                 };
                 Thread {
                     worker: Worker::new(config, shared[0].clone(), mesh),
@@ -236,6 +249,7 @@ impl Sim {
         let peer = &mut self.clients[client].peer;
         peer.open_channel(channel("_lossy", false, Some(0)));
         peer.open_channel(channel("_reliable", true, None));
+        peer.open_channel(channel("_data_track", false, Some(0)));
     }
 
     /// Sends a message to clients of one thread.

@@ -9,7 +9,7 @@ use ::peer::{
 use media::api::{
     Command, DownKey, LayerWish, LocalSocket, PeerKey, RoomKey, ThreadId, TrackKey, make_ufrag,
 };
-use media::{Worker, WorkerConfig, mesh};
+use media::{Tuning, Worker, WorkerConfig, mesh};
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -80,8 +80,11 @@ impl World {
             thread: THREAD,
             peers_max: 4,
             sockets: vec![LocalSocket { address: SERVER }],
-            active_red: true,
-            loss_proxying: true,
+            tuning: Tuning {
+                active_red: true,
+                loss_proxying: true,
+                ..Tuning::default()
+            },
         };
         let mesh = mesh(1, 8).pop().expect("one thread");
         let mut world = Self {

@@ -298,7 +298,7 @@ impl Worker {
         let first = first_sequence(slot.seed, down);
         let mut copy = DownTrack::new(down, index, send_index, kind, &payloads, wish, first);
         copy.line = line;
-        if self.config.active_red {
+        if self.config.tuning.active_red {
             copy.make_red(&payloads);
         }
         let hole = slot.downs.iter().position(Option::is_none);
@@ -335,7 +335,7 @@ impl Worker {
         if let Some(down) = slot.down_mut(at.down) {
             down.send_index = send_index;
             down.set_payloads(&payloads);
-            if self.config.active_red {
+            if self.config.tuning.active_red {
                 down.make_red(&payloads);
             }
             down.select.set_wish(wish);

@@ -80,7 +80,7 @@ impl Worker {
 
     /// A subscriber reports loss of a copy, as a fraction of 256.
     pub(crate) fn copy_loss(&mut self, now: Instant, key: DownKey, fraction: u8) {
-        if !self.config.loss_proxying {
+        if !self.config.tuning.loss_proxying {
             return;
         }
         let track = self.down_keys.get(&key).and_then(|at| {

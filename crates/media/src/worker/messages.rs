@@ -5,9 +5,18 @@
 
 use super::Worker;
 use crate::api::{ChannelLabel, EventKind, PeerKey};
+use crate::tuning::Tuning;
 use crate::worker::PeerSlot;
+use crate::worker::peers::Channel;
+use peer::Peer;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
+
+/// How long a message may wait for a reader that is slower than the operator wants to bear: as long
+/// as livekit-server tries to write one.
+const SLOW_WAIT: Duration = Duration::from_millis(50);
+/// Bytes that a channel may hold however slow it is, so that a single message is never too much.
+const HELD_MIN: usize = 8 * 1024;
 
 impl Worker {
     /// Sends a message to peers. A reliable one waits for a peer whose channel is busy; any other
@@ -21,16 +30,25 @@ impl Worker {
     ) {
         for &peer in peers {
             let Some(&index) = self.peer_keys.get(&peer) else {
-                self.stats.drops.messages += 1;
+                self.stats.drops.messages.count(label, 1);
                 continue;
             };
-            let Some(slot) = self.peers.get_mut(index) else {
+            let Some(PeerSlot {
+                channels,
+                backlog,
+                peer: connection,
+                ..
+            }) = self.peers.get_mut(index)
+            else {
                 continue;
             };
-            let taken = match (label, slot.channel(label)) {
+            let taken = match (label, newest(channels, label)) {
                 (_, None) => false,
-                (ChannelLabel::Reliable, Some(_)) => slot.backlog.push(data),
-                (_, Some(id)) => slot.peer.send_message(now, id, true, data),
+                (ChannelLabel::Reliable, Some(_)) => backlog.push(now, data),
+                (_, Some(channel)) => {
+                    let latency = latency(&self.config.tuning, label);
+                    send_in_time(now, connection, channel, data, latency)
+                }
             };
             if !taken {
                 self.messages_lost(peer, label, 1);
@@ -41,25 +59,41 @@ impl Worker {
 
     /// Moves what waits for a peer into its channel, as far as that has room.
     pub(crate) fn send_backlog(&mut self, now: Instant, index: u32) {
-        let Some(slot) = self.peers.get_mut(index) else {
+        let Some(PeerSlot {
+            channels,
+            backlog,
+            peer,
+            key,
+            ..
+        }) = self.peers.get_mut(index)
+        else {
             return;
         };
-        let Some(id) = slot.channel(ChannelLabel::Reliable) else {
+        let Some(Channel { id, rate, .. }) = newest(channels, ChannelLabel::Reliable) else {
             return self.lose_backlog(index);
         };
-        let peer = &mut slot.peer;
-        let mut refused = 0;
-        slot.backlog.drain(|data| {
-            if peer.send_message(now, id, true, data) {
+        if let Some(rate) = rate {
+            rate.look(now, peer.buffered_amount(*id));
+        }
+        let mut lost = 0;
+        backlog.drain(|data| {
+            if peer.send_message(now, *id, true, data) {
                 return true;
             }
             // What an empty channel does not take, it never will: it is longer than the client allows.
-            let never = peer.buffered_amount(id) == 0;
-            refused += u64::from(never);
+            let never = peer.buffered_amount(*id) == 0;
+            lost += u64::from(never);
             never
         });
-        let key = slot.key;
-        self.messages_lost(key, ChannelLabel::Reliable, refused);
+        if let Some(rate) = rate {
+            rate.filled(peer.buffered_amount(*id));
+            let least = self.config.tuning.slow_reader_bps;
+            if rate.bits_per_s(now).is_some_and(|rate| rate < least) {
+                lost += backlog.expire(now, SLOW_WAIT);
+            }
+        }
+        let key = *key;
+        self.messages_lost(key, ChannelLabel::Reliable, lost);
     }
 
     /// The channel is gone, and with it what waited for it.
@@ -71,7 +105,7 @@ impl Worker {
     }
 
     fn messages_lost(&mut self, peer: PeerKey, label: ChannelLabel, count: u64) {
-        self.stats.drops.messages += count;
+        self.stats.drops.messages.count(label, count);
         for _ in 0..count {
             self.events
                 .push(peer.room(), EventKind::MessageDropped { peer, label });
@@ -79,12 +113,39 @@ impl Worker {
     }
 }
 
-impl PeerSlot {
-    /// The channel that messages of a label are sent on.
-    fn channel(&self, label: ChannelLabel) -> Option<u16> {
-        let mut newest_first = self.channels.iter().rev();
-        newest_first
-            .find(|channel| channel.label == label)
-            .map(|channel| channel.id)
+/// The channel that messages of a label are sent on.
+fn newest(channels: &mut [Channel], label: ChannelLabel) -> Option<&mut Channel> {
+    channels.iter_mut().rfind(|channel| channel.label == label)
+}
+
+fn latency(tuning: &Tuning, label: ChannelLabel) -> Duration {
+    match label {
+        ChannelLabel::Lossy => tuning.lossy_latency,
+        ChannelLabel::DataTrack => tuning.data_track_latency,
+        ChannelLabel::Reliable | ChannelLabel::Unlabelled => Duration::ZERO,
     }
+}
+
+/// Sends a message unless the channel holds more than it drains in `latency`; whether it was sent.
+fn send_in_time(
+    now: Instant,
+    peer: &mut Peer,
+    channel: &mut Channel,
+    data: &[u8],
+    latency: Duration,
+) -> bool {
+    let Some(rate) = &mut channel.rate else {
+        return peer.send_message(now, channel.id, true, data);
+    };
+    let held = peer.buffered_amount(channel.id);
+    rate.look(now, held);
+    if let Some(bits_per_s) = rate.bits_per_s(now) {
+        let in_time = u128::from(bits_per_s) * latency.as_micros() / 8_000_000;
+        if held > HELD_MIN && held as u128 > in_time {
+            return false;
+        }
+    }
+    let sent = peer.send_message(now, channel.id, true, data);
+    rate.filled(peer.buffered_amount(channel.id));
+    sent
 }

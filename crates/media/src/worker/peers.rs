@@ -7,16 +7,19 @@ use crate::crossing::Control;
 use crate::down::inject::Injection;
 use crate::down::munge::SenderReport;
 use crate::down::track::DownTrack;
+use crate::drain::DrainRate;
 use crate::timers::Who;
 use crate::up::track::{Source, Subscriber};
 use peer::{Codec, Peer, PeerEvent};
 use std::time::Instant;
 
 /// A data channel that is open.
-#[derive(Clone, Copy, Debug)]
+#[derive(Debug)]
 pub(crate) struct Channel {
     pub(crate) id: u16,
     pub(crate) label: ChannelLabel,
+    /// How fast it drains, where that limits what is sent.
+    pub(crate) rate: Option<Box<DrainRate>>,
 }
 
 /// A peer and everything of it.
@@ -256,7 +259,14 @@ impl Worker {
         };
         let label = ChannelLabel::from_label(label);
         slot.channels.retain(|channel| channel.id != id);
-        slot.channels.push(Channel { id, label });
+        let limited = match label {
+            ChannelLabel::Reliable => self.config.tuning.slow_reader_bps > 0,
+            ChannelLabel::Lossy => !self.config.tuning.lossy_latency.is_zero(),
+            ChannelLabel::DataTrack => !self.config.tuning.data_track_latency.is_zero(),
+            ChannelLabel::Unlabelled => false,
+        };
+        let rate = limited.then(Box::default);
+        slot.channels.push(Channel { id, label, rate });
         let peer = slot.key;
         self.events
             .push(peer.room(), EventKind::ChannelOpen { peer, label });
@@ -343,7 +353,7 @@ impl Worker {
             return;
         };
         if layer.codec.kind() == peer::Kind::Video {
-            layer.requests.want(now, number);
+            layer.requests.want(now, self.config.tuning.throttle(number));
             self.key_frame_requests(now, index);
         }
     }
@@ -360,7 +370,7 @@ impl Worker {
         };
         let rtt = std::time::Duration::from_micros(rtt.map_or(100_000, u64::from));
         for (number, layer) in track.layers_mut() {
-            if !layer.requests.poll(now, number, rtt) {
+            if !layer.requests.poll(now, self.config.tuning.throttle(number), rtt) {
                 continue;
             }
             match source {

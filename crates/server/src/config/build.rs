@@ -89,7 +89,7 @@ fn says_nothing(path: &str, value: &str) -> bool {
 }
 
 /// Keys that do something (prefixes).
-const BUILT: [&str; 46] = [
+const BUILT: [&str; 50] = [
     "audio.enable_loss_proxying",
     "prometheus_port",
     "prometheus.",
@@ -110,6 +110,10 @@ const BUILT: [&str; 46] = [
     "rtc.use_ice_lite",
     "rtc.enable_loopback_candidate",
     "rtc.stun_servers",
+    "rtc.pli_throttle.",
+    "rtc.datachannel_slow_threshold",
+    "rtc.datachannel_lossy_target_latency",
+    "rtc.datachannel_data_track_target_latency",
     "room.auto_create",
     "room.enabled_codecs",
     "room.max_participants",
@@ -201,7 +205,6 @@ fn build(settings: &Settings) -> Result<Config, ConfigError> {
     config.region = settings.text("region").unwrap_or_default().to_owned();
     config.development = settings.flag("development").unwrap_or(false);
     config.data_tracks = settings.flag("enable_data_tracks").unwrap_or(true);
-    config.loss_proxying = settings.flag("audio.enable_loss_proxying").unwrap_or(false);
     let level = settings
         .text("logging.level")
         .or_else(|| settings.text("log_level"));
@@ -211,6 +214,7 @@ fn build(settings: &Settings) -> Result<Config, ConfigError> {
     config.logging.json = settings.flag("logging.json").unwrap_or(false);
     build_rtc(settings, &mut config);
     build_room(settings, &mut config);
+    build_tuning(settings, &mut config);
     build_limits(settings, &mut config);
     let port = settings.number::<u16>("prometheus_port").filter(|port| *port > 0);
     let port = port.or_else(|| settings.number::<u16>("prometheus.port").filter(|port| *port > 0));
@@ -344,6 +348,31 @@ fn build_room(settings: &Settings, config: &mut Config) {
         .map(|_| (delay("room.playout_delay.min"), delay("room.playout_delay.max")));
     assign(&mut room.enabled_codecs, settings.codecs.clone());
     room.presets = settings.presets.clone();
+}
+
+fn build_tuning(settings: &Settings, config: &mut Config) {
+    let tuning = &mut config.tuning;
+    tuning.active_red = config.room.active_red_encoding;
+    assign(
+        &mut tuning.loss_proxying,
+        settings.flag("audio.enable_loss_proxying"),
+    );
+    for (throttle, quality) in tuning.key_frame_throttle.iter_mut().zip(["low", "mid", "high"]) {
+        let path = format!("rtc.pli_throttle.{quality}_quality");
+        assign(throttle, settings.duration(&path));
+    }
+    assign(
+        &mut tuning.slow_reader_bps,
+        settings.number("rtc.datachannel_slow_threshold"),
+    );
+    assign(
+        &mut tuning.lossy_latency,
+        settings.duration("rtc.datachannel_lossy_target_latency"),
+    );
+    assign(
+        &mut tuning.data_track_latency,
+        settings.duration("rtc.datachannel_data_track_target_latency"),
+    );
 }
 
 fn bind_addresses(addresses: &[String]) -> Result<Vec<IpAddr>, ConfigError> {

@@ -35,8 +35,8 @@ pub struct Config {
     pub region: String,
     /// `enable_data_tracks`.
     pub data_tracks: bool,
-    /// `audio.enable_loss_proxying`: publishers of audio are told of their subscribers' loss.
-    pub loss_proxying: bool,
+    /// What the media threads are told: `audio.*`, `rtc.pli_throttle`, `rtc.datachannel_*`.
+    pub tuning: media::Tuning,
     /// `rtc.*`
     pub rtc: Rtc,
     /// `room.*`
@@ -194,7 +194,7 @@ impl Default for Config {
             development: false,
             region: String::new(),
             data_tracks: true,
-            loss_proxying: false,
+            tuning: media::Tuning::default(),
             rtc: Rtc {
                 udp_port: UdpPorts::Range(50000..=60000),
                 node_ip: Vec::new(),

@@ -8,6 +8,7 @@ use protocol::proto;
 use serde_json::{Map, Value as Json};
 use std::collections::BTreeMap;
 use std::net::IpAddr;
+use std::time::Duration;
 
 /// Most problems told at once.
 const PROBLEMS_MAX: usize = 10;
@@ -37,6 +38,11 @@ impl Settings {
     /// A flag.
     pub(super) fn flag(&self, path: &str) -> Option<bool> {
         read_flag(self.text(path)?)
+    }
+
+    /// A duration.
+    pub(super) fn duration(&self, path: &str) -> Option<Duration> {
+        duration::parse(self.text(path)?)
     }
 
     /// A list of texts.

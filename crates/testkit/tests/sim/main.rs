@@ -14,4 +14,5 @@ mod injected;
 mod quality;
 mod redundant;
 mod seeds;
+mod slow_readers;
 mod video;

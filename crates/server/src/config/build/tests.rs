@@ -4,6 +4,7 @@
 
 use super::*;
 use crate::config::Kind;
+use std::time::Duration;
 
 const KEYS: &str = "keys: {k: goldensecretgoldensecretgoldensecret}\n";
 
@@ -27,7 +28,7 @@ fn livekit_keys_are_read() {
          rtc: {udp_port: 27882, tcp_port: 27881, node_ip: \"192.0.2.1,2001:db8::1\", use_ice_lite: yes}\n\
          room:\n  empty_timeout: 5\n  enabled_codecs:\n    - {mime: audio/opus}\n    - mime: video/vp8\n\
          limit: {max_room_name_length: 20}\n\
-         audio: {enable_loss_proxying: true}\n\
+         audio: {enable_loss_proxying: true, active_red_encoding: true}\n\
          plenum: {media: {threads: 2, spread_rooms: true}}\n",
     )
     .expect("valid");
@@ -35,7 +36,7 @@ fn livekit_keys_are_read() {
     assert_eq!(config.rtc.udp_port, UdpPorts::Single(27882));
     assert_eq!(config.rtc.node_ip.len(), 2);
     assert!(config.rtc.use_ice_lite && config.room.auto_create);
-    assert!(config.loss_proxying);
+    assert!(config.tuning.loss_proxying && config.tuning.active_red);
     assert_eq!(
         (config.room.empty_timeout_s, config.room.departure_timeout_s),
         (5, 20)
@@ -289,4 +290,25 @@ fn secrets_are_not_shown() {
 fn presets_become_room_configurations() {
     let config = read("room: {room_configurations: {p: {empty_timeout: 5, metadata: m}}}").expect("valid");
     assert_eq!(config.room.presets["p"].empty_timeout, 5);
+}
+
+#[test]
+fn limits_of_key_frames_and_slow_readers_are_read() {
+    let ms = Duration::from_millis;
+    let defaults = read("").expect("valid").tuning;
+    assert_eq!(defaults, media::Tuning::default());
+    let config = read(
+        "rtc:\n  pli_throttle: {low_quality: 300ms, mid_quality: 600ms, high_quality: 2s}\n  \
+         datachannel_slow_threshold: 500000\n  \
+         datachannel_lossy_target_latency: 250ms\n  datachannel_data_track_target_latency: 0s\n",
+    )
+    .expect("valid");
+    let tuning = config.tuning;
+    assert_eq!(tuning.key_frame_throttle, [ms(300), ms(600), ms(2000)]);
+    assert_eq!(tuning.slow_reader_bps, 500_000);
+    assert_eq!(
+        (tuning.lossy_latency, tuning.data_track_latency),
+        (ms(250), ms(0))
+    );
+    assert!(config.not_built.is_empty(), "{:?}", config.not_built);
 }
