@@ -47,16 +47,18 @@ test('without automatic subscription nothing comes until it is asked for', async
 });
 
 test('the first frame comes within a second of subscribing', async (t) => {
-  // The median of five: a machine that stands still for a moment says nothing about the server.
+  // The median of three: a machine that stands still for a moment says nothing about the server. A second of sound lies between them,
+  // so that the publisher may be asked for a key frame at once.
   const took = [];
-  while (took.length < 5) {
+  while (took.length < 3) {
     await single.get({ code: `${video}.setSubscribed(false)` });
     await single.holds({ code: `!${video}.track` });
+    await single.hears({ from: 'ben', packets: 50 });
     took.push(await single.firstFrame({ from: 'ben' }));
   }
   took.sort((a, b) => a - b);
   t.diagnostic(`${took.map(Math.round).join(', ')} ms`);
-  assert.ok(took[2] < 1000, `it took ${took.map(Math.round).join(', ')} ms`);
+  assert.ok(took[1] < 1000, `it took ${took.map(Math.round).join(', ')} ms`);
 });
 
 test('subscribing again and again reuses the sections of the session', async () => {
