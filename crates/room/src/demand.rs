@@ -265,7 +265,11 @@ fn audio_update(track_sid: String, demands: &[CodecDemand]) -> Response {
     let subscribed_audio_codecs = demands
         .iter()
         .map(|demand| proto::SubscribedAudioCodec {
-            codec: short_name(demand.codec),
+            codec: match demand.codec {
+                // RED is how Opus is sent, not what the publisher announced.
+                Codec::Red => short_name(Codec::Opus),
+                codec => short_name(codec),
+            },
             enabled: demand.wanted != Quality::Off,
         })
         .collect();

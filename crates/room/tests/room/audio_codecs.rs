@@ -7,8 +7,7 @@ use protocol::proto::BackupCodecPolicy as Policy;
 use protocol::proto::signal_request::Message as Request;
 use protocol::proto::signal_response::Message as Response;
 
-/// A microphone that announces Opus and, as a further codec, PCMU. RED is off: with it the first codec
-/// is told of as `red`, though the publisher announced `opus`.
+/// A microphone that announces Opus and, as a further codec, PCMU.
 fn two_codecs(policy: Policy) -> proto::AddTrackRequest {
     let codec = |codec: &str, cid: &str| proto::SimulcastCodec {
         codec: codec.to_owned(),
@@ -18,7 +17,6 @@ fn two_codecs(policy: Policy) -> proto::AddTrackRequest {
     proto::AddTrackRequest {
         simulcast_codecs: vec![codec("opus", "mic"), codec("pcmu", "")],
         backup_codec_policy: policy.into(),
-        disable_red: true,
         ..microphone("mic")
     }
 }
@@ -121,6 +119,19 @@ fn sound_that_somebody_gets_is_told_at_once_and_so_is_its_end() {
 }
 
 #[test]
+fn opus_that_is_sent_as_red_is_told_of_by_the_name_that_was_announced() {
+    for disable_red in [false, true] {
+        let (mut world, alice, _, sid) = call(proto::AddTrackRequest {
+            disable_red,
+            ..two_codecs(Policy::Simulcast)
+        });
+        let sent = if disable_red { "audio/opus" } else { "audio/red" };
+        assert_eq!(world.info("alice").tracks[0].mime_type, sent);
+        assert_eq!(told(&mut world, &alice), [(sid, "opus:true".to_owned())]);
+    }
+}
+
+#[test]
 fn a_further_codec_of_sound_takes_over_where_the_policy_wants_it() {
     let (mut world, alice, _, sid) = call(two_codecs(Policy::Regression));
     told(&mut world, &alice);
@@ -132,11 +143,14 @@ fn a_further_codec_of_sound_takes_over_where_the_policy_wants_it() {
 
 #[test]
 fn a_further_codec_of_sound_that_nobody_needs_is_told_off() {
-    let (mut world, alice, _, sid) = call(two_codecs(Policy::Simulcast));
-    told(&mut world, &alice);
-    send_further(&mut world, &alice, &sid, Policy::Simulcast);
-    // An answer repeats what is wanted.
-    world.pass_ms(3_000);
-    let last = told(&mut world, &alice).pop();
-    assert_eq!(last, Some((sid, "opus:true pcmu:false".to_owned())));
+    // To prefer the change is not enough for sound.
+    for policy in [Policy::Simulcast, Policy::PreferRegression] {
+        let (mut world, alice, _, sid) = call(two_codecs(policy));
+        told(&mut world, &alice);
+        send_further(&mut world, &alice, &sid, policy);
+        // An answer repeats what is wanted.
+        world.pass_ms(3_000);
+        let last = told(&mut world, &alice).pop();
+        assert_eq!(last, Some((sid, "opus:true pcmu:false".to_owned())), "{policy:?}");
+    }
 }
