@@ -72,19 +72,23 @@ for (const [mode, single] of [['single', true], ['dual', false]]) {
     await sends(publisher, ['q', 'h', 'f']);
     await viewer.height({ from: 'publisher', height: 720 });
 
-    const hidden = await took(async () => {
-      await style(viewer, { display: 'none' });
-      await sends(publisher, []);
-    });
-    t.diagnostic(`everything off ${hidden.toFixed(0)} ms after the tile was hidden`);
-    assert.ok(hidden > 5000 && hidden < 8000, `${hidden} ms`);
-
-    const top = took(() => sends(publisher, ['q', 'h', 'f']));
-    const pictures = took(() => viewer.decoded({ from: 'publisher', more: 3 }));
-    await style(viewer, { display: '' });
-    const [layers, picture] = await Promise.all([top, pictures]);
-    t.diagnostic(`pictures ${picture.toFixed(0)} ms, all layers ${layers.toFixed(0)} ms after the tile was shown`);
-    assert.ok(picture < 1000 && layers < 1000, `pictures ${picture} ms, layers ${layers} ms`);
+    // The median of three: a machine that stands still for a moment says nothing about the server.
+    const times = [];
+    while (times.length < 3) {
+      const off = await took(async () => {
+        await style(viewer, { display: 'none' });
+        await sends(publisher, []);
+      });
+      const top = took(() => sends(publisher, ['q', 'h', 'f']));
+      const pictures = took(() => viewer.decoded({ from: 'publisher', more: 3 }));
+      await style(viewer, { display: '' });
+      const [layers, picture] = await Promise.all([top, pictures]);
+      times.push({ off, picture, layers });
+      t.diagnostic(`everything off after ${off.toFixed(0)} ms; shown again: pictures after ${picture.toFixed(0)} ms, all layers after ${layers.toFixed(0)} ms`);
+    }
+    const median = (name) => times.map((one) => one[name]).sort((a, b) => a - b)[1];
+    assert.ok(median('off') > 5000 && median('off') < 8000, 'the debounce');
+    assert.ok(median('picture') < 1000 && median('layers') < 1000, 'within a second');
     await viewer.height({ from: 'publisher', height: 720 });
 
     if (single) {
