@@ -197,3 +197,34 @@ export async function startFirefox() {
     },
   };
 }
+
+/**
+ * Joins a room in a page of its own, which is closed when the test ends. `only`: the codecs that the browser is to know of some kinds,
+ * like `{ audio: ['audio/pcmu'] }`.
+ */
+export async function joinPage(t, browser, server, { room, identity, options = {}, only = null }) {
+  const one = await browser.participant(identity);
+  t.after(() => one.stop());
+  if (only) await one.page.evaluate(poorer, only);
+  await one.join({ url: server.ws, token: await server.token(identity, room), options });
+  return one;
+}
+
+/** Makes the browser one that knows only `codecs` (and what repairs them) of some kinds. */
+function poorer(codecs) {
+  const keep = (kind) => {
+    const known = RTCRtpReceiver.getCapabilities(kind).codecs;
+    return known.filter(({ mimeType }) => [...codecs[kind], `${kind}/rtx`].includes(mimeType.toLowerCase()));
+  };
+  const limit = (transceiver) => {
+    const { kind } = transceiver.receiver.track;
+    if (codecs[kind]) transceiver.setCodecPreferences(keep(kind));
+  };
+  for (const name of ['createOffer', 'createAnswer']) {
+    const create = RTCPeerConnection.prototype[name];
+    RTCPeerConnection.prototype[name] = function (...args) {
+      this.getTransceivers().forEach(limit);
+      return create.apply(this, args);
+    };
+  }
+}

@@ -2,7 +2,7 @@
 // further codec, one more transceiver, a negotiation. This puts them together as the SDK does for pictures.
 import { after, before, test } from 'node:test';
 import assert from 'node:assert/strict';
-import { startBrowser } from '../lib/clients.mjs';
+import { joinPage, startBrowser } from '../lib/clients.mjs';
 import { startServer } from '../lib/server.mjs';
 
 const [SIMULCAST, REGRESSION] = [1, 2];
@@ -19,25 +19,7 @@ after(async () => {
   await server?.stop();
 });
 
-async function join(t, room, identity, { options = {}, pcmu = false } = {}) {
-  const one = await browser.participant(identity);
-  t.after(() => one.stop());
-  if (pcmu) await one.page.evaluate(knowPcmuOnly);
-  await one.join({ url: server.ws, token: await server.token(identity, room), options });
-  return one;
-}
-
-/** Makes the browser one that reads no Opus. */
-function knowPcmuOnly() {
-  const codecs = RTCRtpReceiver.getCapabilities('audio').codecs.filter(({ mimeType }) => mimeType === 'audio/PCMU');
-  for (const name of ['createOffer', 'createAnswer']) {
-    const create = RTCPeerConnection.prototype[name];
-    RTCPeerConnection.prototype[name] = function (...args) {
-      for (const transceiver of this.getTransceivers()) if (transceiver.receiver.track.kind === 'audio') transceiver.setCodecPreferences(codecs);
-      return create.apply(this, args);
-    };
-  }
-}
+const join = (t, room, identity, options, only) => joinPage(t, browser, server, { room, identity, options, only });
 
 /** Sound is announced as Opus with PCMU to come, and what the server wants of it is kept. */
 function announceTwo(policy) {
@@ -82,9 +64,9 @@ for (const single of [true, false]) {
   const options = { singlePeerConnection: single };
 
   test(`sound of two codecs reaches everybody in one that is understood (${mode} connection)`, async (t) => {
-    const publisher = await join(t, `both-${mode}`, 'publisher', { options });
-    const rich = await join(t, `both-${mode}`, 'rich', { options });
-    const poor = await join(t, `both-${mode}`, 'poor', { options, pcmu: true });
+    const publisher = await join(t, `both-${mode}`, 'publisher', options);
+    const rich = await join(t, `both-${mode}`, 'rich', options);
+    const poor = await join(t, `both-${mode}`, 'poor', options, { audio: ['audio/pcmu'] });
     await publisher.page.evaluate(announceTwo, SIMULCAST);
     await publisher.publish({ tone: 440 });
     await rich.heard({ from: 'publisher', tone: 440 });
@@ -100,8 +82,8 @@ for (const single of [true, false]) {
   });
 
   test(`a further codec of sound takes over under the policy REGRESSION (${mode} connection)`, async (t) => {
-    const publisher = await join(t, `over-${mode}`, 'publisher', { options });
-    const rich = await join(t, `over-${mode}`, 'rich', { options });
+    const publisher = await join(t, `over-${mode}`, 'publisher', options);
+    const rich = await join(t, `over-${mode}`, 'rich', options);
     await publisher.page.evaluate(announceTwo, REGRESSION);
     await publisher.publish({ tone: 440 });
     await rich.heard({ from: 'publisher', tone: 440 });

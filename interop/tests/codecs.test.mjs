@@ -2,7 +2,7 @@
 // subscriber's wish; backup codecs for browsers that do not decode the first one.
 import { after, before, test } from 'node:test';
 import assert from 'node:assert/strict';
-import { startBrowser } from '../lib/clients.mjs';
+import { joinPage, startBrowser } from '../lib/clients.mjs';
 import { startServer } from '../lib/server.mjs';
 
 let server;
@@ -18,33 +18,7 @@ after(async () => {
   await server?.stop();
 });
 
-/** Joins a room in a page of its own; the page is closed when the test ends. */
-async function join(t, room, identity, { options = {}, only = null } = {}) {
-  const one = await browser.participant(identity);
-  t.after(() => one.stop());
-  if (only) await one.page.evaluate(poorer, only);
-  await one.join({ url: server.ws, token: await server.token(identity, room), options });
-  return one;
-}
-
-/** Makes the browser one that knows only `codecs` (and what repairs them) of some kinds. */
-function poorer(codecs) {
-  const keep = (kind) => {
-    const known = RTCRtpReceiver.getCapabilities(kind).codecs;
-    return known.filter(({ mimeType }) => [...codecs[kind], `${kind}/rtx`].includes(mimeType.toLowerCase()));
-  };
-  const limit = (transceiver) => {
-    const { kind } = transceiver.receiver.track;
-    if (codecs[kind]) transceiver.setCodecPreferences(keep(kind));
-  };
-  for (const name of ['createOffer', 'createAnswer']) {
-    const create = RTCPeerConnection.prototype[name];
-    RTCPeerConnection.prototype[name] = function (...args) {
-      this.getTransceivers().forEach(limit);
-      return create.apply(this, args);
-    };
-  }
-}
+const join = (t, room, identity, more) => joinPage(t, browser, server, { room, identity, ...more });
 
 const VP9_WITH_BACKUP = { videoCodec: 'vp9', backupCodec: { codec: 'vp8', encoding: { maxBitrate: 300_000, maxFramerate: 15 } } };
 
