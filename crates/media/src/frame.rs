@@ -18,9 +18,10 @@ pub(crate) struct Frame {
     pub(crate) spatial: u8,
     /// Temporal layer.
     pub(crate) temporal: u8,
-    /// Higher temporal layers up to this frame's may be decoded from here on: VP8 layer sync,
-    /// VP9 switching-up point.
-    pub(crate) sync: bool,
+    /// Higher temporal layers up to this frame's may be decoded from here on by who decodes at least
+    /// this layer: any with VP8's layer sync and VP9's switching-up point, the next lower one with
+    /// H.265's TSA and STSA pictures.
+    pub(crate) sync: Option<u8>,
     /// Depends on no earlier picture: this spatial layer may be decoded from here on.
     pub(crate) independent: bool,
     /// Numbers that a VP8 descriptor carries.
@@ -61,7 +62,7 @@ impl Frame {
         key: true,
         spatial: 0,
         temporal: 0,
-        sync: true,
+        sync: Some(0),
         independent: true,
         vp8: None,
         dependency: None,
@@ -79,14 +80,26 @@ impl Frame {
     }
 }
 
-/// Reads the digest of one packet. `begins`: no packet with its timestamp came before.
+/// Where a packet stands in its frame, as far as sequence numbers and timestamps tell.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Place {
+    /// The packet in front of it belongs to another frame.
+    First,
+    /// No packet with its timestamp came before, but packets in front of it are missing.
+    BehindGap,
+    /// Another packet of the frame came before.
+    Inside,
+}
+
+/// Reads the digest of one packet.
 /// Without a readable descriptor the packet counts as a plain piece of its frame.
-pub(crate) fn describe(codec: Codec, payload: &[u8], marker: bool, begins: bool) -> Frame {
+pub(crate) fn describe(codec: Codec, payload: &[u8], marker: bool, place: Place) -> Frame {
+    let begins = place != Place::Inside;
     let piece = Frame {
         start: begins,
         end: marker,
         key: false,
-        sync: false,
+        sync: None,
         independent: false,
         ..Frame::PLAIN
     };
@@ -98,8 +111,9 @@ pub(crate) fn describe(codec: Codec, payload: &[u8], marker: bool, begins: bool)
             let units = h264::NalUnits::parse(payload);
             let key = units.key_frame();
             Frame {
-                // Some encoders put a delimiter in front of the parameter sets.
-                start: begins || units.sps,
+                // Some encoders put a delimiter in front of the parameter sets. Behind a gap a slice
+                // may have lost them: what begins there could not be decoded.
+                start: units.sps || if key { place == Place::First } else { begins },
                 key,
                 independent: key,
                 ..piece
@@ -109,10 +123,12 @@ pub(crate) fn describe(codec: Codec, payload: &[u8], marker: bool, begins: bool)
             let units = h265::NalUnits::parse(payload);
             let key = units.key_frame();
             Frame {
-                start: begins || units.vps || units.sps,
+                // As with H.264.
+                start: units.vps || if key { place == Place::First } else { begins },
                 key,
                 independent: key,
                 temporal: units.temporal,
+                sync: (units.switch && place == Place::First).then(|| units.temporal.saturating_sub(1)),
                 ..piece
             }
         }
@@ -136,7 +152,7 @@ fn describe_vp8(payload: &[u8], piece: Frame) -> Frame {
         key: descriptor.key_frame,
         independent: descriptor.key_frame,
         temporal: descriptor.temporal.unwrap_or(0),
-        sync: descriptor.temporal.is_some() && descriptor.layer_sync,
+        sync: (descriptor.temporal.is_some() && descriptor.layer_sync).then_some(0),
         vp8: Some(Vp8Numbers {
             header_len: descriptor.len,
             picture: descriptor.picture_id.map(|id| (id.value, id.wide)),
@@ -157,8 +173,44 @@ fn describe_vp9(payload: &[u8], piece: Frame) -> Frame {
         key: descriptor.key_frame(),
         spatial: descriptor.spatial(),
         temporal: descriptor.temporal(),
-        sync: descriptor.layer.is_some_and(|layer| layer.switching_up),
+        sync: descriptor.layer.and_then(|layer| layer.switching_up.then_some(0)),
         independent: descriptor.start_of_frame && !descriptor.inter_predicted,
         ..piece
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Parameter sets, a slice of a key frame, and another slice.
+    const H264: [&[u8]; 3] = [&[0x67, 0x42], &[0x65, 0x88], &[0x61, 0x9A]];
+    const H265: [&[u8]; 3] = [&[0x40, 0x01, 0x0C], &[0x26, 0x01, 0xAF], &[0x02, 0x01, 0xD0]];
+
+    #[test]
+    fn key_frames_begin_with_parameter_sets_unless_nothing_was_lost_before_the_slice() {
+        for (codec, [sets, key, slice]) in [(Codec::H264, H264), (Codec::H265, H265)] {
+            let starts = |payload, place| describe(codec, payload, false, place).start;
+            for place in [Place::First, Place::BehindGap, Place::Inside] {
+                assert!(starts(sets, place), "{codec:?} {place:?}");
+                assert_eq!(starts(key, place), place == Place::First, "{codec:?} {place:?}");
+                assert_eq!(
+                    starts(slice, place),
+                    place != Place::Inside,
+                    "{codec:?} {place:?}"
+                );
+            }
+            let kinds = [sets, key, slice].map(|payload| describe(codec, payload, false, Place::First).key);
+            assert_eq!(kinds, [true, true, false]);
+        }
+    }
+
+    #[test]
+    fn switching_pictures_of_h265_lead_up_from_the_next_lower_layer() {
+        let tsa: &[u8] = &[0x06, 0x03, 0xD0];
+        let frame = describe(Codec::H265, tsa, true, Place::First);
+        assert_eq!((frame.temporal, frame.sync), (2, Some(1)));
+        assert_eq!(describe(Codec::H265, tsa, true, Place::BehindGap).sync, None);
+        assert_eq!(describe(Codec::H265, H265[2], true, Place::First).sync, None);
     }
 }

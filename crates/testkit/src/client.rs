@@ -2,8 +2,8 @@
 //!
 //! Owns: encoders, what was sent (to answer NACKs), what came. Must not know: the server's insides.
 
-use crate::media::{Content, Vp8Layer, read_vp8};
-use peer::{Codec, Outbox, Peer, PeerEvent, RtpWrite};
+use crate::media::{Content, VideoLayer, read_h265, read_vp8};
+use peer::{Codec, Kind, Outbox, Peer, PeerEvent, RtpWrite};
 use std::collections::{BTreeMap, VecDeque};
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
@@ -40,6 +40,8 @@ pub struct Received {
     pub repeats: Vec<u32>,
     /// VP8 picture id, TL0PICIDX and KEYIDX.
     pub vp8: Option<(u16, u8, u8)>,
+    /// Types of the H.265 NAL units that begin in it.
+    pub nal_units: Vec<u8>,
     /// It came as a retransmission.
     pub retransmitted: bool,
 }
@@ -82,7 +84,7 @@ enum Encoder {
         /// The latest payloads with their timestamps, which redundant audio repeats.
         before: VecDeque<(u32, Vec<u8>)>,
     },
-    Video(Vp8Layer),
+    Video(VideoLayer),
 }
 
 /// A client.
@@ -141,8 +143,8 @@ impl Client {
     }
 
     /// Starts a video layer on the send stream `tag`.
-    pub fn start_video(&mut self, now: Instant, tag: u64, encoder: Vp8Layer, start: u16) {
-        self.start(now, tag, Codec::Vp8, start, Encoder::Video(encoder));
+    pub fn start_video(&mut self, now: Instant, tag: u64, encoder: VideoLayer, start: u16) {
+        self.start(now, tag, encoder.codec(), start, Encoder::Video(encoder));
     }
 
     fn start(&mut self, now: Instant, tag: u64, codec: Codec, start: u16, encoder: Encoder) {
@@ -223,7 +225,7 @@ impl Client {
             });
             return;
         }
-        let mut repeats = Vec::new();
+        let (mut repeats, mut nal_units) = (Vec::new(), Vec::new());
         let (vp8, content) = match rtp.codec {
             Codec::Vp8 => {
                 let (descriptor, content) = read_vp8(payload).expect("our own VP8 came back broken");
@@ -233,6 +235,11 @@ impl Client {
                     descriptor.key_idx.unwrap_or(0),
                 );
                 (Some(numbers), content)
+            }
+            Codec::H265 => {
+                let (types, content) = read_h265(payload).expect("our own H.265 came back broken");
+                nal_units = types;
+                (None, content)
             }
             Codec::Red => {
                 let red = Red::parse(payload).expect("RED came broken");
@@ -255,6 +262,7 @@ impl Client {
             content,
             repeats,
             vp8,
+            nal_units,
             retransmitted: rtp.retransmitted,
         });
     }
@@ -326,7 +334,7 @@ impl Source {
         };
         let count = payloads.len();
         for (i, payload) in payloads.into_iter().enumerate() {
-            let marker = i + 1 == count && self.codec == Codec::Vp8;
+            let marker = i + 1 == count && self.codec.kind() == Kind::Video;
             self.write(
                 now,
                 peer,

@@ -5,6 +5,10 @@
 //! Content of a packet behind the codec's descriptor:
 //! `track: 4 | layer: 1 | temporal: 1 | key: 1 | frame: 4 | index: 1 | count: 1 | filler`
 
+mod h265;
+
+pub use h265::{H265Layer, read_h265};
+use peer::Codec;
 use std::collections::{BTreeMap, BTreeSet};
 use wire::codec::{PictureId, vp8};
 
@@ -63,6 +67,41 @@ pub fn read_vp8(payload: &[u8]) -> Option<(vp8::Descriptor, Content)> {
     let descriptor = vp8::Descriptor::parse(payload)?;
     let rest = payload.get(usize::from(descriptor.len) + 1..)?;
     Some((descriptor, Content::read(rest)?))
+}
+
+/// Encoder of one layer of a picture.
+#[derive(Debug)]
+#[allow(missing_docs, reason = "the names are the codecs'")]
+pub enum VideoLayer {
+    Vp8(Vp8Layer),
+    H265(H265Layer),
+}
+
+impl VideoLayer {
+    /// What it encodes.
+    #[must_use]
+    pub const fn codec(&self) -> Codec {
+        match self {
+            Self::Vp8(_) => Codec::Vp8,
+            Self::H265(_) => Codec::H265,
+        }
+    }
+
+    /// The next frame is a key frame.
+    pub const fn request_key_frame(&mut self) {
+        match self {
+            Self::Vp8(layer) => layer.request_key_frame(),
+            Self::H265(layer) => layer.request_key_frame(),
+        }
+    }
+
+    /// The payloads of the next frame.
+    pub fn encode(&mut self) -> Vec<Vec<u8>> {
+        match self {
+            Self::Vp8(layer) => layer.encode(),
+            Self::H265(layer) => layer.encode(),
+        }
+    }
 }
 
 /// Encoder of one VP8 layer with three temporal layers: 0 2 1 2.
@@ -158,7 +197,7 @@ impl Vp8Layer {
     }
 }
 
-/// What could be decoded of a received VP8 stream: every frame whose packets are all there and
+/// What could be decoded of a received stream of [`VideoLayer`]s: every frame whose packets are all there and
 /// whose reference was decoded.
 #[derive(Debug, Default)]
 pub struct Decoded {

@@ -5,7 +5,7 @@
 
 use crate::checker::Checker;
 use crate::client::Client;
-use crate::media::Vp8Layer;
+use crate::media::{H265Layer, VideoLayer, Vp8Layer};
 use crate::network::{Link, Network};
 use media::api::{
     ChannelLabel, Command, DownKey, Event, LayerWish, LocalSocket, PeerKey, RoomKey, ThreadId, TrackKey,
@@ -278,6 +278,11 @@ impl Sim {
         self.publish(client, Codec::Vp8, layers)
     }
 
+    /// The same as H.265.
+    pub fn publish_h265(&mut self, client: usize, layers: u8) -> TrackKey {
+        self.publish(client, Codec::H265, layers)
+    }
+
     fn publish(&mut self, client: usize, codec: Codec, layers: u8) -> TrackKey {
         let kind = codec.kind();
         let serial = self.serial();
@@ -295,7 +300,13 @@ impl Sim {
             match kind {
                 Kind::Audio => sender.start_audio(now, tag, codec, serial, start),
                 Kind::Video => {
-                    let encoder = Vp8Layer::new(serial, layer, 1 << layer, 0x7FF0 - u16::from(layer) * 999);
+                    let encoder = match codec {
+                        Codec::H265 => VideoLayer::H265(H265Layer::new(serial, layer, 1 << layer)),
+                        _ => {
+                            let start = 0x7FF0 - u16::from(layer) * 999;
+                            VideoLayer::Vp8(Vp8Layer::new(serial, layer, 1 << layer, start))
+                        }
+                    };
                     sender.start_video(now, tag, encoder, start);
                 }
             }
@@ -580,6 +591,7 @@ fn payloads(codecs: &[Codec]) -> Vec<Payload> {
         let (pt, rtx_pt) = match codec {
             Codec::Red => (63, None),
             Codec::Vp8 => (96, Some(97)),
+            Codec::H265 => (116, Some(117)),
             _ => (111, None),
         };
         Payload {

@@ -215,7 +215,9 @@ impl Select {
                 // Only between pictures: the parts of one picture stay together.
                 self.spatial = self.spatial.min(self.wish.spatial);
             }
-            if frame.sync && (self.temporal + 1..=self.wish.temporal).contains(&frame.temporal) {
+            if frame.sync.is_some_and(|from| from <= self.temporal)
+                && (self.temporal + 1..=self.wish.temporal).contains(&frame.temporal)
+            {
                 self.temporal = frame.temporal;
             }
             if frame.independent && (self.spatial + 1..=self.wish.spatial).contains(&frame.spatial) {

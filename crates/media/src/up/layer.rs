@@ -8,7 +8,7 @@ use super::redundancy::{DISTANCE_MAX, Redundancy};
 use super::ring::{Inserted, Packet, PacketInfo, PacketRing, RingSize};
 use crate::down::munge::SenderReport;
 use crate::down::select::DecodeTargets;
-use crate::frame::{Dependency, Frame, describe};
+use crate::frame::{Dependency, Frame, Place, describe};
 use crate::window::LayerWindow;
 use peer::{Codec, Kind};
 use std::time::{Duration, Instant};
@@ -87,14 +87,17 @@ impl Layer {
 
     /// Stores a packet and reads its descriptor.
     pub(crate) fn accept(&mut self, now: Instant, arrival: &Arrival<'_>) -> (Inserted, Frame) {
+        let place = match self.newest {
+            None => Place::BehindGap,
+            Some((sequence, _)) if arrival.sequence <= sequence => Place::Inside,
+            Some((_, timestamp)) if arrival.timestamp == timestamp => Place::Inside,
+            Some((sequence, _)) if arrival.sequence == sequence + 1 => Place::First,
+            Some(_) => Place::BehindGap,
+        };
         let late = self
             .newest
             .is_some_and(|(sequence, _)| arrival.sequence <= sequence);
-        let begins = !late
-            && self
-                .newest
-                .is_none_or(|(_, timestamp)| arrival.timestamp != timestamp);
-        let mut frame = describe(arrival.codec, arrival.payload, arrival.marker, begins);
+        let mut frame = describe(arrival.codec, arrival.payload, arrival.marker, place);
         if !arrival.dependency_descriptor.is_empty() && arrival.codec.kind() == Kind::Video {
             self.describe_dependency(arrival, late, &mut frame);
         }

@@ -10,6 +10,7 @@
 mod audio;
 mod crossing;
 mod data;
+mod h265;
 mod injected;
 mod quality;
 mod redundant;

@@ -9,11 +9,11 @@ use testkit::media::{Content, Decoded, decode};
 use testkit::network::Link;
 use testkit::sim::{Down, Sim, source_tag};
 
-const LOW: LayerWish = wish(0, 3);
-const MEDIUM: LayerWish = wish(1, 3);
-const HIGH: LayerWish = wish(2, 3);
+pub(crate) const LOW: LayerWish = wish(0, 3);
+pub(crate) const MEDIUM: LayerWish = wish(1, 3);
+pub(crate) const HIGH: LayerWish = wish(2, 3);
 
-const fn wish(spatial: u8, temporal: u8) -> LayerWish {
+pub(crate) const fn wish(spatial: u8, temporal: u8) -> LayerWish {
     LayerWish {
         spatial,
         temporal,
@@ -21,13 +21,13 @@ const fn wish(spatial: u8, temporal: u8) -> LayerWish {
     }
 }
 
-fn received(sim: &Sim, down: Down) -> Vec<Received> {
+pub(crate) fn received(sim: &Sim, down: Down) -> Vec<Received> {
     let all = sim.clients[down.client].received.iter();
     all.filter(|packet| packet.tag == down.key.0).cloned().collect()
 }
 
 /// What a subscriber decodes of the packets since `from`.
-fn decoded(sim: &Sim, down: Down) -> Decoded {
+pub(crate) fn decoded(sim: &Sim, down: Down) -> Decoded {
     let packets: BTreeMap<u64, Content> = received(sim, down)
         .into_iter()
         .map(|packet| (packet.sequence, packet.content))
@@ -51,7 +51,7 @@ fn check_numbers(sim: &Sim, down: Down) {
 }
 
 /// Layers of the packets that came within the last second.
-fn recent_layers(sim: &Sim, down: Down) -> Vec<u8> {
+pub(crate) fn recent_layers(sim: &Sim, down: Down) -> Vec<u8> {
     let since = sim.since() - Duration::from_secs(1);
     let mut layers: Vec<u8> = received(sim, down)
         .iter()
@@ -64,7 +64,7 @@ fn recent_layers(sim: &Sim, down: Down) -> Vec<u8> {
 }
 
 /// The longest time between two packets.
-fn longest_gap(sim: &Sim, down: Down) -> Duration {
+pub(crate) fn longest_gap(sim: &Sim, down: Down) -> Duration {
     let packets = received(sim, down);
     let gaps = packets.windows(2).map(|pair| pair[1].at - pair[0].at);
     gaps.max().unwrap()

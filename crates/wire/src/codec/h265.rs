@@ -20,6 +20,9 @@ pub struct NalUnits {
     pub pps: bool,
     /// A slice of a picture at which decoding can start (IRAP: BLA, IDR or CRA, types 16..=23).
     pub irap: bool,
+    /// A slice of a picture at which decoding may go up from the next lower temporal layer to the
+    /// picture's own (TSA or STSA, types 2..=5; ITU-T H.265 §7.4.2.2).
+    pub switch: bool,
     /// Temporal layer of the packet, from its payload header.
     pub temporal: u8,
 }
@@ -57,6 +60,7 @@ impl NalUnits {
 
     const fn add(&mut self, kind: u8) {
         match kind {
+            2..=5 => self.switch = true,
             16..=23 => self.irap = true,
             VPS => self.vps = true,
             SPS => self.sps = true,
@@ -85,6 +89,10 @@ mod tests {
         assert!(NalUnits::parse(&[0x2A, 0x01, 0xAF]).key_frame(), "CRA");
         assert!(!NalUnits::parse(&[0x02, 0x01, 0xD0]).key_frame(), "TRAIL_R");
         assert_eq!(NalUnits::parse(&[0x02, 0x03, 0xD0]).temporal, 2);
+        assert!(NalUnits::parse(&[0x06, 0x02, 0xD0]).switch, "TSA_R");
+        assert!(NalUnits::parse(&[0x08, 0x03, 0xD0]).switch, "STSA_N");
+        assert!(!NalUnits::parse(&[0x00, 0x03, 0xD0]).switch, "TRAIL_N");
+        assert!(!NalUnits::parse(&[0x0C, 0x02, 0xD0]).switch, "RADL_N");
         assert_eq!(NalUnits::parse(&[0x40]), NalUnits::default());
     }
 

@@ -11,7 +11,7 @@ fn frame(start: bool, end: bool, picture: u16) -> Frame {
         start,
         end,
         key: false,
-        sync: false,
+        sync: None,
         independent: false,
         vp8: Some(Vp8Numbers {
             header_len: 6,

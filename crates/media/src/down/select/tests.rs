@@ -8,7 +8,7 @@ const DELTA: Frame = Frame {
     key: false,
     spatial: 0,
     temporal: 0,
-    sync: false,
+    sync: None,
     independent: false,
     vp8: None,
     dependency: None,
@@ -97,15 +97,30 @@ fn temporal_layers_go_down_at_once_and_up_at_a_layer_sync() {
     };
     let mut select = Select::new(wish(0, 2));
     decide(&mut select, 0, KEY);
-    assert_eq!(decide(&mut select, 0, t(2, false)), Verdict::Forward);
+    assert_eq!(decide(&mut select, 0, t(2, None)), Verdict::Forward);
     select.set_wish(wish(0, 0));
-    assert_eq!(decide(&mut select, 0, t(1, false)), Verdict::Drop);
-    assert_eq!(decide(&mut select, 0, t(0, false)), Verdict::Forward);
+    assert_eq!(decide(&mut select, 0, t(1, None)), Verdict::Drop);
+    assert_eq!(decide(&mut select, 0, t(0, None)), Verdict::Forward);
     select.set_wish(wish(0, 2));
-    assert_eq!(decide(&mut select, 0, t(1, false)), Verdict::Drop, "no sync yet");
-    assert_eq!(decide(&mut select, 0, t(1, true)), Verdict::Forward);
-    assert_eq!(decide(&mut select, 0, t(2, false)), Verdict::Drop);
-    assert_eq!(decide(&mut select, 0, t(2, true)), Verdict::Forward);
+    assert_eq!(decide(&mut select, 0, t(1, None)), Verdict::Drop, "no sync yet");
+    assert_eq!(decide(&mut select, 0, t(1, Some(0))), Verdict::Forward);
+    assert_eq!(decide(&mut select, 0, t(2, None)), Verdict::Drop);
+    assert_eq!(decide(&mut select, 0, t(2, Some(0))), Verdict::Forward);
+}
+
+#[test]
+fn temporal_layers_go_up_one_by_one_where_a_frame_needs_the_next_lower_layer() {
+    let switching = |temporal: u8| Frame {
+        temporal,
+        sync: Some(temporal - 1),
+        ..DELTA
+    };
+    let mut select = Select::new(wish(0, 0));
+    decide(&mut select, 0, KEY);
+    select.set_wish(wish(0, 2));
+    assert_eq!(decide(&mut select, 0, switching(2)), Verdict::Drop);
+    assert_eq!(decide(&mut select, 0, switching(1)), Verdict::Forward);
+    assert_eq!(decide(&mut select, 0, switching(2)), Verdict::Forward);
 }
 
 #[test]
@@ -114,7 +129,7 @@ fn the_rest_of_a_dropped_frame_is_dropped_although_it_has_the_sync_bit() {
     decide(&mut select, 0, KEY);
     let first = Frame {
         temporal: 1,
-        sync: true,
+        sync: Some(0),
         end: false,
         ..DELTA
     };
