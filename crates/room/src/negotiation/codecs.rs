@@ -252,7 +252,12 @@ fn matches(row: &Registered, format: &Format) -> bool {
             Codec::Vp9 => same("profile-id", "0"),
             Codec::Av1 => same("profile", "0"),
             Codec::H264 => same("packetization-mode", "0") && same_h264_profile(row.fmtp, &format.fmtp),
-            Codec::Opus | Codec::Red | Codec::Pcmu | Codec::Pcma | Codec::Vp8 | Codec::H265 => true,
+            // Any level: it may differ between the directions (RFC 7798 §7.2.2).
+            Codec::H265 => {
+                let txs = [row.fmtp, &format.fmtp].map(|fmtp| parameter(fmtp, "tx-mode").unwrap_or("SRST"));
+                same("profile-id", "1") && same("tier-flag", "0") && txs[0].eq_ignore_ascii_case(txs[1])
+            }
+            Codec::Opus | Codec::Red | Codec::Pcmu | Codec::Pcma | Codec::Vp8 => true,
         }
 }
 
@@ -350,6 +355,47 @@ mod tests {
         assert_eq!(pts(&found), [(96, Some(97)), (99, None), (103, None), (46, None)]);
         assert_eq!(found[0].feedback, ["nack"]);
         assert!(found[0].payload().nack && !found[1].payload().nack);
+    }
+
+    #[test]
+    fn profile_tier_and_transmission_of_h265_must_match_and_its_level_need_not() {
+        let found = |fmtp: &str| {
+            let fmtp = if fmtp.is_empty() {
+                String::new()
+            } else {
+                format!("a=fmtp:49 {fmtp}\n")
+            };
+            let media = section(&format!(
+                "m=video 9 X 96 49 50\na=rtpmap:96 VP8/90000\na=rtpmap:49 H265/90000\n{fmtp}\
+                 a=rtpmap:50 rtx/90000\na=fmtp:50 apt=49\n"
+            ));
+            pts(&common(&media, &all(), &[])).contains(&(49, Some(50)))
+        };
+        for taken in [
+            "",
+            "level-id=93",
+            "level-id=180;profile-id=1;tier-flag=0;tx-mode=SRST",
+            "profile-id=1; tx-mode=srst",
+        ] {
+            assert!(found(taken), "{taken}");
+        }
+        for other in ["profile-id=2", "tier-flag=1;level-id=120", "tx-mode=MRST"] {
+            assert!(!found(other), "{other}");
+        }
+    }
+
+    #[test]
+    fn of_two_profiles_of_h265_the_main_one_is_taken() {
+        let media = section(
+            "m=video 9 X 51 49\na=rtpmap:51 H265/90000\na=fmtp:51 level-id=153;profile-id=2\n\
+             a=rtpmap:49 H265/90000\na=fmtp:49 level-id=153;profile-id=1;tier-flag=0;tx-mode=SRST\n",
+        );
+        let found = common(&media, &all(), &[]);
+        assert_eq!(pts(&found), [(49, None)]);
+        assert_eq!(
+            found[0].fmtp,
+            "level-id=153;profile-id=1;tier-flag=0;tx-mode=SRST"
+        );
     }
 
     #[test]
