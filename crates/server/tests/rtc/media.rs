@@ -1,7 +1,8 @@
-//! What a test client sends on its sections: packets that a server takes for key frames and sound.
+//! What a test client sends on its sections, packets that a server takes for key frames and sound,
+//! and what it expects to get.
 
 use super::Source;
-use peer::{Codec, Payload, SendSpec};
+use peer::{Codec, Kind, Payload, ReceiveSpec, SendSpec};
 use wire::ext::ExtensionIds;
 use wire::sdp::{Description, Direction, Media, MediaKind};
 
@@ -19,6 +20,11 @@ const VP9: &[u8] = &[0xAC, 0x05, 0x00, 0x01, 0x82, 0x49, 0x83, 0x42, 0, 0];
 /// SPS, PPS and an IDR slice in one aggregate (RFC 6184 §5.7.1).
 const H264: &[u8] = &[
     0x18, 0, 4, 0x67, 0x42, 0xE0, 0x1F, 0, 2, 0x68, 0xCE, 0, 3, 0x65, 0x88, 0x80,
+];
+/// VPS, SPS, PPS and an IDR slice in one aggregate (RFC 7798 §4.4.2).
+pub const H265: &[u8] = &[
+    0x60, 0x01, 0, 4, 0x40, 0x01, 0x0C, 0x01, 0, 4, 0x42, 0x01, 0x01, 0x01, 0, 4, 0x44, 0x01, 0xC1, 0x72, 0,
+    5, 0x26, 0x01, 0xAF, 0x08, 0x42,
 ];
 /// A temporal unit that begins a coded video sequence, and the descriptor of its first frame, as
 /// Chromium sends them in mode L1T1.
@@ -54,17 +60,63 @@ pub fn sources(ours: &Description, theirs: &Description) -> Vec<Source> {
     sources
 }
 
-fn source(media: &Media, answered: &Media, rid: &str, layer: usize) -> Option<Source> {
-    let pt = answered.payload_types().next()?;
-    let codec = match &*answered.rtpmap(pt)?.encoding.to_ascii_lowercase() {
+/// What the server's description says that it sends.
+pub fn receives(theirs: &Description) -> Vec<ReceiveSpec> {
+    let sends = |media: &&Media| {
+        matches!(media.direction, Direction::SendOnly | Direction::SendRecv)
+            && media.kind != MediaKind::Application
+            && !media.ssrcs.is_empty()
+    };
+    let spec = |media: &Media| {
+        let mid = media.mid.clone()?;
+        let payload = |pt| {
+            Some(Payload {
+                codec: codec(media, pt)?,
+                pt,
+                rtx_pt: None,
+                nack: false,
+            })
+        };
+        Some(ReceiveSpec {
+            tag: mid.parse().ok()?,
+            mid,
+            kind: match media.kind {
+                MediaKind::Audio => Kind::Audio,
+                _ => Kind::Video,
+            },
+            payloads: media.payload_types().filter_map(payload).collect(),
+            extensions: ExtensionIds {
+                mid: media.extension(MID).unwrap_or(0),
+                ..ExtensionIds::default()
+            },
+            rids: Vec::new(),
+            ssrcs: media
+                .ssrcs
+                .iter()
+                .map(|described| (described.ssrc, None))
+                .collect(),
+            transport_cc: false,
+        })
+    };
+    theirs.media.iter().filter(sends).filter_map(spec).collect()
+}
+
+fn codec(media: &Media, pt: u8) -> Option<Codec> {
+    Some(match &*media.rtpmap(pt)?.encoding.to_ascii_lowercase() {
         "opus" => Codec::Opus,
         "red" => Codec::Red,
         "vp8" => Codec::Vp8,
         "vp9" => Codec::Vp9,
         "h264" => Codec::H264,
+        "h265" => Codec::H265,
         "av1" => Codec::Av1,
         _ => return None,
-    };
+    })
+}
+
+fn source(media: &Media, answered: &Media, rid: &str, layer: usize) -> Option<Source> {
+    let pt = answered.payload_types().next()?;
+    let codec = codec(answered, pt)?;
     let mid = media.mid.clone()?;
     let index = mid.parse::<u32>().ok()?;
     // With RIDs the SSRCs are not described.
@@ -100,6 +152,7 @@ fn source(media: &Media, answered: &Media, rid: &str, layer: usize) -> Option<So
         Codec::Vp8 => (VP8, &[]),
         Codec::Vp9 => (VP9, &[]),
         Codec::H264 => (H264, &[]),
+        Codec::H265 => (H265, &[]),
         _ => (AV1, AV1_DEPENDENCY),
     };
     Some(Source {

@@ -8,11 +8,11 @@
     reason = "tests"
 )]
 
-mod media;
+pub mod media;
 
 use peer::{
     Candidate, CandidateKind, ChannelSpec, Codec, DtlsRole, IceCredentials, Outbox, Peer, PeerEvent,
-    PeerInit, Remote, RtpWrite, SendSpec, Shared,
+    PeerInit, ReceiveSpec, Remote, RtpWrite, SendSpec, Shared,
 };
 use serde_json::Value;
 use std::collections::{BTreeMap, VecDeque};
@@ -43,6 +43,12 @@ pub enum Event {
         label: String,
         data: Vec<u8>,
     },
+    /// One of the first packets of a section.
+    Media {
+        mid: String,
+        codec: Codec,
+        payload: Vec<u8>,
+    },
     /// The connection is of no use any more.
     Failed(&'static str),
 }
@@ -53,6 +59,7 @@ enum Order {
     Open(ChannelSpec),
     Send(String, Vec<u8>),
     Publish(Box<Source>),
+    Receive(Box<ReceiveSpec>),
 }
 
 /// A stream of packets that all carry the same.
@@ -67,6 +74,9 @@ pub struct Source {
 
 /// Between two packets of a source.
 const INTERVAL: Duration = Duration::from_millis(20);
+
+/// Packets of a section that are told of.
+const HEARD_MAX: usize = 3;
 
 /// One connection. Dropping it ends its task without a word, as a crash would.
 pub struct Connection {
@@ -266,6 +276,23 @@ impl Connection {
         self.order(Order::Publish(Box::new(source))).await;
     }
 
+    /// Takes what the server's description says that it sends.
+    pub async fn receive_all(&self, theirs: &str) {
+        for spec in media::receives(&Description::parse(theirs).expect("a description")) {
+            self.order(Order::Receive(Box::new(spec))).await;
+        }
+    }
+
+    /// The codec and payload of the next packet of a section.
+    pub async fn media(&mut self, wanted: &str) -> Result<(Codec, Vec<u8>), String> {
+        let what = format!("media on {wanted}");
+        self.wait(&what, |event| match event {
+            Event::Media { mid, codec, payload } if mid == wanted => Some((*codec, payload.clone())),
+            _ => None,
+        })
+        .await
+    }
+
     async fn order(&self, order: Order) {
         assert!(self.orders.send(order).await.is_ok(), "the connection has ended");
     }
@@ -347,6 +374,7 @@ async fn run(
 ) {
     let mut outbox = Outbox::new(64, 64 * Outbox::DATAGRAM_MAX);
     let mut labels: BTreeMap<u16, String> = BTreeMap::new();
+    let mut heard: BTreeMap<u64, usize> = BTreeMap::new();
     let mut buffer = vec![0; 4096];
     let mut sources = Sources {
         list: Vec::new(),
@@ -395,8 +423,17 @@ async fn run(
             }
             received = socket.recv_from(&mut buffer) => {
                 // A port that was closed answers with an error: no datagram.
-                if let Ok((len, from)) = received {
-                    peer.handle_datagram(Instant::now(), from, 0, &mut buffer[..len]);
+                let Ok((len, from)) = received else { continue };
+                let Some(rtp) = peer.handle_datagram(Instant::now(), from, 0, &mut buffer[..len]) else { continue };
+                let count = heard.entry(rtp.tag).or_default();
+                *count += 1;
+                let event = Event::Media {
+                    mid: rtp.tag.to_string(),
+                    codec: rtp.codec,
+                    payload: buffer[rtp.payload].to_vec(),
+                };
+                if *count <= HEARD_MAX && events.send(event).await.is_err() {
+                    return;
                 }
             }
             () = tokio::time::sleep_until(due.into()) => peer.handle_timeout(Instant::now()),
@@ -414,6 +451,7 @@ fn obey(peer: &mut Peer, order: Order, labels: &BTreeMap<u16, String>) -> bool {
             let id = labels.iter().find(|(_, label)| **label == wanted);
             return id.is_some_and(|(id, _)| peer.send_message(now, *id, true, &data));
         }
+        Order::Receive(spec) => peer.add_receive(*spec),
         Order::Publish(_) => return false,
     }
     true
