@@ -51,7 +51,7 @@ impl KeyFrameRequests {
         true
     }
 
-    /// A key frame came, or nobody waits any more.
+    /// A key frame came, or nobody waits any more, or none can come.
     pub(crate) fn satisfied(&mut self) {
         self.due = None;
     }

@@ -249,7 +249,10 @@ impl Worker {
         track.muted = muted;
         if muted {
             track.end_turn();
-            track.layers_mut().for_each(|(_, layer)| layer.redundancy.reset());
+            for (_, layer) in track.layers_mut() {
+                layer.redundancy.reset();
+                layer.requests.satisfied();
+            }
         }
         self.tell_threads(index, Control::Muted { track: key, muted });
         if muted {

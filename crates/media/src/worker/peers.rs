@@ -343,11 +343,13 @@ impl Worker {
         self.want_key_frame(now, track, layer);
     }
 
-    /// Asks the publisher of a track for a key frame of one layer, throttled. Audio needs none.
+    /// Asks the publisher of a track for a key frame of one layer, throttled. Audio needs none, and
+    /// who waits for a muted track asks when it is unmuted.
     pub(crate) fn want_key_frame(&mut self, now: Instant, index: u32, number: u8) {
         let Some(layer) = self
             .tracks
             .get_mut(index)
+            .filter(|track| !track.muted)
             .and_then(|track| track.layer_mut(number))
         else {
             return;

@@ -213,6 +213,29 @@ fn a_muted_video_track_sends_nothing_and_resumes_at_a_key_frame() {
 }
 
 #[test]
+fn no_key_frame_of_a_muted_track_is_asked_for() {
+    for threads in [1, 2] {
+        let mut sim = Sim::new(16, threads, 256);
+        let publisher = sim.add_client(0);
+        let watchers: Vec<usize> = (0..2).map(|_| sim.add_client(threads as u8 - 1)).collect();
+        sim.connect();
+        let track = sim.publish_video(publisher, 3);
+        sim.subscribe(watchers[0], track, Kind::Video, HIGH);
+        sim.run_for(Duration::from_secs(1));
+        sim.mute(track, true);
+        let asked = |sim: &Sim| sim.threads[0].worker.stats().key_frame_requests;
+        let before = asked(&sim);
+        let late = sim.subscribe(watchers[1], track, Kind::Video, LOW);
+        sim.run_for(Duration::from_secs(3));
+        assert_eq!(asked(&sim), before, "{threads} threads");
+        sim.mute(track, false);
+        sim.run_for(Duration::from_secs(2));
+        assert!(asked(&sim) > before, "{threads} threads");
+        assert_eq!(recent_layers(&sim, late), [0]);
+    }
+}
+
+#[test]
 fn video_still_decodes_at_ten_percent_loss_each_way() {
     let (mut sim, track, subscribers, publisher) = call(17, 3, 1);
     let lossy = Link {
