@@ -8,7 +8,7 @@ use crate::negotiation::PublishedSection;
 use crate::participant::ParticipantId;
 use crate::publication::{Publication, mime};
 use crate::room::Room;
-use media::api::{Codec, Command, DownKey, TrackKey};
+use media::api::{Codec, DownKey, TrackKey};
 use proto::VideoQuality as Quality;
 use protocol::proto;
 use std::borrow::Cow;
@@ -23,6 +23,8 @@ pub(crate) struct Backup {
     pub(crate) codec: Codec,
     /// The client's id of what it sends; empty until it says that it will.
     pub(crate) cid: String,
+    /// It has a section: the media plane knows its track.
+    pub(crate) negotiated: bool,
     /// Media has arrived.
     pub(crate) live: bool,
     /// As [`crate::demand::Demand`]: what the publisher was last told.
@@ -66,6 +68,7 @@ pub(crate) fn announced_backups(
             key,
             codec,
             cid: String::new(),
+            negotiated: false,
             live: false,
             told: None,
         })
@@ -161,17 +164,15 @@ impl Room {
         })
     }
 
-    /// A section carries a further codec; nothing when it carries something else.
-    pub(crate) fn backup_section(&mut self, id: ParticipantId, section: &PublishedSection) {
+    /// A section carries a further codec. Whether its track is muted.
+    pub(crate) fn backup_section(&mut self, id: ParticipantId, section: &PublishedSection) -> bool {
         let Some((publication, at)) = self.backed_up(id, section.track) else {
-            return;
+            return false;
         };
+        publication.backups[at].negotiated = true;
         let codec = publication.backups[at].codec;
         publication.set_backup_section(codec, section);
-        if publication.info.muted {
-            let track = section.track;
-            self.command(track.thread(), Command::MuteTrack { track, muted: true });
-        }
+        publication.info.muted
     }
 
     /// A layer of a further codec has arrived: all are told, and perhaps all change over to it.
@@ -190,20 +191,25 @@ impl Room {
             return;
         };
         let first = !std::mem::replace(&mut publication.backups[at].live, true);
+        let untold = publication.backups[at].told.is_none();
         publication.set_backup_layer(publication.backups[at].codec, layer, ssrc, rtx_ssrc);
         publication.mark_changed(unix_us);
         let (primary, published) = (publication.key, publication.published);
-        let regresses = match publication.info.backup_codec_policy() {
-            proto::BackupCodecPolicy::PreferRegression => few,
-            proto::BackupCodecPolicy::Regression => true,
-            proto::BackupCodecPolicy::Simulcast => false,
-        };
+        // Of several backup codecs only the first one announced replaces all others.
+        let regresses = at == 0
+            && match publication.info.backup_codec_policy() {
+                proto::BackupCodecPolicy::PreferRegression => few,
+                proto::BackupCodecPolicy::Regression => true,
+                proto::BackupCodecPolicy::Simulcast => false,
+            };
         if published && let Some(participant) = self.participants.get_mut(&id) {
             participant.dirty = true;
             self.broadcast(id, true);
         }
         if first && regresses {
             self.regress(id, primary, Some(key));
+        } else if untold {
+            self.start_demand(id, primary);
         }
     }
 
@@ -213,6 +219,7 @@ impl Room {
             return false;
         };
         let backup = &mut publication.backups[at];
+        backup.negotiated = false;
         backup.live = false;
         backup.cid.clear();
         let primary = publication.key;
@@ -268,5 +275,146 @@ impl Room {
         if let Some(subscription) = participant.subscriptions.get_mut(sid) {
             subscription.source = source;
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::demand::Demand;
+    use media::api::{Kind, RoomKey, ThreadId};
+    use std::time::Instant;
+
+    fn key(serial: u32) -> TrackKey {
+        TrackKey::new(ThreadId(1), RoomKey(7), serial)
+    }
+
+    fn info(mimes: &[&str]) -> proto::TrackInfo {
+        let codec = |mime: &&str| proto::SimulcastCodecInfo {
+            mime_type: (*mime).to_owned(),
+            ..Default::default()
+        };
+        proto::TrackInfo {
+            codecs: mimes.iter().map(codec).collect(),
+            ..Default::default()
+        }
+    }
+
+    /// The backups of an announcement that has keys for as many as there may be.
+    fn announced(mimes: &[&str]) -> Vec<(Codec, TrackKey)> {
+        let keys = (1..).take(BACKUPS_MAX).map(key);
+        let backups = announced_backups(&info(mimes), keys);
+        let untouched = |backup: &Backup| {
+            backup.cid.is_empty() && !backup.negotiated && !backup.live && backup.told.is_none()
+        };
+        assert!(backups.iter().all(untouched));
+        backups
+            .into_iter()
+            .map(|backup| (backup.codec, backup.key))
+            .collect()
+    }
+
+    #[expect(clippy::disallowed_methods, reason = "an Instant has no other origin")]
+    fn publication(mimes: &[&str]) -> Publication {
+        let info = info(mimes);
+        Publication {
+            key: key(0),
+            kind: Kind::Video,
+            cids: Vec::new(),
+            published: true,
+            waiting_since: Instant::now(),
+            codec: codec_of(mimes[0]),
+            rids: Vec::new(),
+            subscribed_told: false,
+            demand: Demand::default(),
+            backups: announced_backups(&info, (1..).take(BACKUPS_MAX).map(key)),
+            regressed: None,
+            rates: [[0.0; 4]; 3],
+            info,
+        }
+    }
+
+    #[test]
+    fn further_codecs_get_keys_in_the_order_of_the_announcement() {
+        assert_eq!(
+            announced(&["video/AV1", "video/VP8", "video/h264"]),
+            [(Codec::Vp8, key(1)), (Codec::H264, key(2))]
+        );
+        assert_eq!(announced(&["video/VP8"]), []);
+        assert_eq!(announced(&[""]), [], "as older clients announce");
+        assert_eq!(announced(&[]), []);
+    }
+
+    #[test]
+    fn a_codec_named_twice_counts_once() {
+        for mimes in [
+            ["video/VP9", "video/vp8", "video/VP8", "video/H264"],
+            ["video/VP9", "video/VP8", "video/vp9", "video/H264"],
+            ["video/VP9", "VIDEO/VP9", "video/VP8", "video/H264"],
+            ["video/VP9", "video/VP8", "video/H264", "video/VP8"],
+        ] {
+            assert_eq!(
+                announced(&mimes),
+                [(Codec::Vp8, key(1)), (Codec::H264, key(2))],
+                "{mimes:?}"
+            );
+        }
+        assert_eq!(announced(&["video/VP9", "video/vp9"]), []);
+    }
+
+    #[test]
+    fn unknown_codecs_get_no_key() {
+        assert_eq!(
+            announced(&["video/VP9", "video/dirac", "video/VP8", "VP8", "video/"]),
+            [(Codec::Vp8, key(1))]
+        );
+    }
+
+    #[test]
+    fn backups_are_as_many_as_allowed_and_as_there_are_keys() {
+        let all = ["video/VP8", "video/VP9", "video/AV1", "video/H264", "video/H265"];
+        assert_eq!(announced(&all), [(Codec::Vp9, key(1)), (Codec::Av1, key(2))]);
+        let many = announced_backups(&info(&all), (1..).map(key));
+        assert_eq!(many.len(), BACKUPS_MAX);
+        let few = announced_backups(&info(&all), std::iter::once(key(1)));
+        assert_eq!(few.len(), 1);
+    }
+
+    #[test]
+    fn copies_prefer_the_first_codec_until_a_backup_replaced_it() {
+        let mut track = publication(&["video/AV1", "video/VP8", "video/H264"]);
+        assert_eq!(
+            track.codecs_by_preference(false),
+            [Codec::Av1, Codec::Vp8, Codec::H264]
+        );
+        assert_eq!(track.usual_source(), key(0));
+        track.regressed = Some(key(1));
+        assert_eq!(
+            track.codecs_by_preference(false),
+            [Codec::Vp8, Codec::Av1, Codec::H264]
+        );
+        assert_eq!(track.usual_source(), key(1));
+        assert_eq!(
+            track.backup_codecs(),
+            [(Codec::Vp8, key(1)), (Codec::H264, key(2))]
+        );
+    }
+
+    #[test]
+    fn a_backup_has_the_layers_of_its_own_or_those_of_the_track() {
+        let layer = |height| proto::VideoLayer {
+            height,
+            ..Default::default()
+        };
+        let mut track = publication(&["video/VP9", "video/VP8", "video/H264"]);
+        track.info.layers = vec![layer(720)];
+        track.info.codecs[1].layers = vec![layer(180), layer(360)];
+        let heights = |source| {
+            let info = track.info_of(source);
+            info.layers.iter().map(|layer| layer.height).collect::<Vec<_>>()
+        };
+        assert_eq!(heights(key(0)), [720]);
+        assert_eq!(heights(key(1)), [180, 360]);
+        assert_eq!(heights(key(2)), [720]);
     }
 }

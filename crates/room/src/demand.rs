@@ -67,7 +67,7 @@ impl Room {
         } else if less {
             self.timers
                 .set_if_none(Timer::Demand(track), self.now.monotonic + DOWNGRADE_DELAY);
-        } else if demands.first().is_some_and(|first| first.told.is_some()) {
+        } else if demands.iter().all(|one| one.told.is_some() || !one.shown()) {
             self.timers.cancel(Timer::Demand(track));
         }
     }
@@ -159,7 +159,9 @@ impl Room {
             .filter_map(|participant| {
                 let subscription = participant.subscriptions.get(&info.sid)?;
                 subscription.down?;
-                if subscription.source.unwrap_or(publication.usual_source()) != source {
+                // Of several codecs none is asked for before it is known which one the client gets.
+                let only = publication.backups.is_empty().then_some(publication.key);
+                if subscription.source.or(only) != Some(source) {
                     return None;
                 }
                 let wish = layer_wish(
@@ -173,7 +175,7 @@ impl Room {
             .unwrap_or(Quality::Off)
     }
 
-    /// Tells the publisher what is wanted of each codec.
+    /// Tells the publisher what is wanted of each codec, unless the track is muted.
     pub(crate) fn tell_demand(&mut self, id: ParticipantId, track: TrackKey) {
         self.timers.cancel(Timer::Demand(track));
         let demands = self.demands(id, track);
@@ -183,15 +185,16 @@ impl Room {
         let Some(publication) = participant.publications.get_mut(&track) else {
             return;
         };
-        if publication.info.muted {
-            return;
-        }
         let Some(mut demands) = demands else {
             return;
         };
         demands.retain(CodecDemand::shown);
         for demand in &demands {
             publication.note_told(demand);
+        }
+        // What changed meanwhile is told when it is unmuted.
+        if publication.info.muted {
+            return;
         }
         let track_sid = publication.info.sid.clone();
         let message = match publication.kind {

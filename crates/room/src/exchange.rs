@@ -43,8 +43,8 @@ impl Room {
             refused,
             commands,
         } = outcome;
-        self.sections_published(id, &published);
         self.commands(id, commands);
+        self.sections_published(id, &published);
         self.send(id, Response::Answer(answer));
         self.trickle(id, proto::SignalTarget::Publisher);
         self.copies_bound(&bound);

@@ -192,17 +192,22 @@ impl Room {
             .unwrap_or_default()
     }
 
+    /// Tracks have sections, of which the media plane knows already.
     pub(crate) fn sections_published(&mut self, id: ParticipantId, sections: &[PublishedSection]) {
-        let Some(participant) = self.participants.get_mut(&id) else {
-            return;
-        };
         for section in sections {
-            if let Some(publication) = participant.publications.get_mut(&section.track) {
+            let track = section.track;
+            let Some(participant) = self.participants.get_mut(&id) else {
+                return;
+            };
+            let muted = if let Some(publication) = participant.publications.get_mut(&track) {
                 publication.set_section(section);
+                publication.info.muted
+            } else {
+                self.backup_section(id, section)
+            };
+            if muted {
+                self.command(track.thread(), Command::MuteTrack { track, muted });
             }
-        }
-        for section in sections {
-            self.backup_section(id, section);
         }
     }
 
@@ -347,14 +352,14 @@ impl Room {
             publication.info.muted = muted;
             publication.waiting_since = now;
             let published = publication.published;
-            let live = publication.backups.iter().filter(|backup| backup.live);
-            let live: Vec<_> = live.map(|backup| backup.key).collect();
+            let further = publication.backups.iter().filter(|backup| backup.negotiated);
+            let further: Vec<_> = further.map(|backup| backup.key).collect();
             if published {
                 publication.mark_changed(unix_us);
                 participant.dirty = true;
             }
             self.command(key.thread(), Command::MuteTrack { track: key, muted });
-            for track in live {
+            for track in further {
                 self.command(track.thread(), Command::MuteTrack { track, muted });
             }
             if published {

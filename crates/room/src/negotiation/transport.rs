@@ -71,7 +71,7 @@ pub(super) struct Down {
 
 impl DownRequest {
     /// The track to send: that of the first codec that can be. And those of its codecs.
-    fn choose(&self, can_send: impl Fn(Codec) -> bool) -> (TrackKey, Vec<Codec>) {
+    pub(super) fn choose(&self, can_send: impl Fn(Codec) -> bool) -> (TrackKey, Vec<Codec>) {
         let track_of = |codec: Codec| {
             let backup = self.backups.iter().find(|(backup, _)| *backup == codec);
             backup.map_or(self.track, |(_, track)| *track)

@@ -12,6 +12,7 @@
 
 mod api;
 mod audio_codecs;
+mod backup_codecs;
 mod churn;
 mod data;
 mod data_tracks;

@@ -12,7 +12,11 @@ pub struct Section {
     pub direction: &'static str,
     pub cid: String,
     pub rids: Vec<&'static str>,
+    /// Encoding name and payload type of a video section, whose RTX has the next type.
+    pub video: (&'static str, u8),
 }
+
+const VP8: (&str, u8) = ("VP8", 96);
 
 impl Section {
     pub fn data() -> Self {
@@ -21,17 +25,32 @@ impl Section {
             direction: "",
             cid: String::new(),
             rids: Vec::new(),
+            video: VP8,
         }
     }
 
     /// The section that carries an announced track.
     pub fn of(request: &proto::AddTrackRequest) -> Self {
-        let video = request.r#type() == proto::TrackType::Video;
+        let is_video = request.r#type() == proto::TrackType::Video;
+        let first = request.simulcast_codecs.first();
+        let video = match first.map(|codec| codec.codec.as_str()) {
+            Some("vp9") => ("VP9", 98),
+            Some("av1") => ("AV1", 35),
+            Some("h264") => ("H264", 108),
+            _ => VP8,
+        };
+        // One stream has all layers of a scalable codec.
+        let layers = if matches!(video.0, "VP9" | "AV1") {
+            0
+        } else {
+            request.layers.len()
+        };
         Self {
-            kind: if video { "video" } else { "audio" },
+            kind: if is_video { "video" } else { "audio" },
             direction: "sendonly",
             cid: request.cid.clone(),
-            rids: ["q", "h", "f"].into_iter().take(request.layers.len()).collect(),
+            rids: ["q", "h", "f"].into_iter().take(layers).collect(),
+            video,
         }
     }
 
@@ -48,6 +67,7 @@ pub fn receiving(audios: usize, videos: usize) -> Vec<Section> {
         direction: "recvonly",
         cid: String::new(),
         rids: Vec::new(),
+        video: VP8,
     };
     std::iter::once(Section::data())
         .chain((0..audios).map(|_| receive("audio")))
@@ -73,15 +93,27 @@ pub fn offer(id: u32, sections: &[Section]) -> proto::SessionDescription {
         }
         let (formats, codecs) = if section.kind == "audio" {
             (
-                "111 63",
+                "111 63".to_owned(),
                 "a=rtpmap:111 opus/48000/2\r\na=rtcp-fb:111 transport-cc\r\na=fmtp:111 minptime=10;useinbandfec=1\r\n\
-                 a=rtpmap:63 red/48000/2\r\na=fmtp:63 111/111\r\n",
+                 a=rtpmap:63 red/48000/2\r\na=fmtp:63 111/111\r\n"
+                    .to_owned(),
             )
         } else {
+            let (encoding, pt) = section.video;
+            let rtx = pt + 1;
+            let fmtp = match encoding {
+                "H264" => {
+                    "a=fmtp:108 level-asymmetry-allowed=1;packetization-mode=1;profile-level-id=42e01f\r\n"
+                }
+                _ => "",
+            };
             (
-                "96 97",
-                "a=rtpmap:96 VP8/90000\r\na=rtcp-fb:96 transport-cc\r\na=rtcp-fb:96 ccm fir\r\na=rtcp-fb:96 nack\r\n\
-                 a=rtcp-fb:96 nack pli\r\na=rtpmap:97 rtx/90000\r\na=fmtp:97 apt=96\r\n",
+                format!("{pt} {rtx}"),
+                format!(
+                    "a=rtpmap:{pt} {encoding}/90000\r\na=rtcp-fb:{pt} transport-cc\r\na=rtcp-fb:{pt} ccm fir\r\n\
+                     a=rtcp-fb:{pt} nack\r\na=rtcp-fb:{pt} nack pli\r\n{fmtp}a=rtpmap:{rtx} rtx/90000\r\n\
+                     a=fmtp:{rtx} apt={pt}\r\n"
+                ),
             )
         };
         sdp += &format!(
@@ -142,4 +174,36 @@ pub fn answer_to(offer: &proto::SessionDescription) -> proto::SessionDescription
         id: offer.id,
         ..Default::default()
     }
+}
+
+/// The description without some codecs and their retransmissions, as of a client that lacks them.
+pub fn without(description: proto::SessionDescription, lacks: &[&str]) -> proto::SessionDescription {
+    let lines = || description.sdp.lines();
+    let mut gone: Vec<&str> = lines()
+        .filter_map(|line| line.strip_prefix("a=rtpmap:")?.split_once(' '))
+        .filter(|(_, codec)| lacks.iter().any(|name| codec.starts_with(name)))
+        .map(|(pt, _)| pt)
+        .collect();
+    let repairs = lines()
+        .filter_map(|line| line.strip_prefix("a=fmtp:")?.split_once(" apt="))
+        .filter(|(_, of)| gone.contains(of))
+        .map(|(pt, _)| pt);
+    gone.extend(repairs.collect::<Vec<_>>());
+    let about = |line: &str, pt: &str| {
+        ["a=rtpmap:", "a=fmtp:", "a=rtcp-fb:"]
+            .iter()
+            .filter_map(|name| line.strip_prefix(name))
+            .any(|rest| rest.split(' ').next() == Some(pt))
+    };
+    let mut sdp = String::new();
+    for line in lines() {
+        if gone.iter().any(|pt| about(line, pt)) {
+            continue;
+        }
+        let kept = line.split(' ').enumerate();
+        let kept = kept.filter(|(at, word)| !(line.starts_with("m=") && *at > 2 && gone.contains(word)));
+        sdp += &kept.map(|(_, word)| word).collect::<Vec<_>>().join(" ");
+        sdp += "\r\n";
+    }
+    proto::SessionDescription { sdp, ..description }
 }

@@ -306,6 +306,11 @@ impl World {
 
     /// Answers the last offer a client was sent, keeping what it was told.
     pub fn answer(&mut self, client: &Client) {
+        self.answer_without(client, &[]);
+    }
+
+    /// As [`Self::answer`] by a client that lacks some codecs.
+    pub fn answer_without(&mut self, client: &Client, lacks: &[&str]) {
         let offer = self.signals.get(&client.connection).and_then(|messages| {
             messages.iter().rev().find_map(|message| match message {
                 Response::Offer(offer) => Some(offer.clone()),
@@ -313,7 +318,8 @@ impl World {
             })
         });
         if let Some(offer) = offer {
-            self.request(client, Request::Answer(sdp::answer_to(&offer)));
+            let answer = sdp::without(sdp::answer_to(&offer), lacks);
+            self.request(client, Request::Answer(answer));
         }
     }
 

@@ -277,3 +277,28 @@ fn a_rejected_section_is_replaced_by_one_with_another_mid() {
         assert_eq!(outcome.refused.len(), 1);
     }
 }
+
+#[test]
+fn a_copy_is_made_of_the_first_codec_that_its_client_decodes() {
+    let track = |serial| TrackKey::new(media::api::ThreadId(3), media::api::RoomKey(1), serial);
+    let (av1, vp8) = (track(1), track(2));
+    let request = DownRequest {
+        codecs: vec![Codec::Av1, Codec::Vp8],
+        backups: vec![(Codec::Vp8, vp8)],
+        ..down(1, Kind::Video)
+    };
+    assert_eq!(request.track, av1);
+    for (decodes, preferred, source) in [
+        (&[Codec::Av1, Codec::Vp8][..], Codec::Av1, av1),
+        (&[Codec::Av1, Codec::Vp8][..], Codec::Vp8, vp8),
+        (&[Codec::Vp8][..], Codec::Av1, vp8),
+        (&[Codec::Av1][..], Codec::Vp8, av1),
+    ] {
+        let mut request = request.clone();
+        request.codecs.sort_by_key(|codec| *codec != preferred);
+        let (chosen, codecs) = request.choose(|codec| decodes.contains(&codec));
+        assert_eq!((chosen, codecs.len()), (source, 1), "{decodes:?} {preferred:?}");
+    }
+    let (_, codecs) = request.choose(|_| false);
+    assert_eq!(codecs, [Codec::Av1], "there is nothing to send it as");
+}

@@ -1,0 +1,446 @@
+//! Video with backup codecs: which codec everybody gets under each policy, what its publisher is told,
+//! and muting.
+
+use crate::sdp;
+use crate::world::{Client, World, camera, config, wish};
+use media::api::{Codec, Command, TrackKey};
+use protocol::proto;
+use protocol::proto::BackupCodecPolicy as Policy;
+use protocol::proto::signal_request::Message as Request;
+use protocol::proto::signal_response::Message as Response;
+
+/// A camera that announces a codec and those to fall back to.
+fn backed_up(codecs: &[&str], policy: Policy) -> proto::AddTrackRequest {
+    let mut request = camera("cam");
+    let codec = |(at, codec): (usize, &&str)| proto::SimulcastCodec {
+        codec: (*codec).to_owned(),
+        cid: if at == 0 { "cam" } else { "" }.to_owned(),
+        ..Default::default()
+    };
+    request.simulcast_codecs = codecs.iter().enumerate().map(codec).collect();
+    request.backup_codec_policy = policy.into();
+    request
+}
+
+/// What the publisher adds when it is to send a further codec.
+fn further(sid: &str, codec: &'static str) -> proto::AddTrackRequest {
+    let mut request = camera(codec);
+    request.sid = sid.to_owned();
+    request.simulcast_codecs[0].codec = codec.to_owned();
+    request
+}
+
+struct Call {
+    world: World,
+    alice: Client,
+    sid: String,
+    /// Media-plane tracks: of the first codec, and of the further ones as they come.
+    tracks: Vec<TrackKey>,
+    sections: Vec<sdp::Section>,
+}
+
+impl Call {
+    /// Alice publishes; she is alone.
+    fn new(config: room::RoomConfig, request: proto::AddTrackRequest) -> Self {
+        let mut world = World::with(config);
+        let alice = world.enter(wish("alice"));
+        world.pass_ms(1_000);
+        let sid = world.publish(&alice, request.clone());
+        let tracks = vec![world.published_track().0];
+        let sections = vec![sdp::Section::data(), sdp::Section::of(&request)];
+        Self {
+            world,
+            alice,
+            sid,
+            tracks,
+            sections,
+        }
+    }
+
+    fn with_policy(policy: Policy) -> Self {
+        Self::new(config(), backed_up(&["vp9", "vp8"], policy))
+    }
+
+    /// Somebody who does not decode some codecs joins and gets the track.
+    fn watch(&mut self, identity: &str, lacks: &[&str]) -> Client {
+        let client = self.world.enter(wish(identity));
+        self.world.pass_ms(150);
+        self.world.answer_without(&client, lacks);
+        self.world.pass_ms(200);
+        client
+    }
+
+    /// Alice negotiates a further codec; no packet of it has come yet.
+    fn negotiate(&mut self, codec: &'static str) -> TrackKey {
+        let request = further(&self.sid, codec);
+        self.world.announce(&self.alice, request.clone());
+        self.sections.push(sdp::Section::of(&request));
+        let id = u32::try_from(self.sections.len()).unwrap();
+        let offer = sdp::offer(id, &self.sections);
+        self.world.request(&self.alice, Request::Offer(offer));
+        let (track, _) = self.world.published_track();
+        assert!(!self.tracks.contains(&track), "a track of its own");
+        self.tracks.push(track);
+        track
+    }
+
+    /// Alice sends a further codec.
+    fn send(&mut self, codec: &'static str) {
+        let track = self.negotiate(codec);
+        self.world.start_layer(track, 0);
+        self.world.pass_ms(200);
+    }
+
+    fn mute(&mut self, muted: bool) {
+        let sid = self.sid.clone();
+        let request = Request::Mute(proto::MuteTrackRequest { sid, muted });
+        self.world.request(&self.alice, request);
+    }
+
+    /// What alice was told since the last look, as `vp9:1 vp8:3`: how many qualities of which codec.
+    fn told(&mut self) -> Vec<String> {
+        let messages = self.world.take(&self.alice);
+        let updates = messages.into_iter().filter_map(|message| match message {
+            Response::SubscribedQualityUpdate(update) => Some(update),
+            _ => None,
+        });
+        updates
+            .map(|update| {
+                assert_eq!(update.track_sid, self.sid);
+                let codecs = update.subscribed_codecs;
+                assert_eq!(update.subscribed_qualities, codecs[0].qualities);
+                let codecs = codecs.iter().map(|codec| {
+                    let enabled = codec.qualities.iter().filter(|quality| quality.enabled);
+                    format!("{}:{}", codec.codec, enabled.count())
+                });
+                codecs.collect::<Vec<_>>().join(" ")
+            })
+            .collect()
+    }
+
+    fn last_told(&mut self) -> String {
+        self.told().pop().expect("told something")
+    }
+
+    /// Of which track and in which codec a watcher gets its copy.
+    fn gets(&self, watcher: &Client) -> (TrackKey, Codec) {
+        let commands = self.world.commands.iter().rev();
+        let mut copies = commands.filter_map(|(_, command)| match command {
+            Command::Subscribe {
+                peer, track, spec, ..
+            } if *peer == watcher.primary() => Some((*track, spec.payloads[0].codec)),
+            _ => None,
+        });
+        copies.next().expect("a copy")
+    }
+
+    /// Mutes and unmutes of media-plane tracks since the last look.
+    fn mutes(&mut self) -> Vec<(TrackKey, bool)> {
+        let commands = std::mem::take(&mut self.world.commands);
+        let mutes = commands.into_iter().filter_map(|(_, command)| match command {
+            Command::MuteTrack { track, muted } => Some((track, muted)),
+            _ => None,
+        });
+        mutes.collect()
+    }
+}
+
+#[test]
+fn a_backup_is_asked_for_when_somebody_lacks_the_first_codec() {
+    for first in ["vp9", "av1"] {
+        let lacks: &[&str] = if first == "vp9" { &["VP9"] } else { &["AV1"] };
+        for policy in [Policy::Simulcast, Policy::PreferRegression, Policy::Regression] {
+            let mut call = Call::new(config(), backed_up(&[first, "vp8"], policy));
+            call.watch("bob", &[]);
+            assert_eq!(call.told(), [format!("{first}:1")]);
+            let carol = call.watch("carol", lacks);
+            assert_eq!(call.told(), [format!("{first}:1 vp8:1")], "{policy:?}");
+            let (track, codec) = call.gets(&carol);
+            assert_eq!(codec, Codec::Vp8);
+            assert_ne!(track, call.tracks[0]);
+            assert_eq!(call.negotiate("vp8"), track, "what carol waits for");
+        }
+    }
+}
+
+#[test]
+fn under_simulcast_everybody_keeps_what_it_decodes() {
+    let mut call = Call::with_policy(Policy::Simulcast);
+    let bob = call.watch("bob", &[]);
+    let carol = call.watch("carol", &["VP9"]);
+    call.send("vp8");
+    let [vp9, vp8] = call.tracks[..] else {
+        panic!("two tracks")
+    };
+    assert_eq!(call.gets(&bob), (vp9, Codec::Vp9));
+    assert_eq!(call.gets(&carol), (vp8, Codec::Vp8));
+    assert_eq!(call.last_told(), "vp9:1 vp8:1");
+    call.world.pass_ms(20_000);
+    assert_eq!(
+        call.told().last().map_or("vp9:1 vp8:1", String::as_str),
+        "vp9:1 vp8:1"
+    );
+}
+
+#[test]
+fn under_regression_everybody_goes_over_to_the_backup_and_stays() {
+    let mut call = Call::with_policy(Policy::Regression);
+    let bob = call.watch("bob", &[]);
+    let carol = call.watch("carol", &["VP9"]);
+    call.told();
+    call.send("vp8");
+    let vp8 = call.tracks[1];
+    for watcher in [&bob, &carol] {
+        assert_eq!(call.gets(watcher), (vp8, Codec::Vp8));
+    }
+    assert_eq!(call.told(), ["vp9:0 vp8:1"], "at once");
+
+    call.world
+        .request(&carol, Request::Leave(proto::LeaveRequest::default()));
+    call.world.pass_ms(20_000);
+    assert_eq!(
+        call.gets(&bob),
+        (vp8, Codec::Vp8),
+        "as long as the backup is sent"
+    );
+    assert_eq!(call.last_told(), "vp9:0 vp8:1");
+    let dave = call.watch("dave", &[]);
+    assert_eq!(call.gets(&dave), (vp8, Codec::Vp8));
+}
+
+#[test]
+fn a_backup_that_ends_gives_the_first_codec_back() {
+    let mut call = Call::with_policy(Policy::Regression);
+    let bob = call.watch("bob", &[]);
+    call.send("vp8");
+    assert_eq!(call.gets(&bob).1, Codec::Vp8);
+    assert_eq!(call.last_told(), "vp9:0 vp8:1");
+    let ended = call.sections.pop().unwrap().with_direction("inactive");
+    call.sections.push(ended);
+    call.world
+        .request(&call.alice, Request::Offer(sdp::offer(9, &call.sections)));
+    assert_eq!(call.gets(&bob), (call.tracks[0], Codec::Vp9));
+    assert_eq!(call.last_told(), "vp9:1 vp8:0");
+}
+
+#[test]
+fn who_cannot_decode_the_backup_keeps_the_first_codec() {
+    let mut call = Call::with_policy(Policy::Regression);
+    let bob = call.watch("bob", &["VP8"]);
+    let carol = call.watch("carol", &["VP9"]);
+    call.send("vp8");
+    assert_eq!(call.gets(&bob), (call.tracks[0], Codec::Vp9));
+    assert_eq!(call.gets(&carol), (call.tracks[1], Codec::Vp8));
+    assert_eq!(call.last_told(), "vp9:1 vp8:1");
+}
+
+#[test]
+fn a_room_goes_over_to_the_backup_below_the_threshold_of_participants() {
+    // Alice and the watchers count.
+    for (threshold, watchers, over) in [
+        (0, 3, true),
+        (1, 0, false),
+        (2, 0, true),
+        (2, 1, false),
+        (3, 2, false),
+        (4, 2, true),
+        (5, 3, true),
+        (5, 4, false),
+    ] {
+        for policy in [Policy::PreferRegression, Policy::Regression, Policy::Simulcast] {
+            let mut config = config();
+            if threshold != 5 {
+                config.codec_regression_threshold = threshold;
+            }
+            let mut call = Call::new(config, backed_up(&["av1", "vp8"], policy));
+            for number in 0..watchers {
+                call.watch(&format!("watcher{number}"), &[]);
+            }
+            call.send("vp8");
+            let late = call.watch("late", &[]);
+            let over = match policy {
+                Policy::PreferRegression => over,
+                Policy::Regression => true,
+                Policy::Simulcast => false,
+            };
+            let codec = if over { Codec::Vp8 } else { Codec::Av1 };
+            let what = format!("{threshold} {watchers} {policy:?}");
+            assert_eq!(call.gets(&late).1, codec, "{what}");
+            call.world.pass_ms(10_000);
+            let told = if over { "av1:0 vp8:1" } else { "av1:1 vp8:0" };
+            assert_eq!(call.last_told(), told, "{what}");
+        }
+    }
+}
+
+#[test]
+fn of_two_backups_the_first_replaces_all_others() {
+    let mut call = Call::new(config(), backed_up(&["av1", "vp8", "h264"], Policy::Regression));
+    let bob = call.watch("bob", &[]);
+    let carol = call.watch("carol", &["AV1", "VP8"]);
+    assert_eq!(call.last_told(), "av1:1 h264:1");
+    call.send("h264");
+    assert_eq!(call.gets(&bob), (call.tracks[0], Codec::Av1));
+    assert_eq!(call.gets(&carol), (call.tracks[1], Codec::H264));
+    call.send("vp8");
+    assert_eq!(call.gets(&bob), (call.tracks[2], Codec::Vp8));
+    assert_eq!(call.gets(&carol), (call.tracks[1], Codec::H264));
+    assert_eq!(call.last_told(), "av1:0 vp8:1 h264:1");
+}
+
+#[test]
+fn the_publisher_is_never_asked_for_a_codec_that_nobody_gets() {
+    for policy in [Policy::Simulcast, Policy::PreferRegression, Policy::Regression] {
+        let mut call = Call::with_policy(policy);
+        call.watch("bob", &[]);
+        call.watch("carol", &["H264"]);
+        call.world.pass_ms(20_000);
+        assert_eq!(call.told(), ["vp9:1"], "the backup is not spoken of");
+
+        let mut call = Call::with_policy(policy);
+        call.watch("bob", &["VP9"]);
+        call.world.pass_ms(20_000);
+        assert_eq!(call.told(), ["vp9:0 vp8:1"], "nor is the first asked for");
+    }
+}
+
+#[test]
+fn a_backup_whose_watchers_left_is_told_off_after_a_while() {
+    let mut call = Call::with_policy(Policy::Simulcast);
+    let bob = call.watch("bob", &[]);
+    let carol = call.watch("carol", &["VP9"]);
+    call.send("vp8");
+    call.world.pass_ms(5_000);
+    call.told();
+    call.world
+        .request(&carol, Request::Leave(proto::LeaveRequest::default()));
+    call.world.pass_ms(4_900);
+    assert_eq!(call.told(), [] as [String; 0]);
+    call.world.pass_ms(200);
+    assert_eq!(call.told(), ["vp9:1 vp8:0"]);
+    assert_eq!(call.gets(&bob).1, Codec::Vp9);
+    call.watch("dave", &["VP9"]);
+    assert_eq!(call.told(), ["vp9:1 vp8:1"]);
+}
+
+#[test]
+fn a_backup_that_came_unasked_and_late_is_told_off() {
+    let mut call = Call::with_policy(Policy::Simulcast);
+    call.watch("bob", &[]);
+    let track = call.negotiate("vp8");
+    call.world.pass_ms(5_000);
+    assert_eq!(call.last_told(), "vp9:1");
+    call.world.start_layer(track, 0);
+    call.world.pass_ms(9_900);
+    assert_eq!(call.told(), [] as [String; 0]);
+    call.world.pass_ms(200);
+    assert_eq!(call.told(), ["vp9:1 vp8:0"]);
+}
+
+#[test]
+fn each_codec_is_asked_for_in_the_qualities_that_its_watchers_want() {
+    let mut call = Call::with_policy(Policy::Simulcast);
+    let bob = call.watch("bob", &[]);
+    let carol = call.watch("carol", &["VP9"]);
+    call.send("vp8");
+    call.told();
+    for (watcher, quality, told) in [
+        (&carol, proto::VideoQuality::High, "vp9:1 vp8:3"),
+        (&bob, proto::VideoQuality::Medium, "vp9:2 vp8:3"),
+    ] {
+        let settings = proto::UpdateTrackSettings {
+            track_sids: vec![call.sid.clone()],
+            quality: quality.into(),
+            ..Default::default()
+        };
+        call.world.request(watcher, Request::TrackSetting(settings));
+        call.world.pass_ms(200);
+        assert_eq!(call.told().last().map(String::as_str), Some(told));
+    }
+}
+
+#[test]
+fn muting_holds_for_every_codec_and_nothing_is_asked_for_meanwhile() {
+    let mut call = Call::with_policy(Policy::Simulcast);
+    let bob = call.watch("bob", &[]);
+    call.watch("carol", &["VP9"]);
+    call.send("vp8");
+    call.world.pass_ms(10_000);
+    call.told();
+    let [vp9, vp8] = call.tracks[..] else {
+        panic!("two tracks")
+    };
+    call.mutes();
+    call.mute(true);
+    assert_eq!(call.mutes(), [(vp9, true), (vp8, true)]);
+    let settings = proto::UpdateTrackSettings {
+        track_sids: vec![call.sid.clone()],
+        quality: proto::VideoQuality::High.into(),
+        ..Default::default()
+    };
+    call.world.request(&bob, Request::TrackSetting(settings));
+    call.watch("dave", &["VP9"]);
+    call.world.pass_ms(20_000);
+    assert_eq!(call.told(), [] as [String; 0]);
+    call.mute(false);
+    assert_eq!(call.mutes(), [(vp9, false), (vp8, false)]);
+    assert_eq!(call.told(), ["vp9:3 vp8:1"]);
+}
+
+#[test]
+fn a_backup_negotiated_while_muted_is_muted_until_the_track_is_not() {
+    let mut call = Call::with_policy(Policy::Regression);
+    call.watch("bob", &[]);
+    call.mute(true);
+    call.world.forget();
+    let vp8 = call.negotiate("vp8");
+    let published = call
+        .world
+        .commands
+        .iter()
+        .position(|(_, command)| matches!(command, Command::Publish { track, .. } if *track == vp8));
+    let muted = call.world.commands.iter().position(
+        |(_, command)| matches!(command, Command::MuteTrack { track, muted: true } if *track == vp8),
+    );
+    assert!(
+        published < muted,
+        "the media plane knows the track: {published:?} {muted:?}"
+    );
+    call.mutes();
+    // Before its first packet.
+    call.mute(false);
+    assert_eq!(call.mutes(), [(call.tracks[0], false), (vp8, false)]);
+}
+
+#[test]
+fn who_comes_while_muted_is_told_of_when_it_is_over() {
+    for (lacks, told) in [(&[][..], "vp9:1"), (&["VP9"][..], "vp9:0 vp8:1")] {
+        let mut call = Call::with_policy(Policy::PreferRegression);
+        call.mute(true);
+        call.watch("bob", lacks);
+        call.world.pass_ms(20_000);
+        assert_eq!(call.told(), [] as [String; 0]);
+        call.mute(false);
+        assert_eq!(call.told(), [told]);
+    }
+}
+
+#[test]
+fn nobody_who_came_while_muted_is_told_of_too() {
+    let mut call = Call::with_policy(Policy::Simulcast);
+    call.mute(true);
+    call.world.pass_ms(20_000);
+    assert_eq!(call.told(), [] as [String; 0]);
+    call.mute(false);
+    assert_eq!(call.told(), ["vp9:0"]);
+}
+
+#[test]
+fn a_track_announced_as_muted_is_muted_in_the_media_plane() {
+    let mut first = backed_up(&["vp9", "vp8"], Policy::Simulcast);
+    first.muted = true;
+    let mut call = Call::new(config(), first);
+    assert_eq!(call.mutes(), [(call.tracks[0], true)]);
+    call.mute(false);
+    assert_eq!(call.mutes(), [(call.tracks[0], false)]);
+}
