@@ -36,8 +36,11 @@ pub(crate) struct Layer {
     pub(crate) requests: KeyFrameRequests,
     /// Decode targets of the running dependency structure.
     pub(crate) targets: DecodeTargets,
-    /// Dependency structure that came last.
+    /// Dependency structure in force: of all that came, the one sent last.
     pub(crate) structure: Option<Box<Structure>>,
+    /// Sequence numbers of the packets that brought it and the mask of active targets.
+    structure_at: u64,
+    active_at: u64,
     /// What was recovered of redundant audio.
     pub(crate) redundancy: Redundancy,
     /// SSRC, to notice that the source began anew.
@@ -77,6 +80,8 @@ impl Layer {
             requests: KeyFrameRequests::default(),
             targets: DecodeTargets::NONE,
             structure: None,
+            structure_at: 0,
+            active_at: 0,
             redundancy: Redundancy::default(),
             ssrc: None,
             rtx_ssrc: None,
@@ -99,7 +104,7 @@ impl Layer {
             .is_some_and(|(sequence, _)| arrival.sequence <= sequence);
         let mut frame = describe(arrival.codec, arrival.payload, arrival.marker, place);
         if !arrival.dependency_descriptor.is_empty() && arrival.codec.kind() == Kind::Video {
-            self.describe_dependency(arrival, late, &mut frame);
+            self.describe_dependency(arrival, &mut frame);
         }
         let info = PacketInfo {
             sequence: arrival.sequence,
@@ -162,12 +167,13 @@ impl Layer {
         self.redundancy.reset();
         self.targets = DecodeTargets::NONE;
         self.structure = None;
+        (self.structure_at, self.active_at) = (0, 0);
         self.window = LayerWindow::default();
     }
 
     /// Adds what a dependency descriptor says. Where the payload tells its layers itself (VP9, most
     /// VP8) it decides, and only the frame number is of interest.
-    fn describe_dependency(&mut self, arrival: &Arrival<'_>, late: bool, frame: &mut Frame) {
+    fn describe_dependency(&mut self, arrival: &Arrival<'_>, frame: &mut Frame) {
         let raw = arrival.dependency_descriptor;
         let Ok(mut descriptor) = Descriptor::parse(raw, self.structure.as_deref()) else {
             // Without its structure a frame cannot be judged; the number can still be read.
@@ -180,17 +186,27 @@ impl Layer {
         };
         let attached = descriptor.structure.take();
         let starts = attached.is_some();
+        let mut count = usize::from(self.targets.count);
         if let Some(structure) = attached {
-            self.targets = targets_of(&structure);
-            self.structure = Some(structure);
+            count = structure.target_count();
+            // A key frame that was sent again may come behind a newer one, whose structure stays;
+            // or it may be the newest itself, of which only this packet was lost.
+            if self.structure.is_none() || arrival.sequence >= self.structure_at {
+                let active = self.targets.active;
+                self.targets = targets_of(&structure);
+                self.targets.active = active;
+                self.structure = Some(structure);
+                self.structure_at = arrival.sequence;
+            }
         }
         if let Some(active) = descriptor.active_decode_targets
-            && !late
+            && arrival.sequence >= self.active_at
         {
             self.targets.active = active;
+            self.active_at = arrival.sequence;
         }
         let (mut present, mut switch) = (0, 0);
-        for target in 0..usize::from(self.targets.count) {
+        for target in 0..count {
             match descriptor.indications.get(target) {
                 Indication::NotPresent => {}
                 Indication::Switch => {
@@ -248,3 +264,7 @@ fn is_nested(structure: &Structure) -> bool {
                 })
         })
 }
+
+#[cfg(test)]
+#[path = "layer/tests.rs"]
+mod tests;
