@@ -8,7 +8,7 @@
 //! copied once per subscriber, from the layer's ring into the send slot (I5).
 
 use crate::api::{EventKind, RoomKey};
-use crate::down::track::Scratch;
+use crate::down::track::{DownTrack, Scratch};
 use crate::events::Events;
 use crate::slab::Slab;
 use crate::stats::Stats;
@@ -16,12 +16,16 @@ use crate::timers::Who;
 use crate::up::redundancy::{DISTANCE_MAX, Recovered};
 use crate::up::track::{Subscriber, TurnPacket, UpTrack};
 use crate::worker::{PeerSlot, Worker};
-use peer::Outbox;
+use peer::{Kind, Outbox};
 use std::collections::VecDeque;
 use std::time::Instant;
 
 /// Retransmissions that may wait for one transmission.
 const RESEND_MAX: usize = 8192;
+
+/// Most packets that follow a key frame's late first packet at once, per subscriber: more than half a
+/// second of a large stream. More would be a burst that the subscriber's network loses anyhow.
+const OVERTAKEN_MAX: u64 = 256;
 
 /// Tracks and peers of one turn for which room is made at once, so that a turn that a busy machine
 /// made longer than those before it allocates nothing (1 KiB each).
@@ -42,8 +46,18 @@ pub(crate) struct Fanout {
     pub(crate) torn: Vec<(u32, u8)>,
     /// Peers with injected packets that are due.
     pub(crate) injecting: Vec<u32>,
-    resend: VecDeque<(Subscriber, u16)>,
+    resend: VecDeque<Resend>,
     cursor: Cursor,
+}
+
+/// A packet to be rebuilt from the history of a down track.
+#[derive(Clone, Copy, Debug)]
+struct Resend {
+    at: Subscriber,
+    /// Outgoing sequence number.
+    sequence: u16,
+    /// It was numbered and never sent.
+    first: bool,
 }
 
 /// Position within the turn.
@@ -80,7 +94,11 @@ impl Fanout {
         if self.resend.len() == RESEND_MAX {
             return false;
         }
-        self.resend.push_back((at, sequence));
+        self.resend.push_back(Resend {
+            at,
+            sequence,
+            first: false,
+        });
         true
     }
 
@@ -96,6 +114,7 @@ struct Writer<'a> {
     stats: &'a mut Stats,
     events: &'a mut Events,
     scratch: &'a mut Scratch,
+    resend: &'a mut VecDeque<Resend>,
     outbox: &'a mut Outbox,
 }
 
@@ -117,6 +136,7 @@ impl Worker {
             stats: &mut self.stats,
             events: &mut self.events,
             scratch: &mut self.scratch,
+            resend: &mut self.fanout.resend,
             outbox,
         };
         let cursor = &mut self.fanout.cursor;
@@ -146,20 +166,21 @@ impl Worker {
     }
 
     fn retransmit(&mut self, now: Instant, outbox: &mut Outbox) -> bool {
-        while let Some(&(at, sequence)) = self.fanout.resend.front() {
+        while let Some(&resend) = self.fanout.resend.front() {
             if outbox.slot().is_none() {
                 return true;
             }
             self.fanout.resend.pop_front();
-            if self.resend_one(now, at, sequence, outbox).is_none() {
+            if self.resend_one(now, resend, outbox).is_none() {
                 self.stats.resend_missed += 1;
             }
         }
         false
     }
 
-    /// Rebuilds a packet that was sent and writes it as a retransmission.
-    fn resend_one(&mut self, now: Instant, at: Subscriber, sequence: u16, outbox: &mut Outbox) -> Option<()> {
+    /// Rebuilds a packet and writes it, as a retransmission if it was sent before.
+    fn resend_one(&mut self, now: Instant, resend: Resend, outbox: &mut Outbox) -> Option<()> {
+        let Resend { at, sequence, first } = resend;
         let slot = self.peers.get_mut(at.peer)?;
         let down = slot.downs.get(at.down as usize)?.as_ref()?;
         let track = self.tracks.get(down.track)?;
@@ -179,10 +200,11 @@ impl Worker {
             return None;
         }
         let mut write = down.write(&packet, &run, track, &mut self.scratch)?;
-        write.retransmission = true;
+        write.retransmission = !first;
         let index = down.send_index?;
         if slot.peer.write_rtp(now, index, &write, outbox) {
-            self.stats.packets_resent += 1;
+            self.stats.packets_out += u64::from(first);
+            self.stats.packets_resent += u64::from(!first);
         }
         Some(())
     }
@@ -258,7 +280,8 @@ impl Writer<'_> {
                     if self.outbox.slot().is_none() {
                         return true;
                     }
-                    self.packet(track, slot, at.down, packet, room);
+                    let behind = track.turn.get(cursor.packet + 1..).unwrap_or_default();
+                    self.packet(track, slot, at, (packet, behind), room);
                     cursor.packet += 1;
                 }
             }
@@ -268,8 +291,16 @@ impl Writer<'_> {
         false
     }
 
-    fn packet(&mut self, track: &UpTrack, slot: &mut PeerSlot, down: u32, turn: TurnPacket, room: RoomKey) {
-        let Some(down) = slot.downs.get_mut(down as usize).and_then(Option::as_mut) else {
+    /// Writes one packet of a turn for one subscriber; `behind` are those that follow it.
+    fn packet(
+        &mut self,
+        track: &UpTrack,
+        slot: &mut PeerSlot,
+        at: Subscriber,
+        (turn, behind): (TurnPacket, &[TurnPacket]),
+        room: RoomKey,
+    ) {
+        let Some(down) = slot.downs.get_mut(at.down as usize).and_then(Option::as_mut) else {
             return;
         };
         let (Some(index), Some(packet)) = (
@@ -304,6 +335,53 @@ impl Writer<'_> {
         if !down.started {
             down.started = true;
             self.events.push(room, EventKind::DownStarted { down: down.key });
+        }
+        if packet.info.late && down.is_newest(turn.layer, turn.sequence) {
+            self.catch_up(track, down, at, turn, behind);
+        }
+    }
+
+    /// A layer began at a packet that came late: the rest of its key frame, and what else overtook the
+    /// packet, was dropped when it came, and leaves now.
+    #[cold]
+    fn catch_up(
+        &mut self,
+        track: &UpTrack,
+        down: &mut DownTrack,
+        at: Subscriber,
+        first: TurnPacket,
+        behind: &[TurnPacket],
+    ) {
+        let layer = track.layer(first.layer);
+        let Some((layer, newest)) = layer.and_then(|layer| Some((layer, layer.newest()?))) else {
+            return;
+        };
+        // What waits in this turn has its own time; what is new there comes behind everything else.
+        let waits = |sequence: u64| {
+            let mut own = behind.iter().filter(|other| other.layer == first.layer);
+            own.any(|other| other.sequence == sequence)
+        };
+        let last = newest.min(first.sequence + OVERTAKEN_MAX);
+        for sequence in first.sequence + 1..=last {
+            let Some(packet) = layer.get(sequence) else {
+                continue;
+            };
+            if waits(sequence) {
+                if packet.info.late {
+                    continue;
+                }
+                break;
+            }
+            if self.resend.len() < RESEND_MAX
+                && packet.info.codec.kind() == Kind::Video
+                && let Some(run) = down.offer(track, first.layer, &packet)
+            {
+                self.resend.push_back(Resend {
+                    at,
+                    sequence: run.out(sequence) as u16,
+                    first: true,
+                });
+            }
         }
     }
 }

@@ -191,6 +191,11 @@ impl DownTrack {
         }
     }
 
+    /// The layer flows, and nothing behind this packet of it was decided about.
+    pub(crate) fn is_newest(&self, layer: u8, sequence: u64) -> bool {
+        self.select.stream() == Some(layer) && !self.munger.is_late(sequence + 1)
+    }
+
     /// Highest layers in force, for the marker and for late packets.
     fn within(&self, targets: &DecodeTargets) -> (u8, u8) {
         match self.select.target() {

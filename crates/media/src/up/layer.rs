@@ -154,6 +154,11 @@ impl Layer {
         }
     }
 
+    /// The newest sequence number that came.
+    pub(crate) fn newest(&self) -> Option<u64> {
+        self.newest.map(|(sequence, _)| sequence)
+    }
+
     /// A stored packet.
     pub(crate) fn get(&self, sequence: u64) -> Option<Packet<'_>> {
         self.ring.get(sequence)
