@@ -29,6 +29,39 @@ pub fn client_of_query(query: &Query) -> ClientInfo {
     }
 }
 
+/// Longest text of a ClientInfo, bytes. What is longer is cut.
+const TEXT_BYTES_MAX: usize = 1024;
+/// Most capabilities, far more than are defined.
+const CAPABILITIES_MAX: usize = 32;
+
+/// Bounds what a client says of itself: it is kept as long as the client is there, and its
+/// capabilities are told to everybody.
+#[must_use]
+pub fn bounded_client(mut client: ClientInfo) -> ClientInfo {
+    for text in [
+        &mut client.version,
+        &mut client.os,
+        &mut client.os_version,
+        &mut client.device_model,
+        &mut client.browser,
+        &mut client.browser_version,
+        &mut client.address,
+        &mut client.network,
+        &mut client.other_sdks,
+    ] {
+        let end = text.floor_char_boundary(TEXT_BYTES_MAX);
+        text.truncate(end);
+    }
+    let mut seen = Vec::new();
+    for capability in std::mem::take(&mut client.capabilities) {
+        if seen.len() < CAPABILITIES_MAX && !seen.contains(&capability) {
+            seen.push(capability);
+        }
+    }
+    client.capabilities = seen;
+    client
+}
+
 fn sdk_of_name(name: &str) -> Sdk {
     match name {
         "js" => Sdk::Js,

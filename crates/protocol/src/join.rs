@@ -3,7 +3,7 @@
 //!
 //! Owns the order of the checks, their statuses and texts. Must not know: HTTP types, rooms.
 
-use crate::client::{client_of_query, complete_client};
+use crate::client::{bounded_client, client_of_query, complete_client};
 use crate::grants::Claims;
 use crate::proto;
 use crate::proto::wrapped_join_request::Compression;
@@ -17,6 +17,9 @@ use std::io::Read;
 
 /// Bound of a join request, wrapped and unwrapped, bytes (the reference's header limit).
 pub const JOIN_REQUEST_BYTES_MAX: usize = 1 << 20;
+
+/// Most tracks that a join request may announce: more than a room takes at once.
+pub const ADD_TRACKS_MAX: usize = 32;
 
 /// Which path was asked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -188,7 +191,13 @@ fn read_wish(
 ) -> Result<JoinParameters, JoinError> {
     let wrapped = query.text("join_request");
     if !wrapped.is_empty() {
-        return Ok(wish_of_request(decode_join_request(wrapped)?, claims));
+        let request = decode_join_request(wrapped)?;
+        let tracks = request.add_track_requests.len();
+        if tracks > ADD_TRACKS_MAX {
+            let text = format!("{tracks} tracks in join_request, at most {ADD_TRACKS_MAX}");
+            return Err(refuse(400, &text));
+        }
+        return Ok(wish_of_request(request, claims));
     }
     if endpoint == Endpoint::V1 {
         return Err(refuse(400, "join_request is required"));
@@ -206,7 +215,7 @@ fn wish_of_query(query: &Query, claims: &Claims, attributes: Vec<(String, String
     JoinParameters {
         room: room_of(claims),
         claims: claims.clone(),
-        client: client_of_query(query),
+        client: bounded_client(client_of_query(query)),
         single_peer_connection: false,
         auto_subscribe: query.flag("auto_subscribe").unwrap_or(true),
         auto_subscribe_data_track: query.flag("auto_subscribe_data_track").unwrap_or(false),
@@ -228,7 +237,7 @@ fn wish_of_request(request: proto::JoinRequest, claims: &Claims) -> JoinParamete
     JoinParameters {
         room: room_of(claims),
         claims: claims.clone(),
-        client: request.client_info.unwrap_or_default(),
+        client: bounded_client(request.client_info.unwrap_or_default()),
         single_peer_connection: true,
         auto_subscribe: settings.auto_subscribe,
         auto_subscribe_data_track: settings.auto_subscribe_data_track.unwrap_or(false),

@@ -16,8 +16,9 @@ const PENDING_MAX: usize = 20;
 /// Most announcements of one cid, the first included.
 const PER_CID_MAX: usize = 3;
 
-/// Largest announcement: every participant is sent most of it.
-const REQUEST_BYTES_MAX: usize = 64 * 1024;
+/// Largest announcement: every participant is sent most of it, with every update. Clients need less
+/// than 2 KiB; what is above that is the application's name for the track.
+const REQUEST_BYTES_MAX: usize = 8 * 1024;
 
 /// Longest client id of a further codec.
 const CID_BYTES_MAX: usize = 256;
@@ -41,13 +42,23 @@ impl Room {
             self.request_failed(id, Reason::UnsupportedType, "", Request::AddTrack(request));
             return;
         }
-        if !request.sid.is_empty() {
-            self.add_codec(id, request);
-            return;
-        }
         if request.encoded_len() > REQUEST_BYTES_MAX {
             self.stats.over_limit += 1;
-            self.request_failed(id, Reason::LimitExceeded, "", Request::AddTrack(request));
+            let text = format!("an announcement may have {REQUEST_BYTES_MAX} bytes");
+            // What was too long is not sent back.
+            let short = proto::AddTrackRequest {
+                cid: if request.cid.len() <= CID_BYTES_MAX {
+                    request.cid
+                } else {
+                    String::new()
+                },
+                ..Default::default()
+            };
+            self.request_failed(id, Reason::LimitExceeded, &text, Request::AddTrack(short));
+            return;
+        }
+        if !request.sid.is_empty() {
+            self.add_codec(id, request);
             return;
         }
         if self.pending(id) >= PENDING_MAX {

@@ -106,6 +106,19 @@ fn codec(mime: &str) -> proto::Codec {
     }
 }
 
+/// Whether `text` (`major.minor.patch…`) is at least a version. What is no version is the newest.
+pub(crate) fn version_from(text: &str, least: [u32; 3]) -> bool {
+    let numbers = text.split(['-', '+']).next().unwrap_or(text);
+    let mut parts = [0; 3];
+    for (part, number) in parts.iter_mut().zip(numbers.split('.')) {
+        match number.parse() {
+            Ok(number) => *part = number,
+            Err(_) => return true,
+        }
+    }
+    parts >= least
+}
+
 /// Whether `text` (`major.minor…`) is a version above `major.minor`.
 fn version_above(text: &str, major: u32, minor: u32) -> bool {
     let mut parts = text.split('.').map(|part| part.parse::<u32>().unwrap_or(0));

@@ -29,6 +29,8 @@ const REPEAT_DELAY_MAX: Duration = Duration::from_secs(8);
 pub(crate) struct Demand {
     /// As last told; `None` before the first time. `Off` is no demand.
     told: Option<Quality>,
+    /// It was to be told while the track was muted.
+    owed: bool,
 }
 
 impl Demand {
@@ -86,11 +88,16 @@ impl Room {
 
     /// Tells it whether or not it changed (after an unmute).
     pub(crate) fn force_demand(&mut self, track: TrackKey) {
-        if let Some(&publisher) = self.tracks.get(&track)
-            && self
-                .demands(publisher, track)
-                .is_some_and(|demands| demands.iter().any(|one| one.told.is_some()))
-        {
+        let Some(&publisher) = self.tracks.get(&track) else {
+            return;
+        };
+        let owed = self
+            .participants
+            .get(&publisher)
+            .and_then(|participant| participant.publications.get(&track))
+            .is_some_and(|publication| publication.demand.owed);
+        let demands = self.demands(publisher, track);
+        if demands.is_some_and(|demands| owed || demands.iter().any(|one| one.told.is_some())) {
             self.tell_demand(publisher, track);
         }
     }
@@ -193,6 +200,7 @@ impl Room {
             publication.note_told(demand);
         }
         // What changed meanwhile is told when it is unmuted.
+        publication.demand.owed = publication.info.muted;
         if publication.info.muted {
             return;
         }
@@ -268,11 +276,12 @@ fn audio_update(track_sid: String, demands: &[CodecDemand]) -> Response {
     let subscribed_audio_codecs = demands
         .iter()
         .map(|demand| proto::SubscribedAudioCodec {
-            codec: match demand.codec {
-                // RED is how Opus is sent, not what the publisher announced.
-                Codec::Red => short_name(Codec::Opus),
-                codec => short_name(codec),
-            },
+            // RED is how Opus is sent, not what the publisher announced.
+            codec: short_name(if demand.codec == Codec::Red {
+                Codec::Opus
+            } else {
+                demand.codec
+            }),
             enabled: demand.wanted != Quality::Off,
         })
         .collect();

@@ -357,7 +357,9 @@ impl Room {
         participant.ice_once = true;
         if let Some(link) = participant.link_mut(peer) {
             link.connected = true;
+            link.failed = false;
         }
+        let back = self.timers.is_set(Timer::Return(id));
         if participant.publisher.transport.peer() == peer {
             participant.wait_for_media(self.now.monotonic);
         }
@@ -367,6 +369,9 @@ impl Room {
             self.timers.cancel(Timer::Join(id));
             self.broadcast(id, false);
             self.auto_subscribe(id);
+        }
+        if back {
+            self.expect_media(id);
         }
     }
 

@@ -16,6 +16,10 @@ use std::time::Duration;
 /// A client whose media failed must have resumed by then.
 const RESUME_TIMEOUT: Duration = Duration::from_secs(5);
 
+/// Media that failed must be back so long after the client resumed: an ICE restart on a slow network
+/// takes less, and clients give up and resume again after 15 s.
+const RETURN_TIMEOUT: Duration = Duration::from_secs(20);
+
 /// How many departures are kept for clients that resume, and how long.
 const DEPARTED_MAX: usize = 256;
 const DEPARTED_KEPT: Duration = Duration::from_secs(60);
@@ -122,6 +126,21 @@ impl Room {
         }
     }
 
+    /// After a resume: transports that had failed have some time to come back. A client that never
+    /// negotiates again would stay for ever.
+    pub(crate) fn expect_media(&mut self, id: ParticipantId) {
+        let failed = self.participants.get(&id).is_some_and(|participant| {
+            let links = std::iter::once(&participant.publisher).chain(&participant.subscriber);
+            links.into_iter().any(|link| link.failed)
+        });
+        if failed {
+            self.timers
+                .set_if_none(Timer::Return(id), self.now.monotonic + RETURN_TIMEOUT);
+        } else {
+            self.timers.cancel(Timer::Return(id));
+        }
+    }
+
     /// A transport failed: the client may resume for a while.
     pub(crate) fn peer_failed(&mut self, peer: PeerKey) {
         let Some(&id) = self.peers.get(&peer) else {
@@ -132,10 +151,16 @@ impl Room {
         };
         if let Some(link) = participant.link_mut(peer) {
             link.connected = false;
+            link.failed = true;
         }
-        if !participant.ice_once || self.timers.is_set(Timer::Resume(id)) {
-            return;
+        if participant.ice_once && !self.timers.is_set(Timer::Resume(id)) {
+            self.media_lost(id);
         }
+    }
+
+    /// Media is gone: the client shall come back with a new signal connection, soon.
+    pub(crate) fn media_lost(&mut self, id: ParticipantId) {
+        self.timers.cancel(Timer::Return(id));
         self.send_leave(id, Reason::UnknownReason, LeaveAction::Resume);
         self.detach(id);
         self.timers

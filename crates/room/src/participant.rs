@@ -2,7 +2,7 @@
 //! the files of `impl Room`.
 
 use crate::action::{ConnectionId, Settings};
-use crate::client::ClientRules;
+use crate::client::{ClientRules, version_from};
 use crate::config::Now;
 use crate::data_track::DataTracks;
 use crate::negotiation::Transport;
@@ -31,6 +31,8 @@ pub(crate) struct Link {
     pub(crate) trickled: bool,
     /// Media and data can flow.
     pub(crate) connected: bool,
+    /// It was lost, and is not back.
+    pub(crate) failed: bool,
     /// When the last offer (or request for one) went out.
     pub(crate) last_negotiation: Option<Instant>,
     /// Copies whose last frames are on their way, and when their sections are given up.
@@ -47,6 +49,7 @@ impl Link {
             transport,
             trickled: false,
             connected: false,
+            failed: false,
             last_negotiation: None,
             leaving: VecDeque::new(),
             retry: false,
@@ -155,6 +158,11 @@ impl Participant {
     /// Whether this client is told of request outcomes (old Rust SDKs cannot parse them).
     pub(crate) fn understands_request_response(&self) -> bool {
         self.client.sdk != i32::from(proto::client_info::Sdk::Rust) || self.protocol() >= 10
+    }
+
+    /// Older JavaScript clients fail at a message that they do not know.
+    pub(crate) fn understands_reconnect(&self) -> bool {
+        self.client.sdk() != proto::client_info::Sdk::Js || version_from(&self.client.version, [1, 6, 3])
     }
 
     /// May publish a track of this source.

@@ -375,7 +375,13 @@ impl Room {
 
     /// The client changes an audio track's features.
     pub(crate) fn update_audio_track(&mut self, id: ParticipantId, update: proto::UpdateLocalAudioTrack) {
-        let features = update.features.clone();
+        // Each once, and none that nobody knows: everybody is sent them.
+        let mut features = Vec::new();
+        for feature in &update.features {
+            if proto::AudioTrackFeature::try_from(*feature).is_ok() && !features.contains(feature) {
+                features.push(*feature);
+            }
+        }
         let found = self.change_track(id, &update.track_sid, |info| {
             info.stereo = features.contains(&proto::AudioTrackFeature::TfStereo.into());
             info.disable_dtx = features.contains(&proto::AudioTrackFeature::TfNoDtx.into());

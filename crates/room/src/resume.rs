@@ -43,6 +43,7 @@ impl Room {
         };
         self.detach(id);
         self.timers.cancel(Timer::Resume(id));
+        self.expect_media(id);
         self.connections.insert(join.connection, id);
         if let Some(participant) = self.participants.get_mut(&id) {
             participant.connection = Some(join.connection);
@@ -65,12 +66,17 @@ impl Room {
         self.send_missed_handles(id);
         self.refresh_token(id);
         self.restart_ice(id);
+        // What was told while nobody listened is lost.
+        self.plan_demand_repeat(id);
     }
 
     fn send_reconnect(&mut self, id: ParticipantId) {
         let Some(participant) = self.participants.get(&id) else {
             return;
         };
+        if !participant.understands_reconnect() {
+            return;
+        }
         let response = proto::ReconnectResponse {
             ice_servers: self.config.ice_servers.clone(),
             client_configuration: participant.rules.configuration(),

@@ -298,6 +298,8 @@ impl Room {
             Timer::Release(id) => self.release_copies(id),
             Timer::Answer(id) => self.answer_timed_out(id),
             Timer::Resume(id) => self.resume_timed_out(id),
+            Timer::Return(id) => self.media_lost(id),
+            Timer::Unbound(down) => self.copy_unbound(down),
             Timer::Missing(id) => self.tracks_missing(id),
             Timer::SimulatedSpeech(id) => self.simulate_speaker(id, false),
             Timer::Wish(down) => self.apply_wish(down),

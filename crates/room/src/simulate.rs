@@ -8,7 +8,6 @@ use crate::timers::Timer;
 use proto::DisconnectReason as Reason;
 use proto::simulate_scenario::Scenario;
 use protocol::proto;
-use protocol::proto::signal_response::Message as Response;
 use std::time::{Duration, Instant};
 
 /// Wishes about the next resume are forgotten after this long.
@@ -71,7 +70,7 @@ impl Room {
         }
     }
 
-    /// Tells everybody that a participant speaks, or does no more.
+    /// Tells everybody who hears it that a participant speaks, or does no more.
     pub(crate) fn simulate_speaker(&mut self, id: ParticipantId, active: bool) {
         let Some(sid) = self
             .participants
@@ -85,14 +84,7 @@ impl Room {
             level: if active { SPEAKER_LEVEL } else { 0.0 },
             active,
         };
-        for other in self.participants.keys().copied().collect::<Vec<_>>() {
-            self.send(
-                other,
-                Response::SpeakersChanged(proto::SpeakersChanged {
-                    speakers: vec![speaker.clone()],
-                }),
-            );
-        }
+        self.tell_speaker(&speaker);
     }
 
     /// Cuts a resume before any message when that was asked for. True when it did. The edge tries

@@ -97,7 +97,28 @@ impl Room {
                 .map(|(_, change)| change.clone())
                 .collect();
             if !speakers.is_empty() {
-                self.send(id, Response::SpeakersChanged(proto::SpeakersChanged { speakers }));
+                self.send_speakers(id, speakers);
+            }
+        }
+    }
+
+    /// Changes are for clients that know a list by them.
+    fn send_speakers(&mut self, id: ParticipantId, speakers: Vec<proto::SpeakerInfo>) {
+        let understands = self
+            .participants
+            .get(&id)
+            .is_some_and(|participant| participant.protocol() >= 3);
+        if understands {
+            self.send(id, Response::SpeakersChanged(proto::SpeakersChanged { speakers }));
+        }
+    }
+
+    /// Tells a participant and those who hear it that it speaks, or does no more.
+    pub(crate) fn tell_speaker(&mut self, speaker: &proto::SpeakerInfo) {
+        let tracks = self.published_by(&speaker.sid);
+        for id in self.participants.keys().copied().collect::<Vec<_>>() {
+            if self.hears(id, &speaker.sid, &tracks) {
+                self.send_speakers(id, vec![speaker.clone()]);
             }
         }
     }
@@ -127,8 +148,7 @@ impl Room {
                 level: if hears { level } else { 0.0 },
                 active: hears,
             };
-            let speakers = vec![speaker];
-            self.send(id, Response::SpeakersChanged(proto::SpeakersChanged { speakers }));
+            self.send_speakers(id, vec![speaker]);
         }
         if hears {
             self.tell_quality_of(id, publisher_id);

@@ -3,7 +3,7 @@
 
 use crate::client;
 use crate::negotiation::{CodecUnsupported, DownRequest};
-use crate::participant::ParticipantId;
+use crate::participant::{ParticipantId, State};
 use crate::room::{Down, Room};
 use crate::timers::Timer;
 use media::api::{DownKey, Kind, LayerWish, TrackKey};
@@ -19,6 +19,9 @@ pub(crate) const SID_BYTES_MAX: usize = 64;
 
 /// A wanted track that has not appeared by then is reported as not found.
 const NOT_FOUND_AFTER: Duration = Duration::from_secs(60);
+
+/// A copy that an active client has not negotiated by then is reported.
+const UNBOUND_AFTER: Duration = Duration::from_secs(15);
 
 /// One participant's wish about one track.
 #[derive(Clone, Debug, Default)]
@@ -158,12 +161,11 @@ impl Room {
     }
 
     fn unwant(&mut self, id: ParticipantId, sid: &str) {
-        if let Some(subscription) = self
-            .participants
-            .get_mut(&id)
-            .and_then(|participant| participant.subscriptions.get_mut(sid))
+        if let Some(participant) = self.participants.get_mut(&id)
+            && let Some(subscription) = participant.subscriptions.get_mut(sid)
         {
             subscription.desired = false;
+            participant.missing.remove(sid);
             // A later wish resolves, and tells, the permission anew.
             subscription.permitted = None;
             self.reconcile(id, sid);
@@ -256,6 +258,7 @@ impl Room {
         };
         match link.transport.subscribe(request) {
             Ok(()) => {
+                participant.missing.remove(sid);
                 if let Some(subscription) = participant.subscriptions.get_mut(sid) {
                     subscription.down = Some(down);
                     subscription.bound = false;
@@ -269,6 +272,8 @@ impl Room {
                         track_sid: sid.to_owned(),
                     },
                 );
+                self.timers
+                    .set(Timer::Unbound(down), self.now.monotonic + UNBOUND_AFTER);
                 self.hearing_changed(id, sid, true);
                 self.request_negotiation(id);
                 self.demand_changed(sid);
@@ -356,6 +361,7 @@ impl Room {
     fn stop_copy(&mut self, id: ParticipantId, sid: &str, down: DownKey) {
         self.downs.remove(&down);
         self.timers.cancel(Timer::Wish(down));
+        self.timers.cancel(Timer::Unbound(down));
         let Some(participant) = self.participants.get_mut(&id) else {
             return;
         };
@@ -427,6 +433,7 @@ impl Room {
             if let Some(down) = subscription.down {
                 self.downs.remove(&down);
                 self.timers.cancel(Timer::Wish(down));
+                self.timers.cancel(Timer::Unbound(down));
                 self.demand_changed(&sid);
             }
         }
@@ -445,6 +452,7 @@ impl Room {
             let Some(participant) = self.participants.get_mut(&subscriber) else {
                 continue;
             };
+            self.timers.cancel(Timer::Unbound(*down));
             let hidden = participant.permission.hidden;
             if let Some(subscription) = participant.subscriptions.get_mut(&track_sid) {
                 subscription.bound = true;
@@ -492,6 +500,34 @@ impl Room {
                 let error = proto::SubscriptionError::SeCodecUnsupported;
                 self.subscription_failed(subscriber, &track_sid, error);
             }
+        }
+    }
+
+    /// A copy that nobody negotiated: the client is told once. It goes on being offered.
+    pub(crate) fn copy_unbound(&mut self, down: DownKey) {
+        let Some(Down {
+            subscriber,
+            track_sid,
+        }) = self.downs.get(&down).cloned()
+        else {
+            return;
+        };
+        let active = self
+            .participants
+            .get(&subscriber)
+            .is_some_and(|participant| participant.state == State::Active);
+        if active {
+            self.send(
+                subscriber,
+                Response::SubscriptionResponse(proto::SubscriptionResponse {
+                    track_sid,
+                    err: proto::SubscriptionError::SeUnknown.into(),
+                }),
+            );
+        } else {
+            // It has no time yet in which to be bound.
+            self.timers
+                .set(Timer::Unbound(down), self.now.monotonic + UNBOUND_AFTER);
         }
     }
 

@@ -30,6 +30,10 @@ pub(crate) enum Timer {
     Answer(ParticipantId),
     /// Media failed and the client did not resume.
     Resume(ParticipantId),
+    /// Media failed, the client resumed, and media is not back.
+    Return(ParticipantId),
+    /// A copy has no section yet.
+    Unbound(DownKey),
     /// A client did not acknowledge a call of the API.
     RpcAck(u32),
     /// A client did not answer a call of the API.
@@ -106,6 +110,7 @@ impl Timers {
             Timer::Release(id),
             Timer::Answer(id),
             Timer::Resume(id),
+            Timer::Return(id),
             Timer::DemandRepeat(id),
             Timer::Missing(id),
             Timer::SimulatedSpeech(id),

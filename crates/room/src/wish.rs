@@ -18,7 +18,9 @@ const TOLERANCE_PERCENT: u32 = 90;
 impl Room {
     /// The client says how it shows some tracks. Kept also for tracks it does not have yet.
     pub(crate) fn update_track_settings(&mut self, id: ParticipantId, settings: &proto::UpdateTrackSettings) {
-        for sid in &settings.track_sids {
+        let mut own = settings.clone();
+        let sids: std::collections::BTreeSet<_> = std::mem::take(&mut own.track_sids).into_iter().collect();
+        for sid in &sids {
             let Some(subscription) = self.subscription(id, sid) else {
                 continue;
             };
@@ -26,9 +28,7 @@ impl Room {
                 .settings
                 .as_ref()
                 .is_some_and(|settings| settings.disabled);
-            let mut own = settings.clone();
-            own.track_sids = Vec::new();
-            subscription.settings = Some(own);
+            subscription.settings = Some(own.clone());
             let Some(down) = subscription.down else {
                 continue;
             };

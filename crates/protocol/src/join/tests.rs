@@ -122,6 +122,34 @@ fn bad_join_requests_are_named() {
 }
 
 #[test]
+fn what_a_join_request_announces_and_says_of_the_client_is_bounded() {
+    let query = |request: &proto::JoinRequest| format!("join_request={}", wrap(request, true));
+    let tracks = |count| proto::JoinRequest {
+        add_track_requests: vec![proto::AddTrackRequest::default(); count],
+        ..Default::default()
+    };
+    let accepted = check(Endpoint::V1, &query(&tracks(ADD_TRACKS_MAX)), &claims()).expect("passes");
+    assert_eq!(accepted.add_tracks.len(), ADD_TRACKS_MAX);
+    assert_eq!(
+        refusal(Endpoint::V1, &query(&tracks(500_000)), &claims()),
+        (400, "500000 tracks in join_request, at most 32".to_owned())
+    );
+    let talkative = proto::JoinRequest {
+        client_info: Some(proto::ClientInfo {
+            version: "é".repeat(10_000),
+            capabilities: (0..100_000).map(|number| number / 2).collect(),
+            ..Default::default()
+        }),
+        ..Default::default()
+    };
+    let client = check(Endpoint::V1, &query(&talkative), &claims())
+        .expect("passes")
+        .client;
+    assert_eq!(client.version.len(), 1024);
+    assert_eq!(client.capabilities, (0..32).collect::<Vec<_>>());
+}
+
+#[test]
 fn join_requests_are_bounded_raw_and_inflated() {
     let big = |bytes: usize| proto::JoinRequest {
         metadata: "m".repeat(bytes),

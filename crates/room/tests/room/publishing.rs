@@ -435,15 +435,3 @@ fn a_second_codec_of_a_known_track_gets_its_client_id() {
     world.request(&alice, Request::AddTrack(second));
     assert_eq!(failure(&world.take(&alice)), ("NOT_FOUND", ""));
 }
-
-#[test]
-fn an_announcement_too_large_for_everybody_is_refused() {
-    let mut world = World::new();
-    let alice = world.enter(wish("alice"));
-    world.forget();
-    let mut request = microphone("mic");
-    request.name = "n".repeat(70_000);
-    world.request(&alice, Request::AddTrack(request));
-    assert_eq!(failure(&world.take(&alice)), ("LIMIT_EXCEEDED", ""));
-    assert_eq!(world.room.stats().over_limit, 1);
-}

@@ -80,8 +80,41 @@ fn a_resume_within_five_seconds_of_a_media_failure_keeps_the_session() {
     world.pass_ms(3_000);
     let again = world.resume(&alice, wish("alice"));
     world.answer(&again);
+    world.pass_ms(15_000);
+    world.connect(&again);
     world.pass_ms(60_000);
     assert_eq!(world.info("alice").identity, "alice");
+}
+
+#[test]
+fn media_that_does_not_come_back_after_a_resume_ends_the_session() {
+    // The client goes on signalling, or is never heard again.
+    for signals in [true, false] {
+        let mut world = World::new();
+        let alice = world.enter(wish("alice"));
+        world.media(EventKind::PeerFailed {
+            peer: alice.primary(),
+        });
+        world.pass_ms(3_000);
+        let again = world.resume(&alice, wish("alice"));
+        if !signals {
+            world.apply(room::Action::SignalClosed {
+                connection: again.connection,
+            });
+        }
+        world.pass_ms(19_900);
+        assert!(world.find("alice").is_some());
+        world.take(&again);
+        world.pass_ms(200);
+        let told = if signals {
+            "leave:UNKNOWN_REASON:RESUME"
+        } else {
+            ""
+        };
+        assert_eq!(world.names(&again), told);
+        world.pass_ms(5_000);
+        assert_eq!(world.find("alice"), None, "signals: {signals}");
+    }
 }
 
 #[test]

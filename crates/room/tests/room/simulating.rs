@@ -1,6 +1,6 @@
 //! Failures that clients ask for.
 
-use crate::world::{Client, World, wish};
+use crate::world::{Client, World, grant, microphone, wish};
 use proto::simulate_scenario::Scenario;
 use protocol::proto;
 use protocol::proto::signal_request::Message as Request;
@@ -32,6 +32,26 @@ fn a_simulated_speaker_speaks_and_falls_silent() {
     assert_eq!(speakers(&mut world), None);
     world.pass_ms(200);
     assert_eq!(speakers(&mut world), Some(false));
+}
+
+#[test]
+fn a_simulated_speaker_is_told_to_those_who_hear_it() {
+    let mut world = World::new();
+    let alice = world.enter(wish("alice"));
+    let bob = world.enter(wish("bob"));
+    let mut join = wish("ghost");
+    grant(&mut join).hidden = true;
+    let ghost = world.enter(join);
+    let speaks = |world: &mut World, client: &Client| world.names(client).contains("speakers_changed");
+    simulate(&mut world, &ghost, Scenario::SpeakerUpdate(3));
+    assert!(speaks(&mut world, &ghost));
+    assert!(!speaks(&mut world, &bob), "nobody sees who is hidden");
+    simulate(&mut world, &alice, Scenario::SpeakerUpdate(3));
+    assert!(!speaks(&mut world, &bob), "bob has nothing of alice's");
+    world.publish(&alice, microphone("mic"));
+    world.pass_ms(200);
+    simulate(&mut world, &alice, Scenario::SpeakerUpdate(3));
+    assert!(speaks(&mut world, &bob));
 }
 
 #[test]

@@ -309,15 +309,22 @@ impl World {
         self.answer_without(client, &[]);
     }
 
+    fn offer(&self, client: &Client) -> Option<proto::SessionDescription> {
+        let messages = self.signals.get(&client.connection)?;
+        messages.iter().rev().find_map(|message| match message {
+            Response::Offer(offer) => Some(offer.clone()),
+            _ => None,
+        })
+    }
+
+    /// The last offer that a client was sent since the last look.
+    pub fn last_offer(&self, client: &Client) -> String {
+        self.offer(client).expect("there was an offer").sdp
+    }
+
     /// As [`Self::answer`] by a client that lacks some codecs.
     pub fn answer_without(&mut self, client: &Client, lacks: &[&str]) {
-        let offer = self.signals.get(&client.connection).and_then(|messages| {
-            messages.iter().rev().find_map(|message| match message {
-                Response::Offer(offer) => Some(offer.clone()),
-                _ => None,
-            })
-        });
-        if let Some(offer) = offer {
+        if let Some(offer) = self.offer(client) {
             let answer = sdp::without(sdp::answer_to(&offer), lacks);
             self.request(client, Request::Answer(answer));
         }

@@ -107,7 +107,8 @@ fn mint(edge: &Edge, call: &Call) -> Response<Body> {
     if room.is_empty() || name.is_empty() {
         return text(StatusCode::BAD_REQUEST, "room and name are required");
     }
-    if room.len() > limit.max_room_name_length || name.len() > limit.max_participant_name_length {
+    let longer = |text: &str, max: usize| max > 0 && text.len() > max;
+    if longer(room, limit.max_room_name_length) || longer(name, limit.max_participant_name_length) {
         return text(StatusCode::BAD_REQUEST, "room or name is too long");
     }
     let tail = protocol::ids::sid("", clock::random_u128());

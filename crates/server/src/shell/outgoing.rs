@@ -6,9 +6,12 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use tokio::sync::mpsc;
 
-/// Messages that may wait. A join into a room with thousands of tracks is a burst of some hundred
-/// messages; a client that lags more is lost.
-const MESSAGES_MAX: usize = 1024;
+/// Messages that may wait. A join into a room is a burst with a message for each of its tracks, of
+/// which one participant may have 8,192; a client that lags more is lost.
+const MESSAGES_MAX: usize = 16_384;
+
+/// What a message costs besides its bytes.
+const OVERHEAD_BYTES: usize = 256;
 
 /// Bytes that may wait. A join response that lists 5,000 participants is about 5 MiB.
 const BYTES_MAX: usize = 16 << 20;
@@ -114,8 +117,8 @@ impl OutgoingReceiver {
 
 fn size(outgoing: &Outgoing) -> usize {
     match outgoing {
-        Outgoing::Message(message) => message.encoded_len(),
-        Outgoing::Refuse(text) => text.len(),
+        Outgoing::Message(message) => OVERHEAD_BYTES + message.encoded_len(),
+        Outgoing::Refuse(text) => OVERHEAD_BYTES + text.len(),
         Outgoing::Close => 0,
     }
 }
