@@ -411,6 +411,11 @@ fn redundant(timestamp: u32, primary: &[u8], before: &VecDeque<(u32, Vec<u8>)>) 
 fn is_injected(codec: Codec, payload: &[u8]) -> bool {
     match codec {
         Codec::Opus => payload.is_empty() || payload.starts_with(&[0xF8, 0xFF, 0xFE]),
+        Codec::Red => Red::parse(payload)
+            .and_then(|red| payload.get(red.primary().range.clone()))
+            .is_some_and(|primary| is_injected(Codec::Opus, primary)),
+        Codec::Pcmu => payload.starts_with(&[0xFF; 4]),
+        Codec::Pcma => payload.starts_with(&[0xD5; 4]),
         Codec::Vp8 => vp8::Descriptor::parse(payload).is_none_or(|descriptor| {
             let start_code = usize::from(descriptor.len) + 3;
             payload.get(start_code..start_code + 3) == Some(&[0x9D, 0x01, 0x2A])

@@ -268,6 +268,11 @@ impl Sim {
         self.publish(client, Codec::Opus, 1)
     }
 
+    /// The same in another codec.
+    pub fn publish_audio_as(&mut self, client: usize, codec: Codec) -> TrackKey {
+        self.publish(client, codec, 1)
+    }
+
     /// A client publishes redundant audio, each packet of which repeats the two before it.
     pub fn publish_red(&mut self, client: usize) -> TrackKey {
         self.publish(client, Codec::Red, 1)

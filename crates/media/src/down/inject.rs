@@ -125,12 +125,21 @@ impl Default for Blank {
     }
 }
 
+/// A frame of nothing, as its encoder makes it. `None`: there is no small one.
+const fn frame_of(codec: Codec) -> Option<&'static [u8]> {
+    match codec {
+        Codec::Opus | Codec::Red => Some(&OPUS_SILENCE),
+        Codec::Pcmu => Some(&PCMU_SILENCE),
+        Codec::Pcma => Some(&PCMA_SILENCE),
+        Codec::Vp8 => Some(&VP8_BLANK),
+        Codec::H264 => Some(&H264_BLANK),
+        Codec::Vp9 | Codec::H265 | Codec::Av1 => None,
+    }
+}
+
 /// Whether decoders of this codec can be given a frame of nothing.
 pub(crate) const fn has_blank(codec: Codec) -> bool {
-    match codec {
-        Codec::Opus | Codec::Red | Codec::Pcmu | Codec::Pcma | Codec::Vp8 | Codec::H264 => true,
-        Codec::Vp9 | Codec::H265 | Codec::Av1 => false,
-    }
+    frame_of(codec).is_some()
 }
 
 impl DownTrack {
@@ -143,26 +152,31 @@ impl DownTrack {
     ) -> Option<RtpWrite<'a>> {
         let announces = purpose == Purpose::Announce;
         let codec = if announces { self.preferred } else { self.codec }?;
-        // Redundancy of silence is silence.
+        // Redundancy of silence is silence, for who takes both.
         let codec = self.accepts.without_redundancy(codec);
         let padding_only = announces && codec.kind() == Kind::Video;
         let rate = match codec.kind() {
             Kind::Audio => AUDIO_RATE,
             Kind::Video => VIDEO_RATE,
         };
-        if !padding_only && !has_blank(codec) {
+        let mut payload = None;
+        if !padding_only {
+            payload = Some(BlankPayload {
+                codec,
+                block_type: self.red_block_type,
+                frame: frame_of(codec)?,
+                trailer: self
+                    .options
+                    .as_deref()
+                    .map_or(&[], |options| &options.injected_trailer),
+            });
+        }
+        if payload.as_ref().is_some_and(|payload| !payload.can_be_put()) {
             return None;
         }
+        // From here on nothing may fail: a number that is taken has to be sent.
         let numbers = self.munger.inject(now, codec.clock_rate(), rate);
-        let len = if padding_only {
-            0
-        } else {
-            let trailer = self
-                .options
-                .as_deref()
-                .map_or(&[][..], |options| &options.injected_trailer[..]);
-            put_blank(codec, numbers.vp8, trailer, &mut scratch.0)?
-        };
+        let len = payload.map_or(0, |payload| payload.put(numbers.vp8, &mut scratch.0));
         Some(RtpWrite {
             codec,
             sequence: numbers.sequence,
@@ -171,7 +185,7 @@ impl DownTrack {
             dependency_descriptor: &[],
             abs_capture_time: &[],
             prefix: &[],
-            payload: scratch.0.get(..len)?,
+            payload: &scratch.0[..len],
             padding: if padding_only { PADDING } else { 0 },
             retransmission: false,
         })
@@ -186,35 +200,54 @@ pub(crate) struct BlankVp8 {
     pub(crate) keyidx: Option<u8>,
 }
 
-/// Writes a frame of nothing and what marks it; returns its length.
-fn put_blank(codec: Codec, vp8: BlankVp8, trailer: &[u8], out: &mut [u8]) -> Option<usize> {
-    let frame: &[u8] = match codec {
-        Codec::Opus => &OPUS_SILENCE,
-        Codec::Pcmu => &PCMU_SILENCE,
-        Codec::Pcma => &PCMA_SILENCE,
-        Codec::Vp8 => &VP8_BLANK,
-        Codec::H264 => &H264_BLANK,
-        Codec::Red | Codec::Vp9 | Codec::H265 | Codec::Av1 => return None,
-    };
-    let mut len = 0;
-    if codec == Codec::Vp8 {
-        let descriptor = vp8::Descriptor {
-            start_of_partition: true,
-            picture_id: vp8.picture.map(|(value, wide)| PictureId { value, wide }),
-            tl0_pic_idx: vp8.tl0,
-            // TL0PICIDX makes no sense without a layer (RFC 7741 §4.2).
-            temporal: vp8.tl0.map(|_| 0),
-            layer_sync: vp8.tl0.is_some(),
-            key_idx: vp8.keyidx,
-            ..vp8::Descriptor::default()
+/// What an injected packet is made of.
+#[derive(Clone, Copy, Debug)]
+struct BlankPayload<'a> {
+    codec: Codec,
+    /// Payload type of the blocks of redundant audio, if any was heard.
+    block_type: Option<u8>,
+    frame: &'a [u8],
+    trailer: &'a [u8],
+}
+
+impl BlankPayload<'_> {
+    /// Whether nothing is missing and it is not too long.
+    const fn can_be_put(&self) -> bool {
+        let known = !matches!(self.codec, Codec::Red) || self.block_type.is_some();
+        known && vp8::Descriptor::LEN_MAX + self.frame.len() + self.trailer.len() <= PAYLOAD_MAX
+    }
+
+    /// Writes it; returns its length.
+    fn put(&self, vp8: BlankVp8, out: &mut [u8; PAYLOAD_MAX]) -> usize {
+        debug_assert!(self.can_be_put(), "asked before its number was taken");
+        let mut len = match (self.codec, self.block_type) {
+            (Codec::Vp8, _) => descriptor_of(vp8).write(out),
+            (Codec::Red, Some(block_type)) => {
+                // The primary block alone (RFC 2198 §3).
+                out[0] = block_type;
+                1
+            }
+            _ => 0,
         };
-        len = descriptor.write(out);
+        for part in [self.frame, self.trailer] {
+            out[len..len + part.len()].copy_from_slice(part);
+            len += part.len();
+        }
+        len
     }
-    for part in [frame, trailer] {
-        out.get_mut(len..len + part.len())?.copy_from_slice(part);
-        len += part.len();
+}
+
+fn descriptor_of(numbers: BlankVp8) -> vp8::Descriptor {
+    vp8::Descriptor {
+        start_of_partition: true,
+        picture_id: numbers.picture.map(|(value, wide)| PictureId { value, wide }),
+        tl0_pic_idx: numbers.tl0,
+        // TL0PICIDX makes no sense without a layer (RFC 7741 §4.2).
+        temporal: numbers.tl0.map(|_| 0),
+        layer_sync: numbers.tl0.is_some(),
+        key_idx: numbers.keyidx,
+        ..vp8::Descriptor::default()
     }
-    Some(len)
 }
 
 #[cfg(test)]

@@ -66,6 +66,9 @@ pub(crate) struct DownTrack {
     pub(super) accepts: Accepts,
     /// Opus becomes redundant: the payload type of its blocks.
     makes_red: Option<u8>,
+    /// The payload type of the blocks in redundant audio that was forwarded as it came. It stands in
+    /// the first byte, which stays readable when the payload is encrypted.
+    pub(super) red_block_type: Option<u8>,
     pub(super) munger: Munger,
     /// What passed since the last look.
     pub(crate) window: CopyWindow,
@@ -101,6 +104,7 @@ impl DownTrack {
             window: CopyWindow::default(),
             accepts: Accepts::new(payloads),
             makes_red: None,
+            red_block_type: None,
             munger: Munger::new(first, runs_max),
         }
     }
@@ -181,6 +185,9 @@ impl DownTrack {
             Verdict::Forward => self.munger.forward(&source, self.within(&up.targets)).copied(),
             Verdict::Switch => {
                 self.codec = self.accepts.outgoing(info.codec);
+                if info.codec == Codec::Red {
+                    self.red_block_type = packet.payload.first().map(|first| first & 0x7F);
+                }
                 let before = self
                     .munger
                     .running()

@@ -1,7 +1,7 @@
 //! Packets that no publisher sent: silence, blank frames, announcements.
 
 use media::api::{Command, DownOptions, LayerWish, TrackKey};
-use peer::Kind;
+use peer::{Codec, Kind};
 use std::time::Duration;
 use testkit::client::Injected;
 use testkit::sim::{Down, Sim};
@@ -66,6 +66,64 @@ fn a_muted_track_ends_with_a_second_of_silence_and_goes_on_behind_it() {
     assert!(heard(&sim, down) > before + 45);
     assert_eq!(injected(&sim, down).len(), 50);
     assert_eq!(sim.checker.holes(down.ssrc), 0);
+}
+
+#[test]
+fn every_audio_codec_has_a_silence_of_its_own() {
+    let red = [&[111], &SILENCE[..]].concat();
+    let red_marked = [&red[..], b"trailer"].concat();
+    let cases = [
+        (51, Codec::Pcmu, vec![0xFF; 160], 160, &b""[..]),
+        (52, Codec::Pcma, vec![0xD5; 160], 160, b""),
+        (53, Codec::Red, red, 960, b""),
+        // Nobody but its listeners can unpack encrypted RED.
+        (54, Codec::Red, red_marked, 960, b"trailer"),
+    ];
+    for (seed, codec, expected, ticks, trailer) in cases {
+        let mut sim = Sim::new(seed, 2, 64);
+        let (publisher, listener) = (sim.add_client(0), sim.add_client(1));
+        sim.connect();
+        let track = sim.publish_audio_as(publisher, codec);
+        let down = sim.subscribe_as(listener, track, &[codec], LayerWish::BEST);
+        let marked = DownOptions {
+            injected_trailer: trailer.into(),
+            ..DownOptions::default()
+        };
+        options(&mut sim, down, marked);
+        sim.run_for(Duration::from_secs(1));
+        sim.mute(track, true);
+        sim.run_for(Duration::from_secs(2));
+        let silence = injected(&sim, down);
+        assert_eq!(silence.len(), 50, "{codec:?}");
+        assert!(silence.iter().all(|packet| packet.payload == expected));
+        assert_in_a_row(&sim, down, &silence, ticks);
+        let before = heard(&sim, down);
+        sim.mute(track, false);
+        sim.run_for(Duration::from_secs(1));
+        assert!(heard(&sim, down) > before + 45, "{codec:?}");
+        sim.unsubscribe(down);
+        sim.run_for(Duration::from_secs(1));
+        assert_eq!(injected(&sim, down).len(), 60, "{codec:?}");
+        assert_eq!(sim.checker.holes(down.ssrc), 0, "{codec:?}");
+    }
+}
+
+#[test]
+fn redundant_audio_of_which_nothing_was_heard_is_not_announced() {
+    let mut sim = Sim::new(55, 1, 64);
+    let (publisher, listener) = (sim.add_client(0), sim.add_client(0));
+    sim.connect();
+    let track = sim.publish_red(publisher);
+    let down = sim.subscribe_as(listener, track, &[Codec::Red], LayerWish::BEST);
+    sim.mute(track, true);
+    let announce = DownOptions {
+        announce: true,
+        ..DownOptions::default()
+    };
+    options(&mut sim, down, announce);
+    sim.run_for(Duration::from_secs(1));
+    assert_eq!(injected(&sim, down), []);
+    assert_eq!(sim.threads[0].worker.stats().packets_injected, 0);
 }
 
 #[test]

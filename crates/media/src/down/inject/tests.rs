@@ -2,10 +2,18 @@
 
 use super::*;
 use wire::codec::h264;
+use wire::codec::red::Red;
 
 fn blank(codec: Codec, vp8: BlankVp8, trailer: &[u8]) -> Vec<u8> {
+    let payload = BlankPayload {
+        codec,
+        block_type: Some(111),
+        frame: frame_of(codec).expect("it has one"),
+        trailer,
+    };
+    assert!(payload.can_be_put());
     let mut out = [0; PAYLOAD_MAX];
-    let len = put_blank(codec, vp8, trailer, &mut out).expect("it has one");
+    let len = payload.put(vp8, &mut out);
     out[..len].to_vec()
 }
 
@@ -49,7 +57,14 @@ fn a_blank_h264_frame_is_an_aggregate_that_begins_a_sequence() {
 
 #[test]
 fn the_trailer_stands_at_the_end() {
-    for codec in [Codec::Opus, Codec::Pcmu, Codec::Pcma, Codec::Vp8, Codec::H264] {
+    for codec in [
+        Codec::Opus,
+        Codec::Red,
+        Codec::Pcmu,
+        Codec::Pcma,
+        Codec::Vp8,
+        Codec::H264,
+    ] {
         let plain = blank(codec, BlankVp8::default(), &[]);
         let marked = blank(codec, BlankVp8::default(), b"mark");
         assert_eq!(marked, [&plain[..], b"mark"].concat());
@@ -57,12 +72,36 @@ fn the_trailer_stands_at_the_end() {
 }
 
 #[test]
+fn silence_is_what_the_decoder_of_each_codec_makes_nothing_of() {
+    let sound = |codec| blank(codec, BlankVp8::default(), &[]);
+    assert_eq!(sound(Codec::Opus), OPUS_SILENCE);
+    // 20 ms at 8 kHz; zero is all ones in µ-law, and 0x55 inverts every other bit of A-law (G.711).
+    assert_eq!(sound(Codec::Pcmu), [0xFF; 160]);
+    assert_eq!(sound(Codec::Pcma), [0x80 ^ 0x55; 160]);
+    let red = sound(Codec::Red);
+    let parsed = Red::parse(&red).expect("whole");
+    assert_eq!(parsed.redundant().count(), 0);
+    assert_eq!(parsed.primary().payload_type, 111);
+    assert_eq!(red[parsed.primary().range.clone()], OPUS_SILENCE);
+}
+
+#[test]
+fn what_cannot_be_written_is_known_before_a_number_is_taken() {
+    let (unknown_block, long) = (None, [0; PAYLOAD_MAX]);
+    let payload = |codec, block_type, trailer| BlankPayload {
+        codec,
+        block_type,
+        frame: frame_of(codec).expect("it has one"),
+        trailer,
+    };
+    assert!(!payload(Codec::Red, unknown_block, &[]).can_be_put());
+    assert!(!payload(Codec::Opus, unknown_block, &long).can_be_put());
+    assert!(payload(Codec::Opus, unknown_block, &long[..400]).can_be_put());
+}
+
+#[test]
 fn codecs_without_a_small_frame_have_none() {
     for codec in [Codec::Vp9, Codec::Av1, Codec::H265] {
         assert!(!has_blank(codec));
-        assert_eq!(
-            put_blank(codec, BlankVp8::default(), &[], &mut [0; PAYLOAD_MAX]),
-            None
-        );
     }
 }
