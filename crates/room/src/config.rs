@@ -34,7 +34,7 @@ impl Now {
     }
 }
 
-/// Bounds of what participants may store in a room (`config.md` `limit.*`). Bytes.
+/// Bounds of what participants may have in a room (`config.md` `limit.*`).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Limits {
     /// Metadata of a participant or room.
@@ -47,6 +47,9 @@ pub struct Limits {
     pub subscription_video_max: usize,
     /// Subscribed audio tracks of one participant, 0 = unlimited.
     pub subscription_audio_max: usize,
+    /// Data tracks that one participant receives. It is told of all of them at each change: more make
+    /// every change dearer, fewer leave tracks out that a large room can have.
+    pub data_tracks_received_max: usize,
 }
 
 impl Default for Limits {
@@ -57,6 +60,7 @@ impl Default for Limits {
             name_bytes_max: 256,
             subscription_video_max: 0,
             subscription_audio_max: 0,
+            data_tracks_received_max: 4_096,
         }
     }
 }

@@ -1,6 +1,7 @@
 //! Data tracks (`media.md` §12.1): named streams of lossy packets. Publishers choose a handle;
 //! each subscriber gets one of its own, which is written into every packet it receives.
 
+use crate::data_handle::Handles;
 use crate::participant::{Participant, ParticipantId, State};
 use crate::room::Room;
 use crate::subscription::SID_BYTES_MAX;
@@ -10,7 +11,7 @@ use proto::data_track_subscriber_handles::PublishedDataTrack;
 use proto::request_response::{Reason, Request};
 use protocol::proto;
 use protocol::proto::signal_response::Message as Response;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// Longest name, in characters.
 const NAME_CHARS_MAX: usize = 256;
@@ -20,6 +21,10 @@ const ENCODING_BYTES_MAX: usize = 32;
 
 /// Most data tracks of one publisher, and most about which one subscriber has a wish.
 const TRACKS_MAX: usize = 1_024;
+
+/// Most updates that are read of one request: as many as there are tracks that one participant can
+/// receive.
+const UPDATES_MAX: usize = 4_096;
 
 /// Largest announcement: every participant is sent it.
 const REQUEST_BYTES_MAX: usize = 4_096;
@@ -37,29 +42,25 @@ pub(crate) struct DataTracks {
     wanted: BTreeMap<String, bool>,
     /// What the publishers of wanted tracks permit, as last told, by track SID.
     permitted: BTreeMap<String, bool>,
-    /// Handles of what is received, by track SID.
-    received: BTreeMap<String, u16>,
-    next_handle: u16,
+    /// What is received, and under which handle.
+    received: Handles,
     /// The handles changed while the client had no signal connection.
     untold: bool,
 }
 
-impl DataTracks {
-    /// `random` starts the subscriber's handles, below 256.
-    pub(crate) fn new(random: u64) -> Self {
-        Self {
-            next_handle: u16::from(random.to_le_bytes()[0]),
-            ..Self::default()
-        }
-    }
+/// A subscriber of a track that ended.
+struct Receiver {
+    id: ParticipantId,
+    /// It received as many as it can: another track may have waited.
+    was_full: bool,
+}
 
-    fn take_handle(&mut self) -> u16 {
-        loop {
-            self.next_handle = self.next_handle.wrapping_add(1);
-            let taken = self.received.values().any(|handle| *handle == self.next_handle);
-            if self.next_handle != 0 && !taken {
-                return self.next_handle;
-            }
+impl DataTracks {
+    /// `random` starts the subscriber's handles, of which there are at most `received_max`.
+    pub(crate) fn new(random: u64, received_max: usize) -> Self {
+        Self {
+            received: Handles::new(random, received_max),
+            ..Self::default()
         }
     }
 }
@@ -107,7 +108,9 @@ impl Room {
         }
         self.counts_changed();
         for other in self.participants.keys().copied().collect::<Vec<_>>() {
-            self.reconcile_data_track(other, &info.sid);
+            if self.resolve_data_track(other, &info.sid) {
+                self.send_handles(other);
+            }
         }
     }
 
@@ -161,7 +164,7 @@ impl Room {
     ) {
         let handle = u16::try_from(request.pub_handle).ok();
         // Subscribers learn it from the publisher's state, as from the reference.
-        let Some((info, _)) = handle.and_then(|handle| self.end_data_track(id, handle)) else {
+        let Some((info, receivers)) = handle.and_then(|handle| self.end_data_track(id, handle)) else {
             self.request_failed(id, Reason::NotFound, "", Request::UnpublishDataTrack(request));
             return;
         };
@@ -170,6 +173,9 @@ impl Room {
             id,
             Response::UnpublishDataTrackResponse(proto::UnpublishDataTrackResponse { info: Some(info) }),
         );
+        for receiver in receivers.into_iter().filter(|receiver| receiver.was_full) {
+            self.reconcile_data_tracks(receiver.id);
+        }
     }
 
     /// Forgets a track and takes it from its subscribers, who are returned.
@@ -177,7 +183,7 @@ impl Room {
         &mut self,
         id: ParticipantId,
         handle: u16,
-    ) -> Option<(proto::DataTrackInfo, Vec<ParticipantId>)> {
+    ) -> Option<(proto::DataTrackInfo, Vec<Receiver>)> {
         let participant = self.participants.get_mut(&id)?;
         let info = participant.data_tracks.published.remove(&handle)?;
         participant.dirty = true;
@@ -187,8 +193,12 @@ impl Room {
             let tracks = &mut other.data_tracks;
             tracks.wanted.remove(&info.sid);
             tracks.permitted.remove(&info.sid);
-            if tracks.received.remove(&info.sid).is_some() {
-                receivers.push(other.id);
+            let was_full = tracks.received.is_full();
+            if tracks.received.remove(&info.sid) {
+                receivers.push(Receiver {
+                    id: other.id,
+                    was_full,
+                });
             }
         }
         Some((info, receivers))
@@ -201,65 +211,98 @@ impl Room {
             .get(&id)
             .map(|participant| participant.data_tracks.published.keys().copied().collect())
             .unwrap_or_default();
+        let mut receivers: BTreeMap<ParticipantId, bool> = BTreeMap::new();
         for handle in handles {
             let ended = self.end_data_track(id, handle);
             for receiver in ended.map(|(_, receivers)| receivers).unwrap_or_default() {
-                self.send_handles(receiver);
+                *receivers.entry(receiver.id).or_default() |= receiver.was_full;
             }
+        }
+        for (receiver, was_full) in receivers {
+            if was_full {
+                self.resolve_data_tracks(receiver);
+            }
+            self.send_handles(receiver);
         }
     }
 
+    /// The last wish of a request about a track counts; what changes is told once for all of them.
     pub(crate) fn update_data_subscription(
         &mut self,
         id: ParticipantId,
         request: &proto::UpdateDataSubscription,
     ) {
-        for update in &request.updates {
-            let Some(participant) = self.participants.get_mut(&id) else {
-                return;
-            };
-            let wanted = &mut participant.data_tracks.wanted;
-            let full = wanted.len() >= TRACKS_MAX && !wanted.contains_key(&update.track_sid);
-            if full || update.track_sid.len() > SID_BYTES_MAX {
-                self.stats.over_limit += 1;
-                continue;
-            }
-            wanted.insert(update.track_sid.clone(), update.subscribe);
-            self.reconcile_data_track(id, &update.track_sid);
-        }
-    }
-
-    /// Looks again at every data track for one subscriber.
-    pub(crate) fn reconcile_data_tracks(&mut self, id: ParticipantId) {
-        for sid in self.data_track_sids.keys().cloned().collect::<Vec<_>>() {
-            self.reconcile_data_track(id, &sid);
-        }
-    }
-
-    /// Brings one subscription to what is wanted, permitted and published. A change is told with
-    /// the whole list of handles.
-    pub(crate) fn reconcile_data_track(&mut self, id: ParticipantId, sid: &str) {
-        let permitted = self.resolve_data_track(id, sid);
         let Some(participant) = self.participants.get_mut(&id) else {
             return;
         };
-        let tracks = &mut participant.data_tracks;
-        let receives = tracks.received.contains_key(sid);
-        if permitted == receives {
-            return;
+        let automatic = participant.settings.auto_subscribe_data_track;
+        let wanted = &mut participant.data_tracks.wanted;
+        self.stats.over_limit += request.updates.len().saturating_sub(UPDATES_MAX) as u64;
+        let mut touched = BTreeSet::new();
+        for update in request.updates.iter().take(UPDATES_MAX) {
+            let sid = update.track_sid.as_str();
+            let full = wanted.len() >= TRACKS_MAX && !wanted.contains_key(sid);
+            if update.subscribe == automatic {
+                wanted.remove(sid);
+            } else if full || sid.len() > SID_BYTES_MAX {
+                self.stats.over_limit += 1;
+                continue;
+            } else {
+                wanted.insert(sid.to_owned(), update.subscribe);
+            }
+            touched.insert(sid);
         }
-        if permitted {
-            let handle = tracks.take_handle();
-            tracks.received.insert(sid.to_owned(), handle);
+        let was_full = participant.data_tracks.received.is_full();
+        let mut changed = false;
+        for sid in touched {
+            changed |= self.resolve_data_track(id, sid);
+        }
+        // What found no place has one now.
+        if was_full && changed {
+            self.resolve_data_tracks(id);
+        }
+        if changed {
+            self.send_handles(id);
+        }
+    }
+
+    /// Looks again at every data track for one subscriber, and tells all that changes at once.
+    pub(crate) fn reconcile_data_tracks(&mut self, id: ParticipantId) {
+        if self.resolve_data_tracks(id) {
+            self.send_handles(id);
+        }
+    }
+
+    fn resolve_data_tracks(&mut self, id: ParticipantId) -> bool {
+        let sids: Vec<_> = self.data_track_sids.keys().cloned().collect();
+        sids.iter()
+            .fold(false, |changed, sid| changed | self.resolve_data_track(id, sid))
+    }
+
+    /// Brings one subscription to what is wanted, permitted and published. True when that changed
+    /// it: the subscriber has to be told its handles.
+    fn resolve_data_track(&mut self, id: ParticipantId, sid: &str) -> bool {
+        let permitted = self.permit_data_track(id, sid);
+        let Some(participant) = self.participants.get_mut(&id) else {
+            return false;
+        };
+        let received = &mut participant.data_tracks.received;
+        if permitted == received.get(sid).is_some() {
+            return false;
+        }
+        let changed = if permitted {
+            received.insert(sid)
         } else {
-            tracks.received.remove(sid);
-        }
-        self.send_handles(id);
+            received.remove(sid)
+        };
+        // It is looked at again when another one goes.
+        self.stats.over_limit += u64::from(!changed);
+        changed
     }
 
     /// Whether a participant may receive a data track that it wants. Whenever that changes, and the
     /// first time, it is told so.
-    fn resolve_data_track(&mut self, id: ParticipantId, sid: &str) -> bool {
+    fn permit_data_track(&mut self, id: ParticipantId, sid: &str) -> bool {
         let Some(subscriber) = self.participants.get(&id) else {
             return false;
         };
@@ -326,9 +369,9 @@ impl Room {
                 let track = PublishedDataTrack {
                     publisher_identity: publisher.identity().to_owned(),
                     publisher_sid: publisher.sid.clone(),
-                    track_sid: sid.clone(),
+                    track_sid: sid.to_owned(),
                 };
-                Some((u32::from(*handle), track))
+                Some((u32::from(handle), track))
             })
             .collect();
         self.send(
@@ -362,7 +405,7 @@ impl Room {
             .values()
             .filter(|participant| participant.state == State::Active)
             .filter_map(|participant| {
-                let handle = *participant.data_tracks.received.get(&sid)?;
+                let handle = participant.data_tracks.received.get(&sid)?;
                 Some((participant.primary().transport.peer(), handle))
             })
             .collect();

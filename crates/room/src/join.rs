@@ -152,7 +152,10 @@ impl Room {
             queued: Vec::new(),
             subscriptions: BTreeMap::new(),
             rule: SubscriptionRule::All,
-            data_tracks: DataTracks::new(self.random.next_u64()),
+            data_tracks: DataTracks::new(
+                self.random.next_u64(),
+                self.config.limits.data_tracks_received_max,
+            ),
             last_sequence: 0,
             last_seen: self.now,
             cuts: Cuts::default(),

@@ -18,6 +18,7 @@ mod backup;
 mod client;
 pub mod config;
 mod data;
+mod data_handle;
 mod data_track;
 mod demand;
 mod down_options;

@@ -7,7 +7,7 @@ use protocol::proto::signal_request::Message as Request;
 use protocol::proto::signal_response::Message as Response;
 use std::collections::BTreeMap;
 
-fn publish(handle: u32, name: &str) -> Request {
+pub fn publish(handle: u32, name: &str) -> Request {
     Request::PublishDataTrackRequest(proto::PublishDataTrackRequest {
         pub_handle: handle,
         name: name.to_owned(),
@@ -15,7 +15,7 @@ fn publish(handle: u32, name: &str) -> Request {
     })
 }
 
-fn subscribe(sid: &str, subscribe: bool) -> Request {
+pub fn subscribe(sid: &str, subscribe: bool) -> Request {
     Request::UpdateDataSubscription(proto::UpdateDataSubscription {
         updates: vec![proto::update_data_subscription::Update {
             track_sid: sid.to_owned(),
@@ -26,34 +26,42 @@ fn subscribe(sid: &str, subscribe: bool) -> Request {
 }
 
 /// Publishes as alice; the track's SID.
-fn sensor(world: &mut World, alice: &Client) -> String {
+pub fn sensor(world: &mut World, alice: &Client) -> String {
     world.take(alice);
     world.request(alice, publish(1, "sensor"));
-    match &world.take(alice)[..] {
-        [Response::PublishDataTrackResponse(response), ..] => response.info.as_ref().unwrap().sid.clone(),
-        other => panic!("{other:?}"),
-    }
+    published(&world.take(alice))
+}
+
+/// The SID of the track that was published.
+pub fn published(messages: &[Response]) -> String {
+    let sid = messages.iter().find_map(|message| match message {
+        Response::PublishDataTrackResponse(response) => Some(response.info.as_ref().unwrap().sid.clone()),
+        _ => None,
+    });
+    sid.expect("a track was published")
 }
 
 /// Handle → SID, as last told.
-fn handles(messages: &[Response]) -> BTreeMap<u32, String> {
-    messages
-        .iter()
-        .rev()
-        .find_map(|message| match message {
-            Response::DataTrackSubscriberHandles(handles) => Some(
-                handles
-                    .sub_handles
-                    .iter()
-                    .map(|(handle, track)| (*handle, track.track_sid.clone()))
-                    .collect(),
-            ),
-            _ => None,
-        })
-        .expect("handles were told")
+pub fn handles(messages: &[Response]) -> BTreeMap<u32, String> {
+    all_handles(messages).pop().expect("handles were told")
 }
 
-fn packet(handle: u16) -> Vec<u8> {
+/// Handle → SID, each time that it was told.
+pub fn all_handles(messages: &[Response]) -> Vec<BTreeMap<u32, String>> {
+    let told = |message: &Response| match message {
+        Response::DataTrackSubscriberHandles(handles) => Some(
+            handles
+                .sub_handles
+                .iter()
+                .map(|(handle, track)| (*handle, track.track_sid.clone()))
+                .collect(),
+        ),
+        _ => None,
+    };
+    messages.iter().filter_map(told).collect()
+}
+
+pub fn packet(handle: u16) -> Vec<u8> {
     let mut packet = vec![0x18, 0];
     packet.extend(handle.to_be_bytes());
     packet.extend([0, 1, 0, 2, 0, 0, 0, 3]);

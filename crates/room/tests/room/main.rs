@@ -15,6 +15,7 @@ mod audio_codecs;
 mod backup_codecs;
 mod churn;
 mod data;
+mod data_track_limits;
 mod data_tracks;
 mod demand;
 mod down_options;
