@@ -23,6 +23,45 @@ fn a_dual_join_is_answered_with_join_token_offer_and_candidates() {
 }
 
 #[test]
+fn only_the_last_of_several_candidates_is_final() {
+    let two_sockets = |mut join: room::Join| {
+        let address = |address: &str| media::api::LocalSocket {
+            address: address.parse().expect("an address"),
+        };
+        join.placement.sockets = vec![address("127.0.0.1:7882"), address("[::1]:7882")];
+        join
+    };
+    let mut world = World::new();
+    let alice = world.enter(two_sockets(wish("alice")));
+    let messages = world.take(&alice);
+    let trickled: Vec<_> = messages
+        .iter()
+        .filter_map(|message| match message {
+            Response::Trickle(trickle) => Some(trickle),
+            _ => None,
+        })
+        .collect();
+    let [first, last] = trickled[..] else {
+        panic!("a candidate of each socket, not {trickled:?}");
+    };
+    assert!(first.candidate_init.contains("127.0.0.1") && last.candidate_init.contains("::1"));
+    assert!(!first.r#final && last.r#final);
+    let single = world.join(two_sockets(wish_single("bob", 1, 1)));
+    assert!(
+        world
+            .names(&single)
+            .ends_with("answer trickle:PUBLISHER trickle:PUBLISHER!")
+    );
+    // An ICE restart makes new candidates, which end with a final one, too.
+    let again = world.resume(&alice, wish("alice"));
+    assert!(
+        world
+            .names(&again)
+            .ends_with("offer trickle:SUBSCRIBER trickle:SUBSCRIBER!")
+    );
+}
+
+#[test]
 fn the_join_response_has_every_field_of_the_reference() {
     let mut world = World::new();
     let alice = world.join(wish("alice"));

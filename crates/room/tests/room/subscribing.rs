@@ -94,6 +94,31 @@ fn a_new_track_is_offered_bound_and_reported_to_its_publisher_once() {
 }
 
 #[test]
+fn a_hidden_subscriber_is_not_reported_to_the_publisher_but_the_next_visible_one_is() {
+    let mut world = World::new();
+    let alice = world.enter(wish("alice"));
+    let mut join = wish("ghost");
+    grant(&mut join).hidden = true;
+    let ghost = world.enter(join);
+    world.pass_ms(1_000);
+    world.publish(&alice, microphone("mic"));
+    world.forget();
+    let binds = |world: &mut World, client: &Client| {
+        settle(world, client);
+        let bound = world.commands.iter().any(
+            |(_, command)| matches!(command, Command::Subscribe { peer, .. } if *peer == client.primary()),
+        );
+        assert!(bound, "the track reaches its subscriber");
+        world.names(&alice).matches("track_subscribed").count()
+    };
+    assert_eq!(binds(&mut world, &ghost), 0);
+    let bob = world.enter(wish("bob"));
+    assert_eq!(binds(&mut world, &bob), 1);
+    let carol = world.enter(wish("carol"));
+    assert_eq!(binds(&mut world, &carol), 0, "once");
+}
+
+#[test]
 fn protocol_0_gets_the_participant_as_stream_id() {
     let mut world = World::new();
     let alice = world.enter(wish("alice"));
@@ -290,6 +315,41 @@ fn a_single_client_is_asked_for_the_sections_it_lacks() {
     assert_eq!(world.names(&bob), "answer");
     world.pass_ms(1_000);
     assert!(!world.names(&bob).contains("sections"));
+}
+
+#[test]
+fn sections_that_only_the_client_sends_on_are_no_room_for_what_it_gets() {
+    let mut world = World::new();
+    let alice = world.enter(wish("alice"));
+    let carol = world.enter(wish("carol"));
+    let bob = world.enter(wish_single("bob", 0, 0));
+    world.pass_ms(1_000);
+    world.announce(&bob, microphone("own"));
+    world.announce(&bob, camera("own-cam"));
+    let own = |direction| {
+        vec![
+            sdp::Section::data(),
+            sdp::Section::of(&microphone("own")).with_direction(direction),
+            sdp::Section::of(&camera("own-cam")).with_direction(direction),
+        ]
+    };
+    world.request(&bob, Request::Offer(sdp::offer(2, &own("sendonly"))));
+    world.take(&bob);
+    let audio = world.publish(&alice, microphone("mic"));
+    let video = world.publish(&carol, camera("cam"));
+    world.pass_ms(200);
+    let names = world.names(&bob);
+    assert!(names.ends_with("sections:1+1"), "{names}");
+    // Offered again without new sections: still none has room.
+    world.request(&bob, Request::Offer(sdp::offer(3, &own("sendonly"))));
+    assert_eq!(world.names(&bob), "answer sections:1+1");
+    world.request(&bob, Request::Offer(sdp::offer(4, &own("sendrecv"))));
+    let messages = world.take(&bob);
+    let [Response::Answer(answer)] = &messages[..] else {
+        panic!("sections that send and receive suffice, not {messages:?}");
+    };
+    assert_eq!(answer.mid_to_track_id.get("1"), Some(&audio));
+    assert_eq!(answer.mid_to_track_id.get("2"), Some(&video));
 }
 
 #[test]

@@ -1,8 +1,10 @@
 //! Who is told of whom, and when.
 
 use crate::world::{World, config, grant, microphone, wish};
+use prost::Message;
 use protocol::proto;
 use protocol::proto::signal_response::Message as Response;
+use std::collections::BTreeSet;
 
 #[test]
 fn pure_subscribers_are_reported_in_batches_of_three_seconds() {
@@ -91,6 +93,54 @@ fn large_batches_are_split_near_the_configured_size() {
         .collect();
     assert!(updates.len() > 2, "{updates:?}");
     assert_eq!(updates.iter().sum::<usize>(), 11);
+}
+
+#[test]
+fn five_hundred_joins_are_told_in_messages_of_the_configured_size() {
+    let mut world = World::new();
+    let target = config().update_batch_bytes;
+    assert_eq!(target, 128 * 1024);
+    let alice = world.enter(wish("alice"));
+    world.pass_ms(3_000);
+    world.forget();
+    for number in 0..500 {
+        let mut join = wish(&format!("participant-{number}"));
+        join.metadata = Some("m".repeat(1_024));
+        let client = world.enter(join);
+        // So that only one is told of all: this one may still come back.
+        world.apply(room::Action::SignalClosed {
+            connection: client.connection,
+        });
+        world.take(&client);
+    }
+    world.pass_ms(3_000);
+    let check = |messages: Vec<Response>, expected: usize| {
+        let updates: Vec<_> = messages
+            .into_iter()
+            .filter_map(|message| match message {
+                Response::Update(update) => Some(update),
+                _ => None,
+            })
+            .collect();
+        let infos = || updates.iter().flat_map(|update| &update.participants);
+        let names: BTreeSet<_> = infos().map(|info| info.identity.as_str()).collect();
+        assert_eq!((infos().count(), names.len()), (expected, expected), "each once");
+        assert!(infos().all(|info| info.state() == proto::participant_info::State::Active));
+        let largest = infos().map(Message::encoded_len).max().expect("some");
+        for (position, update) in updates.iter().enumerate() {
+            let bytes = update.encoded_len();
+            assert!(bytes <= target + largest, "{bytes}");
+            let is_last = position + 1 == updates.len();
+            assert!(
+                is_last || bytes + largest > target,
+                "{bytes}: not split too early"
+            );
+        }
+        assert!(updates.len() >= 4, "{}", updates.len());
+    };
+    check(world.take(&alice), 500);
+    let again = world.resume(&alice, wish("alice"));
+    check(world.take(&again), 501);
 }
 
 #[test]

@@ -298,7 +298,11 @@ mod tests {
             join_request: request.encode_to_vec(),
             ..Default::default()
         };
-        let query = format!("join_request={}", URL_SAFE.encode(wrapped.encode_to_vec()));
+        let wrapped = URL_SAFE.encode(wrapped.encode_to_vec());
+        checked(Endpoint::V1, &format!("join_request={wrapped}"))
+    }
+
+    fn checked(endpoint: Endpoint, query: &str) -> JoinParameters {
         let claims = Claims {
             identity: "alice".to_owned(),
             video: Some(VideoGrant {
@@ -315,9 +319,9 @@ mod tests {
             room_exists: &|_| false,
         };
         check_join(
-            Endpoint::V1,
+            endpoint,
             Purpose::Validate,
-            &Query::parse(&query),
+            &Query::parse(query),
             Some(&claims),
             &rules,
         )
@@ -340,6 +344,26 @@ mod tests {
                 settings_of(&wish, configured).allow_pause,
                 allowed,
                 "{said:?} {configured}"
+            );
+        }
+    }
+
+    #[test]
+    fn a_query_that_says_nothing_about_pausing_gets_the_configured_default() {
+        for (query, configured, allowed) in [
+            ("", false, false),
+            ("", true, true),
+            ("subscriber_allow_pause=", true, true),
+            ("subscriber_allow_pause=0", true, false),
+            ("subscriber_allow_pause=false", true, false),
+            ("subscriber_allow_pause=1", false, true),
+            ("subscriber_allow_pause=true", false, true),
+        ] {
+            let wish = checked(Endpoint::V0, &format!("auto_subscribe=1&{query}"));
+            assert_eq!(
+                settings_of(&wish, configured).allow_pause,
+                allowed,
+                "{query} {configured}"
             );
         }
     }

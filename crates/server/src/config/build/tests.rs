@@ -293,6 +293,19 @@ fn presets_become_room_configurations() {
 }
 
 #[test]
+fn whether_video_may_be_paused_is_read() {
+    assert!(!read("").expect("valid").rtc.allow_pause);
+    for (value, allowed) in [("true", true), ("false", false)] {
+        let config = read(&format!(
+            "rtc: {{congestion_control: {{allow_pause: {value}}}}}\n"
+        ))
+        .expect("valid");
+        assert_eq!(config.rtc.allow_pause, allowed);
+    }
+    assert!(refusal("rtc: {congestion_control: {allow_pause: 7}}").contains("allow_pause"));
+}
+
+#[test]
 fn limits_of_key_frames_and_slow_readers_are_read() {
     let ms = Duration::from_millis;
     let defaults = read("").expect("valid").tuning;
