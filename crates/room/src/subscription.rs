@@ -284,8 +284,12 @@ impl Room {
         }
     }
 
-    /// An adaptive client decides anew about a track that it gets anew.
+    /// An adaptive client decides anew about a picture that it gets anew: it may wait for a frame to
+    /// see that it is shown. Sound that it disabled stays so.
     fn enable_again(&mut self, id: ParticipantId, sid: &str) {
+        if self.kind_of(sid) != Some(Kind::Video) {
+            return;
+        }
         if let Some(participant) = self.participants.get_mut(&id)
             && participant.settings.adaptive_stream
             && let Some(subscription) = participant.subscriptions.get_mut(sid)

@@ -33,6 +33,7 @@ mod replaying;
 mod resuming;
 mod rpc;
 mod sdp;
+mod sections;
 mod simulating;
 mod speaking;
 mod subscribing;

@@ -1,6 +1,6 @@
 //! Coming back with a new signal connection.
 
-use crate::world::{World, grant, microphone, wish, wish_protocol};
+use crate::world::{World, camera, grant, microphone, wish, wish_protocol};
 use media::api::{ChannelLabel, EventKind};
 use prost::Message as _;
 use protocol::proto;
@@ -181,7 +181,7 @@ fn tracks_disabled_before_a_resume_stay_so_until_enabled() {
     join.settings.auto_subscribe = false;
     join.settings.adaptive_stream = false;
     let bob = world.enter(join);
-    let sid = world.publish(&alice, crate::world::camera("cam"));
+    let sid = world.publish(&alice, camera("cam"));
     world.request(
         &bob,
         Request::SyncState(proto::SyncState {
@@ -217,4 +217,175 @@ fn tracks_disabled_before_a_resume_stay_so_until_enabled() {
         }),
     );
     assert_eq!(enabled(&world), Some(true));
+}
+
+/// What the media plane was told to send of copies, in order: with the copy or afterwards.
+fn enabled(world: &World) -> Vec<bool> {
+    world
+        .commands
+        .iter()
+        .filter_map(|(_, command)| match command {
+            media::api::Command::Subscribe { wish, .. } | media::api::Command::SetWish { wish, .. } => {
+                Some(wish.enabled)
+            }
+            _ => None,
+        })
+        .collect()
+}
+
+/// What a current client says of itself when it is back: tracks that it does not show, and that it
+/// unsubscribed from nothing.
+fn state_of(disabled: &[&String]) -> Request {
+    Request::SyncState(proto::SyncState {
+        track_sids_disabled: disabled.iter().map(|sid| (*sid).clone()).collect(),
+        subscription: Some(proto::UpdateSubscription::default()),
+        ..Default::default()
+    })
+}
+
+#[test]
+fn a_copy_of_an_adaptive_client_stays_disabled_over_a_resume() {
+    // Disabled before the connection was lost, or first by what the client says when it is back.
+    for before in [true, false] {
+        let mut world = World::new();
+        let alice = world.enter(wish("alice"));
+        let bob = world.enter(wish("bob"));
+        world.pass_ms(1_000);
+        let sid = world.publish(&alice, camera("cam"));
+        world.pass_ms(150);
+        world.answer(&bob);
+        world.pass_ms(200);
+        let settings = |disabled| {
+            Request::TrackSetting(proto::UpdateTrackSettings {
+                track_sids: vec![sid.clone()],
+                disabled,
+                ..Default::default()
+            })
+        };
+        if before {
+            world.request(&bob, settings(true));
+            world.pass_ms(200);
+            assert_eq!(enabled(&world).last(), Some(&false));
+        }
+        world.apply(room::Action::SignalClosed {
+            connection: bob.connection,
+        });
+        world.pass_ms(2_000);
+        world.forget();
+        let again = world.resume(&bob, wish("bob"));
+        world.request(&again, state_of(&[&sid]));
+        world.answer(&again);
+        world.pass_ms(5_000);
+        let told = enabled(&world);
+        assert_eq!(told, if before { vec![] } else { vec![false] });
+        world.request(&again, settings(false));
+        assert_eq!(enabled(&world).last(), Some(&true), "until it is shown");
+    }
+}
+
+#[test]
+fn only_pictures_are_enabled_when_an_adaptive_client_gets_them_anew() {
+    for (request, starts) in [(camera("cam"), true), (microphone("mic"), false)] {
+        let mut world = World::new();
+        let alice = world.enter(wish("alice"));
+        let on_demand = || {
+            let mut join = wish("bob");
+            join.settings.auto_subscribe = false;
+            join
+        };
+        let bob = world.enter(on_demand());
+        let sid = world.publish(&alice, request);
+        world.apply(room::Action::SignalClosed {
+            connection: bob.connection,
+        });
+        world.pass_ms(1_000);
+        world.forget();
+        // It asked for the track while it had no connection: its state starts the copy.
+        let again = world.resume(&bob, on_demand());
+        world.request(
+            &again,
+            Request::SyncState(proto::SyncState {
+                track_sids_disabled: vec![sid.clone()],
+                subscription: Some(proto::UpdateSubscription {
+                    track_sids: vec![sid],
+                    subscribe: true,
+                    ..Default::default()
+                }),
+                ..Default::default()
+            }),
+        );
+        world.answer(&again);
+        world.pass_ms(200);
+        world.answer(&again);
+        world.pass_ms(200);
+        let told = enabled(&world);
+        assert!(
+            !told.is_empty() && told.iter().all(|enabled| *enabled == starts),
+            "{told:?}"
+        );
+    }
+}
+
+#[test]
+fn what_happens_while_a_client_is_away_is_told_once_behind_the_reconnect() {
+    let mut world = World::new();
+    let alice = world.enter(wish("alice"));
+    let mut join = wish("bob");
+    grant(&mut join).can_update_own_metadata = Some(true);
+    let bob = world.enter(join);
+    let carol = world.enter(wish("carol"));
+    world.pass_ms(10_000);
+    world.apply(room::Action::SignalClosed {
+        connection: alice.connection,
+    });
+    world.forget();
+    let sid = world.publish(&bob, microphone("mic"));
+    world.request(
+        &bob,
+        Request::UpdateMetadata(proto::UpdateParticipantMetadata {
+            name: "Robert".to_owned(),
+            ..Default::default()
+        }),
+    );
+    world.request(&carol, Request::Leave(proto::LeaveRequest::default()));
+    let call = room::ApiCall::UpdateRoomMetadata {
+        metadata: "meanwhile".to_owned(),
+    };
+    world.api(call).expect("a room that is there");
+    world.pass_ms(3_000);
+    // Its join waits to be told with the next batch.
+    world.enter(wish("dave"));
+    world.pass_ms(500);
+    assert_eq!(world.names(&alice), "", "nothing goes to the lost connection");
+
+    let again = world.resume(&alice, wish("alice"));
+    let messages = world.take(&again);
+    let names: Vec<_> = messages.iter().map(crate::world::name).collect();
+    assert_eq!(
+        names.join(" "),
+        "reconnect update(carol=DISCONNECTED) update(alice=ACTIVE,bob=ACTIVE,dave=ACTIVE) room_update \
+         refresh_token offer trickle:SUBSCRIBER!"
+    );
+    let (Response::Update(update), Response::RoomUpdate(room)) = (&messages[2], &messages[3]) else {
+        panic!("everybody, then the room");
+    };
+    let told = &update.participants[1];
+    assert_eq!((told.name.as_str(), &told.tracks[0].sid), ("Robert", &sid));
+    assert_eq!(*told, world.info("bob"));
+    assert_eq!(room.room.as_ref().expect("a room").metadata, "meanwhile");
+    let Response::Offer(offer) = &messages[5] else {
+        panic!("an offer");
+    };
+    assert!(
+        offer.mid_to_track_id.values().eq([&sid]),
+        "the track that came meanwhile"
+    );
+
+    world.request(&again, state_of(&[]));
+    world.answer(&again);
+    world.pass_ms(10_000);
+    let later = world.names(&again);
+    for told in ["carol", "bob=", "alice=", "reconnect"] {
+        assert!(!later.contains(told), "told before: {later}");
+    }
 }
