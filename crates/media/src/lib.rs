@@ -26,5 +26,5 @@ mod window;
 mod worker;
 
 pub use crossing::{Mesh, mesh};
-pub use tuning::Tuning;
+pub use tuning::{Speaking, Tuning};
 pub use worker::{Worker, WorkerConfig};

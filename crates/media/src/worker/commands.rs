@@ -1,7 +1,7 @@
 //! What the control plane says.
 
 use super::peers::PeerSlot;
-use super::time::{LEVELS_INTERVAL, REPORT_INTERVAL};
+use super::time::REPORT_INTERVAL;
 use super::{DOWN_TRACKS_PER_PEER_MAX, UP_TRACKS_PER_PEER_MAX, Worker};
 use crate::api::{Command, DownKey, EventKind, LayerWish, PeerKey, RoomKey, TrackKey};
 use crate::backlog::Backlog;
@@ -170,7 +170,8 @@ impl Worker {
         if measures && track.level.is_none() {
             track.level = Some(Box::new(AudioLevel::default()));
             self.levels.entry(key.room()).or_default().tracks.push(index);
-            self.levels_due.get_or_insert(now + LEVELS_INTERVAL);
+            self.levels_due
+                .get_or_insert(now + self.config.tuning.speaking.window());
         } else if !measures && track.level.take().is_some() {
             self.forget_level(key.room(), index);
         }

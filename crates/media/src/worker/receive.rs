@@ -109,7 +109,12 @@ impl Worker {
         if let (Some((_, level)), Some(track)) = (rtp.audio_level, self.tracks.get_mut(index))
             && let Some(meter) = &mut track.level
         {
-            meter.observe(now, rtp.timestamp, rtp.codec.clock_rate(), level);
+            meter.observe(
+                now,
+                (rtp.timestamp, rtp.codec.clock_rate()),
+                level,
+                &self.config.tuning.speaking,
+            );
         }
         if self.accept(now, index, rtp.layer, &arrival) {
             self.cross(index, rtp.layer, &arrival);

@@ -3,14 +3,11 @@
 use super::Worker;
 use crate::api::EventKind;
 use crate::timers::Who;
-use crate::up::level::WINDOW_MS;
 use crate::up::track::Source;
 use std::time::{Duration, Instant};
 
 /// Between two sender reports of a down track (media.md §6).
 pub(crate) const REPORT_INTERVAL: Duration = Duration::from_secs(3);
-/// Between two events with audio levels.
-pub(crate) const LEVELS_INTERVAL: Duration = Duration::from_millis(WINDOW_MS as u64);
 
 impl Worker {
     /// Runs everything that is due.
@@ -99,7 +96,7 @@ impl Worker {
                 };
                 let (muted, key) = (track.muted, track.key);
                 if let Some(meter) = &mut track.level {
-                    let (level, active) = meter.level(now);
+                    let (level, active) = meter.level(now, &self.config.tuning.speaking);
                     levels.push(if muted {
                         (key, 0.0, false)
                     } else {
@@ -118,7 +115,7 @@ impl Worker {
         }
         self.levels
             .retain(|_, microphones| !microphones.tracks.is_empty() || microphones.told_above_zero);
-        self.levels_due = (!self.levels.is_empty()).then_some(now + LEVELS_INTERVAL);
+        self.levels_due = (!self.levels.is_empty()).then_some(now + self.config.tuning.speaking.window());
     }
 }
 

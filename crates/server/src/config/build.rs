@@ -89,8 +89,12 @@ fn says_nothing(path: &str, value: &str) -> bool {
 }
 
 /// Keys that do something (prefixes).
-const BUILT: [&str; 50] = [
+const BUILT: [&str; 54] = [
     "audio.enable_loss_proxying",
+    "audio.active_level",
+    "audio.min_percentile",
+    "audio.update_interval",
+    "audio.smooth_intervals",
     "prometheus_port",
     "prometheus.",
     "port",
@@ -356,6 +360,22 @@ fn build_tuning(settings: &Settings, config: &mut Config) {
     assign(
         &mut tuning.loss_proxying,
         settings.flag("audio.enable_loss_proxying"),
+    );
+    let speaking = &mut tuning.speaking;
+    assign(
+        &mut speaking.active_level_dbov,
+        settings.number("audio.active_level"),
+    );
+    assign(
+        &mut speaking.active_percent_min,
+        settings.number("audio.min_percentile"),
+    );
+    // Shorter than a packet would divide by nothing.
+    let window_ms = settings.number::<u32>("audio.update_interval");
+    assign(&mut speaking.window_ms, window_ms.map(|ms| ms.clamp(20, 60_000)));
+    assign(
+        &mut speaking.smooth_windows,
+        settings.number("audio.smooth_intervals"),
     );
     for (throttle, quality) in tuning.key_frame_throttle.iter_mut().zip(["low", "mid", "high"]) {
         let path = format!("rtc.pli_throttle.{quality}_quality");

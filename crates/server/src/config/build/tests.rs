@@ -325,3 +325,18 @@ fn limits_of_key_frames_and_slow_readers_are_read() {
     );
     assert!(config.not_built.is_empty(), "{:?}", config.not_built);
 }
+
+#[test]
+fn what_makes_a_speaker_is_read() {
+    let config =
+        read("audio: {active_level: 30, min_percentile: 50, update_interval: 250, smooth_intervals: 4}\n");
+    let config = config.expect("valid");
+    let expected = media::Speaking {
+        active_level_dbov: 30,
+        active_percent_min: 50,
+        window_ms: 250,
+        smooth_windows: 4,
+    };
+    assert_eq!(config.tuning.speaking, expected);
+    assert!(config.not_built.is_empty(), "{:?}", config.not_built);
+}
