@@ -378,12 +378,14 @@ pub enum EventKind {
         /// Bytes.
         data: Vec<u8>,
     },
-    /// A message could not be queued for a peer (no such channel, or its send buffer is full).
+    /// Messages could not be queued for a peer (no such channel, or its send buffer is full).
     MessageDropped {
         /// Peer.
         peer: PeerKey,
         /// Channel.
         label: ChannelLabel,
+        /// How many since the last such event, at least 1.
+        count: u64,
     },
     /// Audio levels of the room's microphone tracks on this thread, every 400 ms while any is
     /// above zero, and once when all fell to zero. Linear 0.0..=1.0, smoothed (media.md §10).

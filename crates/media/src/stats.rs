@@ -108,6 +108,8 @@ pub struct Drops {
     pub control_full: u64,
     /// Lossy messages that found the event queue full.
     pub events_full: u64,
+    /// Events that became one with an earlier one, because the control plane was slow.
+    pub events_merged: u64,
     /// Data messages that could not be sent to a peer.
     pub messages: LostMessages,
     /// Peers refused because `peers_max` was reached.

@@ -171,6 +171,7 @@ impl Worker {
         stats.up_tracks = self.tracks.len() as u64;
         stats.down_tracks = self.down_keys.len() as u64;
         stats.drops.addresses = self.demux.forgotten();
+        stats.drops.events_merged = self.events.merged();
     }
 
     /// When [`Self::handle_timeout`] wants to be called.

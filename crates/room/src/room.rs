@@ -275,7 +275,7 @@ impl Room {
             EventKind::Message { peer, label, data } => self.data_message(peer, label, &data),
             EventKind::ChannelOpen { peer, label } => self.channel_opened(peer, label),
             EventKind::ChannelClosed { peer, label } => self.channel_closed(peer, label),
-            EventKind::MessageDropped { .. } => self.stats.data_undelivered += 1,
+            EventKind::MessageDropped { count, .. } => self.stats.data_undelivered += count,
             EventKind::AudioLevels { levels } => self.audio_levels(&levels),
             EventKind::Windows { ups, downs } => self.windows(&ups, &downs),
             // ICE that comes back and layers that pause change nothing here.

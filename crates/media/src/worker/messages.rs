@@ -105,10 +105,10 @@ impl Worker {
     }
 
     fn messages_lost(&mut self, peer: PeerKey, label: ChannelLabel, count: u64) {
-        self.stats.drops.messages.count(label, count);
-        for _ in 0..count {
-            self.events
-                .push(peer.room(), EventKind::MessageDropped { peer, label });
+        if count > 0 {
+            self.stats.drops.messages.count(label, count);
+            let dropped = EventKind::MessageDropped { peer, label, count };
+            self.events.push(peer.room(), dropped);
         }
     }
 }

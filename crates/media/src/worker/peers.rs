@@ -45,7 +45,8 @@ pub(crate) struct PeerSlot {
     pub(crate) channels: Vec<Channel>,
     /// Reliable messages for which its channel has no room yet.
     pub(crate) backlog: Backlog,
-    /// A message for which the event queue has no room yet. The peer is not asked for more.
+    /// A message, or a channel that opened or closed, for which the event queue has no room yet. The
+    /// peer is not asked for more.
     pub(crate) stalled: Option<PeerEvent>,
     /// Packets that no publisher sent and that are still to leave.
     pub(crate) injections: Vec<Injection>,
@@ -112,7 +113,7 @@ impl Worker {
                 continue;
             };
             if let Some(event) = slot.stalled.take() {
-                // `now` matters to media events only; this one is a message.
+                // `now` matters to media events only; this one is of a data channel.
                 let now = slot.armed.unwrap_or(self.shared.epoch.0);
                 self.peer_event(now, index, event);
                 self.fanout.resumed.push(index);
@@ -156,6 +157,10 @@ impl Worker {
             } => self.sender_report(TrackKey(tag), layer, SenderReport { ntp, rtp, at }),
             PeerEvent::KeyFrameWanted { tag } => self.key_frame_wanted(now, DownKey(tag)),
             PeerEvent::Nack { tag, sequence } => self.nack(DownKey(tag), sequence),
+            // A remote side opens and closes as often as it likes.
+            PeerEvent::ChannelOpen { .. } | PeerEvent::ChannelClosed { .. } if !self.events.has_room() => {
+                self.stall(index, event);
+            }
             PeerEvent::ChannelOpen { id, label } => self.channel_open(index, id, &label),
             PeerEvent::ChannelClosed { id, label } => self.channel_closed(index, id, &label),
             PeerEvent::Message { id, binary, data } => self.message(index, id, binary, data),
@@ -303,14 +308,21 @@ impl Worker {
             match label {
                 ChannelLabel::Lossy | ChannelLabel::DataTrack => self.stats.drops.events_full += 1,
                 ChannelLabel::Reliable | ChannelLabel::Unlabelled => {
-                    slot.stalled = Some(PeerEvent::Message { id, binary, data });
-                    self.fanout.stalled.push_back(index);
+                    self.stall(index, PeerEvent::Message { id, binary, data });
                 }
             }
             return;
         }
         self.events
             .push(peer.room(), EventKind::Message { peer, label, data });
+    }
+
+    /// Holds a peer's event back until there is room for it, and with it all that follow.
+    fn stall(&mut self, index: u32, event: PeerEvent) {
+        if let Some(slot) = self.peers.get_mut(index) {
+            slot.stalled = Some(event);
+            self.fanout.stalled.push_back(index);
+        }
     }
 
     /// Asks for key frames of everything a peer waits for.

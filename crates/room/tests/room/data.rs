@@ -347,6 +347,19 @@ fn garbage_and_oversized_packets_are_counted_and_dropped() {
 }
 
 #[test]
+fn what_a_channel_did_not_take_is_counted_by_message() {
+    let (mut world, _, bob, _) = three();
+    for count in [1, 174_000] {
+        world.media(EventKind::MessageDropped {
+            peer: bob.publisher,
+            label: ChannelLabel::Reliable,
+            count,
+        });
+    }
+    assert_eq!(world.room.stats().data_undelivered, 174_001);
+}
+
+#[test]
 fn a_nonce_passes_once() {
     let (mut world, alice, ..) = three();
     let mut packet = user(b"x");

@@ -190,6 +190,7 @@ pub(super) const DROPS: [DropRows; 2] = [
             ("crossing_full", |drops| drops.crossing_full.iter().sum()),
             ("control_full", |drops| drops.control_full),
             ("events_full", |drops| drops.events_full),
+            ("events_merged", |drops| drops.events_merged),
             ("resend_full", |drops| drops.resend_full),
             ("peers", |drops| drops.peers),
             ("tracks", |drops| drops.tracks),

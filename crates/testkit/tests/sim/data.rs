@@ -80,6 +80,7 @@ fn a_message_without_a_channel_is_reported() {
     let dropped = EventKind::MessageDropped {
         peer: sim.key(a),
         label: ChannelLabel::Reliable,
+        count: 1,
     };
     assert!(
         sim.threads[0]
