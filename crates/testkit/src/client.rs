@@ -73,6 +73,8 @@ struct Source {
     next: Instant,
     /// Sends nothing while it is paused.
     paused: bool,
+    /// The audio level that packets tell, as the byte of RFC 6464 §3.
+    level: Option<u8>,
     reports: Instant,
 }
 
@@ -158,6 +160,7 @@ impl Client {
             encoder,
             next: now,
             paused: false,
+            level: None,
             reports: now + Duration::from_millis(500),
         });
     }
@@ -166,6 +169,14 @@ impl Client {
     pub fn pause(&mut self, tag: u64, paused: bool) {
         for source in self.sources.iter_mut().filter(|source| source.tag == tag) {
             source.paused = paused;
+        }
+    }
+
+    /// From now on the packets of an audio stream tell this level, in −dBov: 0 is the loudest, 127
+    /// silence. Before the first call they tell none.
+    pub fn set_level(&mut self, tag: u64, dbov: u8) {
+        for source in self.sources.iter_mut().filter(|source| source.tag == tag) {
+            source.level = Some(dbov & 0x7F);
         }
     }
 
@@ -373,7 +384,8 @@ impl Source {
             timestamp,
             marker,
             dependency_descriptor: &[],
-            abs_capture_time: &[],
+            // Under the number of audio levels: see `SENT_EXTENSIONS` of the simulation.
+            abs_capture_time: self.level.as_slice(),
             prefix: &[],
             payload,
             padding: 0,

@@ -43,6 +43,14 @@ const EXTENSIONS: ExtensionIds = ExtensionIds {
     frame_marking: 0,
 };
 
+/// What clients send. A peer writes no audio levels, for a server has none to send, but any bytes of
+/// a capture time: sound has none here, so that its levels go there, under their own number.
+const SENT_EXTENSIONS: ExtensionIds = ExtensionIds {
+    audio_level: 0,
+    abs_capture_time: EXTENSIONS.audio_level,
+    ..EXTENSIONS
+};
+
 /// A media thread.
 #[derive(Debug)]
 pub struct Thread {
@@ -299,7 +307,11 @@ impl Sim {
         for layer in 0..layers {
             let tag = source_tag(track, layer);
             let sender = &mut self.clients[client];
-            sender.peer.add_send(send_spec(tag, &mid, &[codec], ssrc(layer)));
+            let spec = send_spec(tag, &mid, &[codec], ssrc(layer));
+            sender.peer.add_send(SendSpec {
+                extensions: SENT_EXTENSIONS,
+                ..spec
+            });
             // Numbers that wrap early.
             let start = 0xFF00 + u16::from(layer) * 50 + serial as u16;
             match kind {
