@@ -3,7 +3,7 @@
 use crate::mutate::{LEN_MAX, Rng, mutate};
 use crate::run::{Budget, corpus, run};
 use crate::seeds::seeds;
-use crate::targets::{forward_counts, media_counts, room_counts};
+use crate::targets::{forward_counts, join_wish, media_counts, room_counts};
 use crate::{TARGETS, Target};
 
 #[test]
@@ -102,5 +102,22 @@ fn forwarded_inputs_reach_the_subscriber() {
     for (name, bytes) in seeds("forward") {
         let counts = forward_counts(&bytes);
         assert!(counts.sent > 0 && counts.received > 0, "{name}: {counts:?}");
+    }
+}
+
+#[test]
+fn join_requests_are_read_to_their_end() {
+    for (name, bytes) in seeds("join_request") {
+        let wish = join_wish(&bytes);
+        assert_eq!(wish.is_none(), name.starts_with("bad"), "{name}: {wish:?}");
+        let Some(wish) = wish.filter(|wish| wish.resume.is_none()) else {
+            continue;
+        };
+        assert_eq!(wish.add_tracks.len(), 2, "{name}");
+        assert!(
+            wish.publisher_offer.is_some() && !wish.attributes.is_empty(),
+            "{name}"
+        );
+        assert_eq!(wish.subscriber_allow_pause, Some(false));
     }
 }

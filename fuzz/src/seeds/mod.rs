@@ -2,6 +2,7 @@
 //! writers of `wire` or by hand. Files of the corpus that are not made here were kept from failures.
 
 mod forward;
+mod join_request;
 mod room;
 mod text;
 
@@ -37,6 +38,7 @@ pub fn seeds(target: &str) -> Seeds {
         "sdp" => text::sdp(),
         "candidate" => text::candidate(),
         "signal" => room::signal(),
+        "join_request" => join_request::join_request(),
         "room" => room::room(),
         "peer" => peer(),
         "peer_connected" => [peer(), messages()].concat(),

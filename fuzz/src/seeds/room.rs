@@ -50,7 +50,7 @@ fn add_track(cid: &str, video: bool) -> Request {
 }
 
 /// One request of most kinds.
-fn requests() -> Vec<(&'static str, Request)> {
+pub(super) fn requests() -> Vec<(&'static str, Request)> {
     let metadata = proto::UpdateParticipantMetadata {
         metadata: "m".to_owned(),
         name: "n".to_owned(),

@@ -2,16 +2,18 @@
 
 mod codec;
 mod forward;
+mod join_request;
 mod packet;
 mod peer;
 mod room;
 mod rtcp;
 mod text;
 
+pub(crate) use join_request::{gzip, wrap};
 pub(crate) use packet::IDS;
 pub(crate) use peer::record_checks;
 #[cfg(test)]
-pub(crate) use {forward::forward_counts, peer::media_counts, room::room_counts};
+pub(crate) use {forward::forward_counts, join_request::join_wish, peer::media_counts, room::room_counts};
 
 /// One reader of network bytes.
 #[derive(Clone, Copy, Debug)]
@@ -87,6 +89,10 @@ pub const TARGETS: &[Target] = &[
     Target {
         name: "signal",
         run: text::signal,
+    },
+    Target {
+        name: "join_request",
+        run: join_request::join_request,
     },
     Target {
         name: "room",
