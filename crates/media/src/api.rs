@@ -242,6 +242,14 @@ pub enum Command {
         /// Bytes, at most 65,535.
         data: std::sync::Arc<[u8]>,
     },
+    /// A packet of a data track, to each peer under its own handle. As [`Self::SendMessage`] on
+    /// [`ChannelLabel::DataTrack`] otherwise.
+    SendDataTrackPacket {
+        /// Peers of this thread, and the handle that each knows the track by.
+        receivers: Vec<(PeerKey, u16)>,
+        /// Bytes, at most 65,535, under any handle.
+        data: std::sync::Arc<[u8]>,
+    },
     /// The peer is done: sends what tells the remote side, then forgets everything of it.
     ClosePeer {
         /// Peer.

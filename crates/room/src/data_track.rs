@@ -5,13 +5,14 @@ use crate::data_handle::Handles;
 use crate::participant::{Participant, ParticipantId, State};
 use crate::room::Room;
 use crate::subscription::SID_BYTES_MAX;
-use media::api::{ChannelLabel, Command, PeerKey};
+use media::api::{Command, PeerKey, ThreadId};
 use prost::Message as _;
 use proto::data_track_subscriber_handles::PublishedDataTrack;
 use proto::request_response::{Reason, Request};
 use protocol::proto;
 use protocol::proto::signal_response::Message as Response;
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 /// Longest name, in characters.
 const NAME_CHARS_MAX: usize = 256;
@@ -28,10 +29,6 @@ const UPDATES_MAX: usize = 4_096;
 
 /// Largest announcement: every participant is sent it.
 const REQUEST_BYTES_MAX: usize = 4_096;
-
-/// Where the handle stands in a packet, and how long its header is at least.
-const HANDLE_AT: std::ops::Range<usize> = 2..4;
-const HEADER_BYTES: usize = 12;
 
 /// One participant's data tracks, both ways.
 #[derive(Debug, Default)]
@@ -380,14 +377,11 @@ impl Room {
         );
     }
 
-    /// A packet of a data track: to every subscriber under its own handle.
+    /// A packet of a data track: to every subscriber under its own handle, one command per thread.
     pub(crate) fn data_track_packet(&mut self, peer: PeerKey, data: &[u8]) {
-        let handle = match data.get(HANDLE_AT) {
-            Some(&[high, low]) if data.len() >= HEADER_BYTES => u16::from_be_bytes([high, low]),
-            _ => {
-                self.stats.data_undecodable += 1;
-                return;
-            }
+        let Some(handle) = wire::data_track::handle(data) else {
+            self.stats.data_undecodable += 1;
+            return;
         };
         let sid = self
             .peers
@@ -395,34 +389,25 @@ impl Room {
             .and_then(|id| self.participants.get(id))
             .filter(|participant| participant.permission.can_publish_data)
             .and_then(|participant| participant.data_tracks.published.get(&handle))
-            .map(|info| info.sid.clone());
+            .map(|info| info.sid.as_str());
         let Some(sid) = sid else {
             self.stats.data_dropped += 1;
             return;
         };
-        let receivers: Vec<_> = self
-            .participants
-            .values()
-            .filter(|participant| participant.state == State::Active)
-            .filter_map(|participant| {
-                let handle = participant.data_tracks.received.get(&sid)?;
-                Some((participant.primary().transport.peer(), handle))
-            })
-            .collect();
-        self.stats.data_forwarded += 1;
-        for (peer, handle) in receivers {
-            let mut packet = data.to_vec();
-            if let Some(bytes) = packet.get_mut(HANDLE_AT) {
-                bytes.copy_from_slice(&handle.to_be_bytes());
+        let mut threads: BTreeMap<ThreadId, Vec<(PeerKey, u16)>> = BTreeMap::new();
+        for participant in self.participants.values() {
+            if participant.state == State::Active
+                && let Some(handle) = participant.data_tracks.received.get(sid)
+            {
+                let peer = participant.primary().transport.peer();
+                threads.entry(peer.thread()).or_default().push((peer, handle));
             }
-            self.command(
-                peer.thread(),
-                Command::SendMessage {
-                    peers: vec![peer],
-                    label: ChannelLabel::DataTrack,
-                    data: packet.into(),
-                },
-            );
+        }
+        self.stats.data_forwarded += 1;
+        let data: Arc<[u8]> = data.into();
+        for (thread, receivers) in threads {
+            let data = Arc::clone(&data);
+            self.command(thread, Command::SendDataTrackPacket { receivers, data });
         }
     }
 }

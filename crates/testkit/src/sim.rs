@@ -271,6 +271,17 @@ impl Sim {
         self.command(peers[0].thread(), command);
     }
 
+    /// Sends a packet of a data track to clients of one thread, each under its handle.
+    pub fn send_data_track_packet(&mut self, receivers: &[(usize, u16)], data: &[u8]) {
+        let receivers: Vec<(PeerKey, u16)> = receivers
+            .iter()
+            .map(|(client, handle)| (self.keys[*client], *handle))
+            .collect();
+        let thread = receivers[0].0.thread();
+        let data = data.into();
+        self.command(thread, Command::SendDataTrackPacket { receivers, data });
+    }
+
     /// A client publishes audio.
     pub fn publish_audio(&mut self, client: usize) -> TrackKey {
         self.publish(client, Codec::Opus, 1)

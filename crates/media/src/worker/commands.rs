@@ -52,6 +52,9 @@ impl Worker {
             Command::SetDownOptions { down, options } => self.set_down_options(now, down, options),
             Command::SetWish { down, wish } => self.set_wish(now, down, wish),
             Command::SendMessage { peers, label, data } => self.send_message(now, &peers, label, &data),
+            Command::SendDataTrackPacket { receivers, data } => {
+                self.send_data_track_packet(now, &receivers, &data);
+            }
             Command::ClosePeer { peer } => self.close_peer(now, peer),
             Command::Measure { room } => self.measure(now, room),
             Command::CloseRoom { room } => {

@@ -8,7 +8,6 @@ use crate::api::{ChannelLabel, EventKind, PeerKey};
 use crate::tuning::Tuning;
 use crate::worker::PeerSlot;
 use crate::worker::peers::Channel;
-use peer::Peer;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -29,32 +28,49 @@ impl Worker {
         data: &Arc<[u8]>,
     ) {
         for &peer in peers {
-            let Some(&index) = self.peer_keys.get(&peer) else {
-                self.stats.drops.messages.count(label, 1);
-                continue;
-            };
-            let Some(PeerSlot {
-                channels,
-                backlog,
-                peer: connection,
-                ..
-            }) = self.peers.get_mut(index)
-            else {
-                continue;
-            };
-            let taken = match (label, newest(channels, label)) {
-                (_, None) => false,
-                (ChannelLabel::Reliable, Some(_)) => backlog.push(now, data),
-                (_, Some(channel)) => {
-                    let latency = latency(&self.config.tuning, label);
-                    send_in_time(now, connection, channel, data, latency)
+            self.send_by(now, peer, label, |slot, tuning| match label {
+                ChannelLabel::Reliable => {
+                    newest(&mut slot.channels, label).is_some() && slot.backlog.push(now, data)
                 }
-            };
-            if !taken {
-                self.messages_lost(peer, label, 1);
-            }
-            self.touched(now, index);
+                ChannelLabel::Lossy | ChannelLabel::DataTrack | ChannelLabel::Unlabelled => {
+                    send_in_time(now, slot, label, data, tuning)
+                }
+            });
         }
+    }
+
+    /// Sends a packet of a data track to peers, who know the track by handles of their own.
+    pub(crate) fn send_data_track_packet(&mut self, now: Instant, receivers: &[(PeerKey, u16)], data: &[u8]) {
+        let label = ChannelLabel::DataTrack;
+        // One copy for all of them: a channel makes its own of what it takes.
+        let mut packet = data.to_vec();
+        for &(peer, handle) in receivers {
+            wire::data_track::set_handle(&mut packet, handle);
+            self.send_by(now, peer, label, |slot, tuning| {
+                send_in_time(now, slot, label, &packet, tuning)
+            });
+        }
+    }
+
+    /// `send` says whether the peer's channel took the message.
+    fn send_by(
+        &mut self,
+        now: Instant,
+        peer: PeerKey,
+        label: ChannelLabel,
+        send: impl FnOnce(&mut PeerSlot, &Tuning) -> bool,
+    ) {
+        let Some(&index) = self.peer_keys.get(&peer) else {
+            self.stats.drops.messages.count(label, 1);
+            return;
+        };
+        let Some(slot) = self.peers.get_mut(index) else {
+            return;
+        };
+        if !send(slot, &self.config.tuning) {
+            self.messages_lost(peer, label, 1);
+        }
+        self.touched(now, index);
     }
 
     /// Moves what waits for a peer into its channel, as far as that has room.
@@ -126,21 +142,25 @@ fn latency(tuning: &Tuning, label: ChannelLabel) -> Duration {
     }
 }
 
-/// Sends a message unless the channel holds more than it drains in `latency`; whether it was sent.
+/// Sends a message unless the channel holds more than it drains in time; whether it was sent.
 fn send_in_time(
     now: Instant,
-    peer: &mut Peer,
-    channel: &mut Channel,
+    slot: &mut PeerSlot,
+    label: ChannelLabel,
     data: &[u8],
-    latency: Duration,
+    tuning: &Tuning,
 ) -> bool {
+    let Some(channel) = newest(&mut slot.channels, label) else {
+        return false;
+    };
+    let peer = &mut slot.peer;
     let Some(rate) = &mut channel.rate else {
         return peer.send_message(now, channel.id, true, data);
     };
     let held = peer.buffered_amount(channel.id);
     rate.look(now, held);
     if let Some(bits_per_s) = rate.bits_per_s(now) {
-        let in_time = u128::from(bits_per_s) * latency.as_micros() / 8_000_000;
+        let in_time = u128::from(bits_per_s) * latency(tuning, label).as_micros() / 8_000_000;
         if held > HELD_MIN && held as u128 > in_time {
             return false;
         }

@@ -69,6 +69,9 @@ impl Plane {
                 Command::SendMessage { peers, .. } => {
                     assert!(peers.iter().all(|peer| self.peers.contains(peer)));
                 }
+                Command::SendDataTrackPacket { receivers, .. } => {
+                    assert!(receivers.iter().all(|(peer, _)| self.peers.contains(peer)));
+                }
                 _ => {}
             }
         }

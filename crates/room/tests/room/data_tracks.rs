@@ -1,7 +1,7 @@
 //! Data tracks: published, subscribed, forwarded.
 
 use crate::world::{Client, World, grant, wish};
-use media::api::{ChannelLabel, Command, EventKind, PeerKey};
+use media::api::{ChannelLabel, Command, EventKind, PeerKey, ThreadId};
 use protocol::proto;
 use protocol::proto::signal_request::Message as Request;
 use protocol::proto::signal_response::Message as Response;
@@ -69,25 +69,37 @@ pub fn packet(handle: u16) -> Vec<u8> {
     packet
 }
 
-fn send(world: &mut World, client: &Client, data: Vec<u8>) -> Vec<(PeerKey, Vec<u8>)> {
+pub fn send(world: &mut World, client: &Client, data: Vec<u8>) -> Vec<(PeerKey, Vec<u8>)> {
     world.commands.clear();
     world.media(EventKind::Message {
         peer: client.publisher,
         label: ChannelLabel::DataTrack,
         data,
     });
-    world
-        .commands
-        .iter()
-        .filter_map(|(_, command)| match command {
-            Command::SendMessage {
-                peers,
-                label: ChannelLabel::DataTrack,
-                data,
-            } => Some((peers[0], data.to_vec())),
-            _ => None,
-        })
-        .collect()
+    forwarded(world).into_values().flatten().collect()
+}
+
+/// By media thread: who got what, from one command for each of them.
+pub fn forwarded(world: &World) -> BTreeMap<ThreadId, Vec<(PeerKey, Vec<u8>)>> {
+    let mut threads = BTreeMap::new();
+    for (thread, command) in &world.commands {
+        let Command::SendDataTrackPacket { receivers, data } = command else {
+            continue;
+        };
+        let packet = |handle: u16| {
+            let mut packet = data.to_vec();
+            packet[2..4].copy_from_slice(&handle.to_be_bytes());
+            packet
+        };
+        let receivers: Vec<_> = receivers
+            .iter()
+            .map(|&(peer, handle)| (peer, packet(handle)))
+            .collect();
+        assert!(receivers.iter().all(|(peer, _)| peer.thread() == *thread));
+        let first = threads.insert(*thread, receivers).is_none();
+        assert!(first, "one command for one thread");
+    }
+    threads
 }
 
 #[test]
@@ -239,6 +251,28 @@ fn packets_reach_subscribers_under_their_own_handle() {
     world.request(&bob, subscribe(&sid, false));
     assert!(handles(&world.take(&bob)).is_empty());
     assert!(send(&mut world, &alice, packet(1)).is_empty());
+}
+
+#[test]
+fn a_packet_crosses_to_each_thread_once_however_many_subscribe() {
+    let mut world = World::new();
+    let alice = world.enter(wish("alice"));
+    let sid = sensor(&mut world, &alice);
+    let mut expected: BTreeMap<ThreadId, Vec<(PeerKey, Vec<u8>)>> = BTreeMap::new();
+    for number in 0..80 {
+        let mut join = wish(&format!("subscriber {number}"));
+        join.placement.thread = ThreadId(1 + number % 2);
+        let client = world.enter(join);
+        world.request(&client, subscribe(&sid, true));
+        let told = handles(&world.take(&client));
+        let handle = u16::try_from(*told.first_key_value().expect("one").0).unwrap();
+        let peer = client.primary();
+        let subscribers = expected.entry(peer.thread()).or_default();
+        subscribers.push((peer, packet(handle)));
+    }
+    assert_eq!(send(&mut world, &alice, packet(1)).len(), 80);
+    assert_eq!(forwarded(&world), expected);
+    assert_eq!(expected.len(), 2);
 }
 
 #[test]

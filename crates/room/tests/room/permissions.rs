@@ -109,7 +109,7 @@ impl Call {
                 Command::Publish { track, .. } => fresh.push(*track),
                 Command::Unpublish { track } => self.tracks.retain(|known| known != track),
                 Command::Subscribe { .. } => self.copies += 1,
-                Command::SendMessage { .. } => self.messages += 1,
+                Command::SendMessage { .. } | Command::SendDataTrackPacket { .. } => self.messages += 1,
                 _ => {}
             }
         }

@@ -244,6 +244,13 @@ impl PermissionChecker {
                 self.downs.remove(down);
             }
             Command::SendMessage { peers, label, data } => self.message(peers, *label, data),
+            Command::SendDataTrackPacket { receivers, data } => {
+                for (peer, handle) in receivers {
+                    let mut packet = data.to_vec();
+                    wire::data_track::set_handle(&mut packet, *handle);
+                    self.message(&[*peer], ChannelLabel::DataTrack, &packet);
+                }
+            }
             _ => {}
         }
     }

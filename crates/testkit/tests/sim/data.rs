@@ -71,6 +71,32 @@ fn channels_open_and_messages_pass_both_ways() {
 }
 
 #[test]
+fn a_data_track_packet_reaches_each_subscriber_under_its_own_handle() {
+    let mut sim = Sim::new(39, 1, 64);
+    let clients: Vec<usize> = (0..5).map(|_| sim.add_client(0)).collect();
+    // The last one has no channel: the others get theirs all the same.
+    for client in &clients[..4] {
+        sim.open_channels(*client);
+    }
+    sim.connect();
+    sim.run_for(Duration::from_secs(1));
+    let packet = |handle: u16| {
+        let [high, low] = handle.to_be_bytes();
+        [&[0x18, 0, high, low, 0, 1, 0, 2, 0, 0, 0, 3], &[7; 3_000][..]].concat()
+    };
+    let handle = |client: usize| 0x0100 * (1 + client as u16) + 7;
+    let receivers: Vec<_> = clients.iter().map(|&client| (client, handle(client))).collect();
+    sim.send_data_track_packet(&receivers, &packet(0xFFFF));
+    sim.run_for(Duration::from_millis(200));
+    for &client in &clients[..4] {
+        let channel = sim.clients[client].channels["_data_track"];
+        assert_eq!(sim.clients[client].messages, [(channel, packet(handle(client)))]);
+    }
+    assert!(sim.clients[4].messages.is_empty());
+    assert_eq!(sim.threads[0].worker.stats().drops.messages.data_track, 1);
+}
+
+#[test]
 fn a_message_without_a_channel_is_reported() {
     let mut sim = Sim::new(31, 1, 64);
     let a = sim.add_client(0);
