@@ -268,6 +268,20 @@ pub enum Command {
     },
 }
 
+impl Command {
+    /// The channel of the message that it carries, and for how many peers; `None` when it controls.
+    #[must_use]
+    pub fn message(&self) -> Option<(ChannelLabel, usize)> {
+        if let Self::SendMessage { peers, label, .. } = self {
+            Some((*label, peers.len()))
+        } else if let Self::SendDataTrackPacket { receivers, .. } = self {
+            Some((ChannelLabel::DataTrack, receivers.len()))
+        } else {
+            None
+        }
+    }
+}
+
 /// The data channels that LiveKit names.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum ChannelLabel {

@@ -33,7 +33,7 @@ pub struct Counters {
     pub joins_refused: Counter,
     /// Media events for rooms that are gone.
     pub media_events_stray: Counter,
-    /// Commands that a media thread could not take.
+    /// Commands that a media thread could not take, data messages left out.
     pub media_commands_lost: Counter,
     /// Rooms that ended by a fault of ours.
     pub rooms_failed: Counter,

@@ -49,7 +49,8 @@ pub struct MediaPoolConfig {
     pub peers_per_thread: usize,
     /// Place the peers of one room round-robin over all threads.
     pub spread: bool,
-    /// Commands that may wait for one thread.
+    /// Commands that may wait for one thread. Data messages take at most three quarters of them, those
+    /// that are not reliable one quarter, so that others find a place.
     pub commands_max: usize,
     /// Packets that may wait in each direction between two threads.
     pub crossings_max: usize,
@@ -88,7 +89,8 @@ pub fn default_threads() -> usize {
     if cores > 4 { cores - 1 } else { cores }
 }
 
-/// The command was not delivered: the thread's queue is full or the thread has ended.
+/// The command was not delivered: the thread's queue is full, or its part for messages, or the thread
+/// has ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct SendError;
 
@@ -104,7 +106,7 @@ pub struct ThreadStats {
     pub turns: u64,
     /// Commands executed.
     pub commands: u64,
-    /// Commands refused because the queue was full.
+    /// Commands that control, refused because the queue was full.
     pub commands_refused: u64,
     /// Turns that ended with the event queue full.
     pub events_delayed: u64,
@@ -116,7 +118,7 @@ pub struct ThreadStats {
     pub recv: udp::RecvStats,
     /// Datagrams sent.
     pub send: udp::SendStats,
-    /// What the worker counted.
+    /// What the worker counted, and messages lost on the way to it.
     pub media: media::stats::Stats,
 }
 
@@ -149,7 +151,7 @@ impl MediaPool {
         let peer_shared = Arc::new(peer_shared);
         let sockets = sockets::bind_all(&config)?;
         let shared = (0..config.threads)
-            .map(|_| Shared::new().map(Arc::new))
+            .map(|_| Shared::new(config.commands_max).map(Arc::new))
             .collect::<Result<Arc<[_]>, _>>()
             .context("cannot make an eventfd")?;
         let mut pool = Self {
@@ -224,7 +226,8 @@ impl MediaPool {
     /// Queues a command for a thread and wakes it. Never blocks.
     ///
     /// # Errors
-    /// When the thread's queue is full (counted) or the thread has ended.
+    /// When the thread's queue is full, or for a data message its part of the queue, or the thread
+    /// has ended. Counted, messages among what was lost of their channel.
     pub fn send(&self, thread: ThreadId, command: Command) -> Result<(), SendError> {
         let index = usize::from(thread.0);
         let (Some(shared), Some(commands)) = (self.shared.get(index), self.commands.get(index)) else {
@@ -232,7 +235,17 @@ impl MediaPool {
         };
         let added = matches!(command, Command::AddPeer { .. });
         let closed = matches!(command, Command::ClosePeer { .. });
-        if commands.try_send(command).is_err() {
+        if let Some((label, receivers)) = command.message() {
+            if !shared.messages.take(label) {
+                shared.messages.lose(label, receivers);
+                return Err(SendError);
+            }
+            if commands.try_send(command).is_err() {
+                shared.messages.give_back(label);
+                shared.messages.lose(label, receivers);
+                return Err(SendError);
+            }
+        } else if commands.try_send(command).is_err() {
             shared.commands_refused.fetch_add(1, Ordering::Relaxed);
             return Err(SendError);
         }
@@ -285,6 +298,8 @@ fn snapshot(shared: &Shared) -> ThreadStats {
         .lock()
         .unwrap_or_else(PoisonError::into_inner)
         .clone();
+    let mut media = counters.media;
+    shared.messages.add_lost(&mut media.drops.messages);
     ThreadStats {
         peers: shared.peers.load(Ordering::Relaxed),
         cpu: shared
@@ -300,7 +315,7 @@ fn snapshot(shared: &Shared) -> ThreadStats {
         recv_errors: counters.shell.recv_errors,
         recv: counters.recv,
         send: counters.send,
-        media: counters.media,
+        media,
     }
 }
 

@@ -68,7 +68,7 @@ const COUNTERS: [CounterRow; 8] = [
     (
         "plenum_media_commands_lost_total",
         "",
-        "Commands that a media thread could not take.",
+        "Commands that a media thread could not take, data messages left out.",
         |counters| &counters.media_commands_lost,
     ),
     (

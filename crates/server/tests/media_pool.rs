@@ -2,8 +2,8 @@
 #![allow(missing_docs, clippy::unwrap_used, reason = "a test")]
 
 use media::api::{
-    Command, DownKey, Event, EventKind, LayerWish, PeerKey, RoomKey, ThreadId, ThreadInfo, TrackKey,
-    make_ufrag,
+    ChannelLabel, Command, DownKey, Event, EventKind, LayerWish, PeerKey, RoomKey, ThreadId, ThreadInfo,
+    TrackKey, make_ufrag,
 };
 use peer::{
     Candidate, CandidateKind, Codec, DtlsRole, IceCredentials, Kind, Outbox, Payload, Peer, PeerInit,
@@ -141,13 +141,19 @@ fn host(address: SocketAddr) -> Candidate {
 }
 
 fn start(threads: usize, sockets: SocketPlan) -> (MediaPool, mpsc::Receiver<Event>) {
-    let config = MediaPoolConfig {
+    start_with(MediaPoolConfig {
         threads,
         sockets,
+        ..MediaPoolConfig::default()
+    })
+}
+
+fn start_with(config: MediaPoolConfig) -> (MediaPool, mpsc::Receiver<Event>) {
+    let config = MediaPoolConfig {
         bind: vec!["127.0.0.1".parse().unwrap()],
         loopback: true,
         spread: true,
-        ..MediaPoolConfig::default()
+        ..config
     };
     let (sender, events) = mpsc::channel(1024);
     (MediaPool::start(config, sender).unwrap(), events)
@@ -256,6 +262,88 @@ fn commands_go_to_threads_that_exist_and_a_closed_peer_makes_room() {
         pool.stats()[0].commands == 3
     });
     assert!(pool.stats()[0].cpu > Duration::ZERO);
+    pool.shutdown();
+}
+
+/// Peers that are not there: a message to each of them is lost and counted.
+fn nobody(count: u32) -> Vec<PeerKey> {
+    (0..count)
+        .map(|serial| PeerKey::new(ThreadId(0), ROOM, serial))
+        .collect()
+}
+
+#[test]
+fn data_messages_take_no_place_of_commands_that_control() {
+    const RECEIVERS: u32 = 20_000;
+    const CONTROLS: u64 = 4;
+    let (pool, _events) = start_with(MediaPoolConfig {
+        threads: 1,
+        sockets: SocketPlan::Single(0),
+        commands_max: 16,
+        ..MediaPoolConfig::default()
+    });
+    let peers = nobody(RECEIVERS);
+    let receivers: Vec<(PeerKey, u16)> = peers.iter().map(|peer| (*peer, 1)).collect();
+    let data: Arc<[u8]> = Arc::from([0; 12]);
+    let message = |label| Command::SendMessage {
+        peers: peers.clone(),
+        label,
+        data: Arc::clone(&data),
+    };
+    let packet = || Command::SendDataTrackPacket {
+        receivers: receivers.clone(),
+        data: Arc::clone(&data),
+    };
+    let mut accepted = 0;
+    // More than the thread has time for, until every kind has found its part of the queue full.
+    let mut flood = |command: &dyn Fn() -> Command| {
+        let mut sent = 1;
+        until("messages are refused", || {
+            let refused = pool.send(ThreadId(0), command()).is_err();
+            sent += u64::from(!refused);
+            accepted += u64::from(!refused);
+            refused
+        });
+        sent * u64::from(RECEIVERS)
+    };
+    let lossy = flood(&|| message(ChannelLabel::Lossy));
+    let tracks = flood(&packet);
+    let reliable = flood(&|| message(ChannelLabel::Reliable));
+    for _ in 0..CONTROLS {
+        let close = Command::CloseRoom { room: ROOM };
+        assert_eq!(pool.send(ThreadId(0), close), Ok(()));
+    }
+    until("the thread has taken all that was accepted", || {
+        pool.stats()[0].commands == accepted + CONTROLS
+    });
+    let stats = &pool.stats()[0];
+    let lost = stats.media.drops.messages;
+    assert_eq!(
+        (lost.lossy, lost.data_track, lost.reliable),
+        (lossy, tracks, reliable)
+    );
+    assert_eq!(stats.commands_refused, 0);
+    // What was taken made room again.
+    assert_eq!(pool.send(ThreadId(0), message(ChannelLabel::Lossy)), Ok(()));
+    pool.shutdown();
+}
+
+#[test]
+fn what_a_room_sends_in_one_turn_finds_room_however_many_subscribe() {
+    const PACKETS: u64 = 64;
+    const SUBSCRIBERS: u32 = 200;
+    let (pool, _events) = start(1, SocketPlan::Single(0));
+    let receivers: Vec<(PeerKey, u16)> = nobody(SUBSCRIBERS).into_iter().map(|peer| (peer, 1)).collect();
+    for _ in 0..PACKETS {
+        let receivers = receivers.clone();
+        let data = Arc::from([0; 1_000]);
+        let packet = Command::SendDataTrackPacket { receivers, data };
+        assert_eq!(pool.send(ThreadId(0), packet), Ok(()));
+    }
+    until("each subscriber's copy of each packet was looked at", || {
+        pool.stats()[0].media.drops.messages.data_track == PACKETS * u64::from(SUBSCRIBERS)
+    });
+    assert_eq!(pool.stats()[0].commands, PACKETS);
     pool.shutdown();
 }
 

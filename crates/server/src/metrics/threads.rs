@@ -139,7 +139,7 @@ pub(super) const THREADS: [ThreadRow; 21] = [
         "plenum_media_commands_refused_total",
         "counter",
         "",
-        "Commands refused because the queue was full.",
+        "Commands that control, refused because the queue was full.",
         |stats| stats.commands_refused,
     ),
     (

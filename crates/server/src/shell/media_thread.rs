@@ -11,6 +11,7 @@
 //! or transmit step had left to do, with datagrams written but not sent. The worker itself is kept,
 //! so peers touched by the interrupted call may be inconsistent until they close.
 
+use crate::shell::message_budget::MessageBudget;
 use crate::shell::wake::Wake;
 use media::Worker;
 use media::api::{Command, Event};
@@ -83,18 +84,22 @@ pub(crate) struct Shared {
     /// Peers added and not yet closed, as the pool's commands say.
     pub(crate) peers: AtomicU64,
     pub(crate) commands_refused: AtomicU64,
+    /// Data messages among the commands that wait.
+    pub(crate) messages: MessageBudget,
     /// The thread's CPU clock, once it runs.
     pub(crate) clock: std::sync::OnceLock<ThreadClock>,
 }
 
 impl Shared {
-    pub(crate) fn new() -> std::io::Result<Self> {
+    /// `commands_max` may wait for the thread.
+    pub(crate) fn new(commands_max: usize) -> std::io::Result<Self> {
         Ok(Self {
             wake: Wake::new()?,
             stop: AtomicBool::new(false),
             counters: Mutex::default(),
             peers: AtomicU64::new(0),
             commands_refused: AtomicU64::new(0),
+            messages: MessageBudget::new(commands_max),
             clock: std::sync::OnceLock::new(),
         })
     }
@@ -204,6 +209,9 @@ impl MediaThread {
                 Err(TryRecvError::Empty | TryRecvError::Disconnected) => return false,
             };
             self.counters.commands += 1;
+            if let Some((label, _)) = command.message() {
+                self.shared.messages.give_back(label);
+            }
             self.dirty = true;
             guard(&mut self.counters.panics, "command", || {
                 self.parts.worker.handle_command(now, command);

@@ -181,7 +181,8 @@ impl State {
                 }
                 Effect::Media { thread, command } => {
                     self.peers.note(&command);
-                    if task.pool.send(thread, command).is_err() {
+                    let controls = command.message().is_none();
+                    if task.pool.send(thread, command).is_err() && controls {
                         task.counters.media_commands_lost.add();
                     }
                 }
