@@ -8,6 +8,7 @@ use crate::negotiation::PublishedSection;
 use crate::participant::ParticipantId;
 use crate::publication::{Publication, mime};
 use crate::room::Room;
+use crate::wish::spatial_of_quality;
 use media::api::{Codec, DownKey, TrackKey};
 use proto::VideoQuality as Quality;
 use protocol::proto;
@@ -84,20 +85,42 @@ impl Publication {
             .collect()
     }
 
-    /// Of what a copy is made as long as its codec is not negotiated.
+    /// Of what a copy is made as long as its codec is not negotiated, and what is measured of the
+    /// publication.
     pub(crate) fn usual_source(&self) -> TrackKey {
         self.regressed.unwrap_or(self.key)
+    }
+
+    /// The codec that replaced the first one.
+    fn usual_backup(&self) -> Option<&Backup> {
+        let regressed = self.regressed?;
+        self.backups.iter().find(|backup| backup.key == regressed)
+    }
+
+    /// The codec of [`Self::usual_source`].
+    pub(crate) fn usual_codec(&self) -> Option<Codec> {
+        self.usual_backup()
+            .map_or(self.codec, |backup| Some(backup.codec))
+    }
+
+    /// The highest layer of [`Self::usual_source`] that the publisher is to send. `None`: nobody wants
+    /// any.
+    pub(crate) fn wanted_layer(&self) -> Option<u8> {
+        match self
+            .usual_backup()
+            .map_or(self.demand.told(), |backup| backup.told)
+        {
+            Some(Quality::Off) => None,
+            Some(quality) => Some(spatial_of_quality(&self.info_of(self.usual_source()), quality)),
+            None => Some(2),
+        }
     }
 
     /// The codecs in the order in which copies choose among them.
     pub(crate) fn codecs_by_preference(&self, active_red: bool) -> Vec<Codec> {
         let mut codecs = self.codecs(active_red);
         codecs.extend(self.backups.iter().map(|backup| backup.codec));
-        if let Some(backup) = self
-            .backups
-            .iter()
-            .find(|backup| Some(backup.key) == self.regressed)
-        {
+        if let Some(backup) = self.usual_backup() {
             codecs.sort_by_key(|codec| *codec != backup.codec);
         }
         codecs
@@ -151,6 +174,13 @@ impl Publication {
 }
 
 impl Room {
+    /// The publication of which a media-plane track carries the usual codec.
+    pub(crate) fn usually_sent_as(&self, track: TrackKey) -> Option<&Publication> {
+        let participant = self.participants.get(self.tracks.get(&track)?)?;
+        let mut publications = participant.publications.values();
+        publications.find(|publication| publication.usual_source() == track)
+    }
+
     /// The publication of which a media-plane track carries a further codec.
     pub(crate) fn backed_up(
         &mut self,

@@ -7,7 +7,6 @@ use crate::negotiation::{AnnouncedTrack, PublishedSection};
 use crate::participant::{ParticipantId, State};
 use crate::room::Room;
 use crate::timers::Timer;
-use crate::wish::spatial_of_quality;
 use media::api::{Codec, Command, Kind, TrackKey};
 use protocol::proto;
 use protocol::proto::signal_response::Message as Response;
@@ -82,15 +81,6 @@ impl Publication {
             Some(Codec::Opus) if open && makes_red => vec![Codec::Red, Codec::Opus],
             Some(codec) => vec![codec],
             None => Vec::new(),
-        }
-    }
-
-    /// The highest layer that the publisher is to send. `None`: nobody wants any.
-    pub(crate) fn wanted_layer(&self) -> Option<u8> {
-        match self.demand.told() {
-            Some(proto::VideoQuality::Off) => None,
-            Some(quality) => Some(spatial_of_quality(&self.info, quality)),
-            None => Some(2),
         }
     }
 

@@ -89,18 +89,13 @@ impl Room {
     }
 
     fn up_window(&mut self, window: &UpWindow) {
-        let Some(publication) = self
-            .tracks
-            .get(&window.track)
-            .and_then(|id| self.participants.get(id))
-            .and_then(|participant| participant.publications.get(&window.track))
-        else {
+        let Some(publication) = self.usually_sent_as(window.track) else {
             return;
         };
         // The top layer that the publisher was told to send; of audio, the only one.
         let wanted = publication.wanted_layer();
         let idle = publication.info.muted || wanted.is_none();
-        let codec = publication.codec;
+        let codec = publication.usual_codec();
         let now = self.now.monotonic;
         let up = self.scores.ups.entry(window.track).or_insert_with(|| Up {
             score: Score::default(),
@@ -161,8 +156,8 @@ impl Room {
         }
         self.downs
             .get(&window.down)
-            .and_then(|copy| self.find_published(&copy.track_sid))
-            .and_then(|(_, track)| self.scores.ups.get(&track))
+            .and_then(|copy| self.published(&copy.track_sid))
+            .and_then(|publication| self.scores.ups.get(&publication.usual_source()))
             .map_or(1.0, |up| up.share)
     }
 
@@ -172,8 +167,7 @@ impl Room {
             return true;
         };
         let muted = self
-            .find_published(&copy.track_sid)
-            .and_then(|(publisher, key)| self.participants.get(&publisher)?.publications.get(&key))
+            .published(&copy.track_sid)
             .is_none_or(|publication| publication.info.muted);
         muted || !self.wish(copy.subscriber, &copy.track_sid).enabled
     }
@@ -267,16 +261,13 @@ impl Room {
         let mut worst = Score::default();
         let mut info = ConnectionQualityInfo::default();
         if let Some(participant) = self.participants.get(&id) {
-            let ups = participant
-                .publications
-                .iter()
-                .filter_map(|(track, publication)| {
-                    let mut score = self.scores.ups.get(track)?.score;
-                    if publication.info.muted {
-                        score.rest();
-                    }
-                    Some(score)
-                });
+            let ups = participant.publications.values().filter_map(|publication| {
+                let mut score = self.scores.ups.get(&publication.usual_source())?.score;
+                if publication.info.muted {
+                    score.rest();
+                }
+                Some(score)
+            });
             let downs = participant
                 .subscriptions
                 .values()

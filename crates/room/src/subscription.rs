@@ -4,6 +4,7 @@
 use crate::client;
 use crate::negotiation::{CodecUnsupported, DownRequest};
 use crate::participant::{ParticipantId, State};
+use crate::publication::Publication;
 use crate::room::{Down, Room};
 use crate::timers::Timer;
 use media::api::{DownKey, Kind, LayerWish, TrackKey};
@@ -239,6 +240,11 @@ impl Room {
         publication.published.then_some((publisher, key))
     }
 
+    pub(crate) fn published(&self, sid: &str) -> Option<&Publication> {
+        let (publisher, key) = self.find_published(sid)?;
+        self.participants.get(&publisher)?.publications.get(&key)
+    }
+
     fn start_copy(&mut self, id: ParticipantId, sid: &str) {
         if self.is_over_subscribed(id, sid) {
             return;
@@ -358,8 +364,7 @@ impl Room {
     }
 
     fn kind_of(&self, sid: &str) -> Option<Kind> {
-        let (publisher, key) = self.find_published(sid)?;
-        Some(self.participants.get(&publisher)?.publications.get(&key)?.kind)
+        Some(self.published(sid)?.kind)
     }
 
     fn stop_copy(&mut self, id: ParticipantId, sid: &str, down: DownKey) {

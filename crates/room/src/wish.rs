@@ -70,9 +70,7 @@ impl Room {
         let Some(participant) = self.participants.get(&id) else {
             return LayerWish::BEST;
         };
-        let publication = self
-            .find_published(sid)
-            .and_then(|(publisher, key)| self.participants.get(&publisher)?.publications.get(&key));
+        let publication = self.published(sid);
         let settings = participant
             .subscriptions
             .get(sid)
@@ -95,7 +93,10 @@ impl Room {
             .tracks
             .get(&window.track)
             .and_then(|id| self.participants.get_mut(id))
-            .and_then(|participant| participant.publications.get_mut(&window.track))
+            .and_then(|participant| {
+                let mut publications = participant.publications.values_mut();
+                publications.find(|publication| publication.usual_source() == window.track)
+            })
         else {
             return;
         };

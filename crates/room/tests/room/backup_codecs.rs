@@ -3,7 +3,7 @@
 
 use crate::sdp;
 use crate::world::{Client, World, camera, config, wish};
-use media::api::{Codec, Command, TrackKey};
+use media::api::{Codec, Command, EventKind, TrackKey, UpWindow};
 use protocol::proto;
 use protocol::proto::BackupCodecPolicy as Policy;
 use protocol::proto::signal_request::Message as Request;
@@ -97,6 +97,31 @@ impl Call {
         self.world.request(&self.alice, request);
     }
 
+    fn want(&mut self, watcher: &Client, quality: proto::VideoQuality, fps: u32) {
+        let settings = proto::UpdateTrackSettings {
+            track_sids: vec![self.sid.clone()],
+            quality: quality.into(),
+            fps,
+            ..Default::default()
+        };
+        self.world.request(watcher, Request::TrackSetting(settings));
+    }
+
+    /// A media thread closed its window of a track.
+    fn measure(&mut self, track: TrackKey, lost: u32, rates: [f32; 4]) {
+        let window = UpWindow {
+            track,
+            expected: 1_000,
+            lost,
+            reported: true,
+            top: Some(2),
+            top_ever: 2,
+            rates: [rates; 3],
+        };
+        let (ups, downs) = (vec![window], Vec::new());
+        self.world.media(EventKind::Windows { ups, downs });
+    }
+
     /// What alice was told since the last look, as `vp9:1 vp8:3`: how many qualities of which codec.
     fn told(&mut self) -> Vec<String> {
         let messages = self.world.take(&self.alice);
@@ -169,17 +194,13 @@ fn under_simulcast_everybody_keeps_what_it_decodes() {
     let bob = call.watch("bob", &[]);
     let carol = call.watch("carol", &["VP9"]);
     call.send("vp8");
-    let [vp9, vp8] = call.tracks[..] else {
-        panic!("two tracks")
-    };
+    let (vp9, vp8) = (call.tracks[0], call.tracks[1]);
     assert_eq!(call.gets(&bob), (vp9, Codec::Vp9));
     assert_eq!(call.gets(&carol), (vp8, Codec::Vp8));
     assert_eq!(call.last_told(), "vp9:1 vp8:1");
     call.world.pass_ms(20_000);
-    assert_eq!(
-        call.told().last().map_or("vp9:1 vp8:1", String::as_str),
-        "vp9:1 vp8:1"
-    );
+    let again = call.told();
+    assert!(again.iter().all(|told| told == "vp9:1 vp8:1"), "{again:?}");
 }
 
 #[test]
@@ -348,12 +369,7 @@ fn each_codec_is_asked_for_in_the_qualities_that_its_watchers_want() {
         (&carol, proto::VideoQuality::High, "vp9:1 vp8:3"),
         (&bob, proto::VideoQuality::Medium, "vp9:2 vp8:3"),
     ] {
-        let settings = proto::UpdateTrackSettings {
-            track_sids: vec![call.sid.clone()],
-            quality: quality.into(),
-            ..Default::default()
-        };
-        call.world.request(watcher, Request::TrackSetting(settings));
+        call.want(watcher, quality, 0);
         call.world.pass_ms(200);
         assert_eq!(call.told().last().map(String::as_str), Some(told));
     }
@@ -367,18 +383,11 @@ fn muting_holds_for_every_codec_and_nothing_is_asked_for_meanwhile() {
     call.send("vp8");
     call.world.pass_ms(10_000);
     call.told();
-    let [vp9, vp8] = call.tracks[..] else {
-        panic!("two tracks")
-    };
+    let (vp9, vp8) = (call.tracks[0], call.tracks[1]);
     call.mutes();
     call.mute(true);
     assert_eq!(call.mutes(), [(vp9, true), (vp8, true)]);
-    let settings = proto::UpdateTrackSettings {
-        track_sids: vec![call.sid.clone()],
-        quality: proto::VideoQuality::High.into(),
-        ..Default::default()
-    };
-    call.world.request(&bob, Request::TrackSetting(settings));
+    call.want(&bob, proto::VideoQuality::High, 0);
     call.watch("dave", &["VP9"]);
     call.world.pass_ms(20_000);
     assert_eq!(call.told(), [] as [String; 0]);
@@ -443,4 +452,52 @@ fn a_track_announced_as_muted_is_muted_in_the_media_plane() {
     assert_eq!(call.mutes(), [(call.tracks[0], true)]);
     call.mute(false);
     assert_eq!(call.mutes(), [(call.tracks[0], false)]);
+}
+
+#[test]
+fn a_publisher_is_rated_by_the_codec_that_everybody_gets() {
+    use proto::ConnectionQuality::{Excellent, Poor};
+    let mut call = Call::with_policy(Policy::Regression);
+    call.watch("bob", &[]);
+    let alice = call.world.info("alice").sid;
+    let rated = |call: &mut Call, lost: [u32; 2]| {
+        for _ in 0..4 {
+            for (track, lost) in call.tracks.clone().into_iter().zip(lost) {
+                call.measure(track, lost, [0.0; 4]);
+            }
+            call.world.pass_ms(5_000);
+        }
+        call.world.last_quality(&alice)
+    };
+    assert_eq!(rated(&mut call, [300, 0]), Some(Poor));
+    call.send("vp8");
+    assert_eq!(
+        rated(&mut call, [300, 0]),
+        Some(Excellent),
+        "nobody gets the first"
+    );
+    assert_eq!(rated(&mut call, [0, 300]), Some(Poor));
+}
+
+#[test]
+fn frame_rates_are_those_of_the_codec_that_everybody_gets() {
+    let mut call = Call::with_policy(Policy::Regression);
+    let bob = call.watch("bob", &[]);
+    call.want(&bob, proto::VideoQuality::High, 15);
+    call.world.pass_ms(200);
+    call.send("vp8");
+    let (vp9, vp8) = (call.tracks[0], call.tracks[1]);
+    for (track, rates, expected) in [
+        (vp8, [7.5, 15.0, 30.0, 30.0], 1),
+        (vp9, [15.0, 30.0, 60.0, 60.0], 1),
+        (vp8, [15.0, 30.0, 60.0, 60.0], 0),
+    ] {
+        call.measure(track, 0, rates);
+        let wishes = call.world.commands.iter().rev();
+        let mut wishes = wishes.filter_map(|(_, command)| match command {
+            Command::SetWish { wish, .. } => Some(wish.temporal),
+            _ => None,
+        });
+        assert_eq!(wishes.next(), Some(expected), "{rates:?}");
+    }
 }

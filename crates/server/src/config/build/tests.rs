@@ -29,6 +29,7 @@ fn livekit_keys_are_read() {
          room:\n  empty_timeout: 5\n  enabled_codecs:\n    - {mime: audio/opus}\n    - mime: video/vp8\n\
          limit: {max_room_name_length: 20}\n\
          audio: {enable_loss_proxying: true, active_red_encoding: true}\n\
+         video: {codec_regression_threshold: 2}\n\
          plenum: {media: {threads: 2, spread_rooms: true}}\n",
     )
     .expect("valid");
@@ -37,6 +38,7 @@ fn livekit_keys_are_read() {
     assert_eq!(config.rtc.node_ip.len(), 2);
     assert!(config.rtc.use_ice_lite && config.room.auto_create);
     assert!(config.tuning.loss_proxying && config.tuning.active_red);
+    assert_eq!(config.room.codec_regression_threshold, 2);
     assert_eq!(
         (config.room.empty_timeout_s, config.room.departure_timeout_s),
         (5, 20)
