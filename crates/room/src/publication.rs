@@ -342,14 +342,15 @@ impl Room {
             publication.info.muted = muted;
             publication.waiting_since = now;
             let published = publication.published;
+            // The media plane knows tracks by their sections, and hears of the others with those.
+            let first = publication.codec.map(|_| key);
             let further = publication.backups.iter().filter(|backup| backup.negotiated);
             let further: Vec<_> = further.map(|backup| backup.key).collect();
             if published {
                 publication.mark_changed(unix_us);
                 participant.dirty = true;
             }
-            self.command(key.thread(), Command::MuteTrack { track: key, muted });
-            for track in further {
+            for track in first.into_iter().chain(further) {
                 self.command(track.thread(), Command::MuteTrack { track, muted });
             }
             if published {

@@ -442,16 +442,6 @@ fn nobody_who_came_while_muted_is_told_of_too() {
 }
 
 #[test]
-fn a_track_announced_as_muted_is_muted_in_the_media_plane() {
-    let mut first = backed_up(&["vp9", "vp8"], Policy::Simulcast);
-    first.muted = true;
-    let mut call = Call::new(config(), first);
-    assert_eq!(call.mutes(), [(call.tracks[0], true)]);
-    call.mute(false);
-    assert_eq!(call.mutes(), [(call.tracks[0], false)]);
-}
-
-#[test]
 fn a_publisher_is_rated_by_the_codec_that_everybody_gets() {
     use proto::ConnectionQuality::{Excellent, Poor};
     let mut call = Call::with_policy(Policy::Regression);

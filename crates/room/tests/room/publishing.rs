@@ -329,6 +329,32 @@ fn muting_is_told_to_everybody_and_stops_forwarding() {
 }
 
 #[test]
+fn the_media_plane_hears_of_mutes_before_a_section_with_the_section() {
+    for announced_muted in [true, false] {
+        let mut world = World::new();
+        let alice = world.enter(wish("alice"));
+        let mut request = camera("cam");
+        request.muted = announced_muted;
+        let section = Section::of(&request);
+        let sid = world.announce(&alice, request);
+        world.forget();
+        if !announced_muted {
+            let mute = proto::MuteTrackRequest { sid, muted: true };
+            world.request(&alice, Request::Mute(mute));
+        }
+        assert_eq!(world.commands.len(), 0, "the track is not known yet");
+        world.request(&alice, Request::Offer(sdp::offer(2, &[Section::data(), section])));
+        let told = world.commands.iter().filter_map(|(_, command)| match command {
+            Command::Publish { track, .. } => Some((*track, "sent")),
+            Command::MuteTrack { track, muted: true } => Some((*track, "muted")),
+            _ => None,
+        });
+        let (track, _) = world.published_track();
+        assert_eq!(told.collect::<Vec<_>>(), [(track, "sent"), (track, "muted")]);
+    }
+}
+
+#[test]
 fn nobody_mutes_the_track_of_another() {
     let mut world = World::new();
     let alice = world.enter(wish("alice"));
