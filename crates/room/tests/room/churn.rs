@@ -1,28 +1,12 @@
 //! Random participants do random things: nothing panics, nothing leaks, and nobody is sent what it
 //! may not have.
 
-use crate::sdp::{self, Section};
-use crate::world::{Client, World, camera, grant, microphone, wish, wish_single};
-use media::api::{ChannelLabel, Command, DownKey, EventKind, PeerKey, TrackKey};
+use crate::crowd::Crowd;
+use crate::world::{World, grant, wish};
+use media::api::{ChannelLabel, Codec, Command, DownKey, EventKind, PeerKey, TrackKey};
 use protocol::proto;
 use protocol::proto::signal_request::Message as Request;
-use protocol::proto::signal_response::Message as Response;
 use std::collections::{BTreeMap, BTreeSet};
-use testkit::rng::Rng;
-
-fn roll(rng: &mut Rng, sides: usize) -> usize {
-    let sides = u64::try_from(sides).unwrap();
-    usize::try_from(rng.below(sides)).unwrap()
-}
-
-struct Actor {
-    client: Client,
-    identity: String,
-    single: bool,
-    tracks: Vec<proto::AddTrackRequest>,
-    offers: u32,
-    announced: usize,
-}
 
 /// What the media plane would know, kept from the commands.
 #[derive(Default)]
@@ -33,6 +17,8 @@ struct Plane {
     seen: usize,
     /// How often a copy was made: the test must reach its subject.
     copies: usize,
+    /// Copies of backup codecs among them.
+    backups: usize,
 }
 
 impl Plane {
@@ -55,16 +41,26 @@ impl Plane {
                     self.tracks.remove(track);
                 }
                 Command::Subscribe {
-                    peer, down, track, ..
+                    peer,
+                    down,
+                    track,
+                    spec,
+                    ..
                 } => {
                     assert!(self.peers.contains(peer), "the subscriber is there");
-                    assert!(self.tracks.contains(track), "the track is there");
+                    let backup = spec.payloads[0].codec == Codec::H264;
+                    self.backups += usize::from(backup);
+                    assert!(
+                        backup || self.tracks.contains(track),
+                        "the track is there, or a backup that may come"
+                    );
                     self.downs.insert(*down, (*peer, *track));
                     self.copies += 1;
                 }
                 Command::Unsubscribe { down } => {
                     self.downs.remove(down);
                 }
+                Command::MuteTrack { track, .. } => assert!(self.tracks.contains(track), "a known track"),
                 Command::SetWish { down, .. } => assert!(self.downs.contains_key(down), "a known copy"),
                 Command::SendMessage { peers, .. } => {
                     assert!(peers.iter().all(|peer| self.peers.contains(peer)));
@@ -80,16 +76,14 @@ impl Plane {
 }
 
 struct Churn {
-    world: World,
+    crowd: Crowd,
     plane: Plane,
-    rng: Rng,
-    actors: Vec<Actor>,
 }
 
 impl Churn {
     fn step(&mut self) {
-        match roll(&mut self.rng, 16) {
-            0 | 1 if self.actors.len() < 8 => self.join(),
+        match self.crowd.roll(16) {
+            0 | 1 if self.crowd.actors.len() < 8 => self.join(),
             2 => self.leave(),
             3..=5 => self.announce(),
             6..=8 => self.offer(),
@@ -99,179 +93,137 @@ impl Churn {
             13 => self.data(),
             14 => self.mute_or_settings(),
             _ => {
-                let ms = u64::try_from(roll(&mut self.rng, 400)).unwrap();
-                self.world.pass_ms(ms);
+                let ms = u64::try_from(self.crowd.roll(400)).unwrap();
+                self.crowd.world.pass_ms(ms);
             }
         }
-        self.answer_offers();
-        self.plane.follow(&self.world);
+        self.crowd.listen(|_| ());
+        self.plane.follow(&self.crowd.world);
         self.check();
     }
 
     fn join(&mut self) {
-        let identity = format!("p{}", roll(&mut self.rng, 10));
-        let single = roll(&mut self.rng, 2) == 0;
-        let mut join = match single {
-            true => wish_single(&identity, roll(&mut self.rng, 3), roll(&mut self.rng, 3)),
-            false => wish(&identity),
-        };
-        join.settings.auto_subscribe = roll(&mut self.rng, 4) > 0;
-        join.settings.auto_subscribe_data_track = roll(&mut self.rng, 2) == 0;
-        grant(&mut join).hidden = roll(&mut self.rng, 5) == 0;
-        join.placement.thread = media::api::ThreadId(u8::try_from(roll(&mut self.rng, 2)).unwrap());
-        self.actors.retain(|actor| actor.identity != identity);
-        let client = self.world.join(join);
-        if roll(&mut self.rng, 8) > 0 {
-            self.world.connect(&client);
-        }
-        self.actors.push(Actor {
-            client,
-            identity,
-            single,
-            tracks: Vec::new(),
-            offers: 1,
-            announced: 0,
-        });
-    }
-
-    fn pick(&mut self) -> Option<usize> {
-        match self.actors.len() {
-            0 => None,
-            count => Some(roll(&mut self.rng, count)),
-        }
+        let crowd = &mut self.crowd;
+        let mut join = crowd.wish(10);
+        join.settings.auto_subscribe = crowd.chance(75);
+        join.settings.auto_subscribe_data_track = crowd.chance(50);
+        grant(&mut join).hidden = crowd.chance(20);
+        join.placement.thread = media::api::ThreadId(u8::try_from(crowd.roll(2)).unwrap());
+        let connects = crowd.chance(88);
+        crowd.join(join, connects);
     }
 
     fn leave(&mut self) {
-        let Some(index) = self.pick() else { return };
-        let actor = self.actors.remove(index);
-        match roll(&mut self.rng, 3) {
+        let Some(index) = self.crowd.pick() else { return };
+        let actor = self.crowd.actors.remove(index);
+        match self.crowd.roll(3) {
             0 => self
+                .crowd
                 .world
                 .request(&actor.client, Request::Leave(proto::LeaveRequest::default())),
-            1 => self.world.apply(room::Action::SignalClosed {
+            1 => self.crowd.world.apply(room::Action::SignalClosed {
                 connection: actor.client.connection,
             }),
-            _ => self.world.media(EventKind::PeerFailed {
+            _ => self.crowd.world.media(EventKind::PeerFailed {
                 peer: actor.client.primary(),
             }),
         }
     }
 
     fn announce(&mut self) {
-        let Some(index) = self.pick() else { return };
-        let actor = &mut self.actors[index];
-        actor.announced += 1;
-        let cid = format!("cid{}", roll(&mut self.rng, actor.announced + 1));
-        let request = match roll(&mut self.rng, 2) {
-            0 => microphone(&cid),
-            _ => camera(&cid),
-        };
-        if actor.tracks.len() < 4 && actor.tracks.iter().all(|track| track.cid != cid) {
-            actor.tracks.push(request.clone());
-        }
-        self.world.request(&actor.client, Request::AddTrack(request));
+        let Some(index) = self.crowd.pick() else { return };
+        let source = [proto::TrackSource::Microphone, proto::TrackSource::Camera][self.crowd.roll(2)];
+        self.crowd.announce(index, source);
     }
 
     fn offer(&mut self) {
-        let Some(index) = self.pick() else { return };
-        let actor = &mut self.actors[index];
-        let mut sections = match actor.single {
-            true => sdp::receiving(3, 3),
-            false => vec![Section::data()],
-        };
-        let rng = &mut self.rng;
-        sections.extend(actor.tracks.iter().map(|track| match roll(rng, 6) {
-            0 => Section::of(track).with_direction("inactive"),
-            _ => Section::of(track),
-        }));
-        actor.offers += 1;
-        let offer = sdp::offer(actor.offers, &sections);
-        self.world.request(&actor.client, Request::Offer(offer));
+        if let Some(index) = self.crowd.pick() {
+            self.crowd.offer(index);
+        }
     }
 
     fn start_tracks(&mut self) {
-        self.plane.follow(&self.world);
+        self.plane.follow(&self.crowd.world);
         let tracks: Vec<_> = self.plane.tracks.iter().copied().collect();
         for track in tracks {
-            if roll(&mut self.rng, 2) == 0 {
-                self.world.start_layer(track, 0);
+            if self.crowd.roll(2) == 0 {
+                self.crowd.world.start_layer(track, 0);
             }
         }
     }
 
     fn some_sid(&mut self) -> String {
-        let Ok(room::ApiReply::Participants(infos)) = self.world.api(room::ApiCall::ListParticipants) else {
-            panic!("participants");
-        };
+        let infos = self.crowd.infos();
         let mut sids: Vec<_> = infos
             .iter()
             .flat_map(|info| &info.tracks)
             .map(|track| track.sid.clone())
             .collect();
         sids.push("TR_none".to_owned());
-        sids.swap_remove(roll(&mut self.rng, sids.len()))
+        let count = u64::try_from(sids.len()).unwrap();
+        sids.swap_remove(self.crowd.roll(count))
     }
 
     fn subscribe(&mut self) {
-        let Some(index) = self.pick() else { return };
+        let Some(index) = self.crowd.pick() else { return };
         let update = proto::UpdateSubscription {
             track_sids: vec![self.some_sid()],
-            subscribe: roll(&mut self.rng, 2) == 0,
+            subscribe: self.crowd.roll(2) == 0,
             ..Default::default()
         };
-        self.world
-            .request(&self.actors[index].client, Request::Subscription(update));
+        self.crowd.request(index, Request::Subscription(update));
     }
 
     fn permit(&mut self) {
-        let Some(index) = self.pick() else { return };
+        let Some(index) = self.crowd.pick() else { return };
         let request = proto::UpdateParticipantRequest {
-            identity: self.actors[index].identity.clone(),
+            identity: self.crowd.actors[index].identity.clone(),
             permission: Some(proto::ParticipantPermission {
-                can_subscribe: roll(&mut self.rng, 4) > 0,
-                can_publish: roll(&mut self.rng, 4) > 0,
-                can_publish_data: roll(&mut self.rng, 4) > 0,
-                hidden: roll(&mut self.rng, 4) == 0,
+                can_subscribe: self.crowd.roll(4) > 0,
+                can_publish: self.crowd.roll(4) > 0,
+                can_publish_data: self.crowd.roll(4) > 0,
+                hidden: self.crowd.roll(4) == 0,
                 ..Default::default()
             }),
             ..Default::default()
         };
         let _ = self
+            .crowd
             .world
             .api(room::ApiCall::UpdateParticipant(Box::new(request)));
         let rule = proto::SubscriptionPermission {
-            all_participants: roll(&mut self.rng, 3) > 0,
+            all_participants: self.crowd.roll(3) > 0,
             track_permissions: vec![proto::TrackPermission {
-                participant_identity: format!("p{}", roll(&mut self.rng, 10)),
+                participant_identity: format!("p{}", self.crowd.roll(10)),
                 all_tracks: true,
                 ..Default::default()
             }],
         };
-        self.world
-            .request(&self.actors[index].client, Request::SubscriptionPermission(rule));
+        self.crowd.request(index, Request::SubscriptionPermission(rule));
     }
 
     fn data(&mut self) {
-        let Some(index) = self.pick() else { return };
-        let client = self.actors[index].client.clone();
-        let handle = u32::try_from(roll(&mut self.rng, 4)).unwrap();
+        let Some(index) = self.crowd.pick() else { return };
+        let client = self.crowd.actors[index].client.clone();
+        let handle = u32::try_from(self.crowd.roll(4)).unwrap();
         let request = proto::PublishDataTrackRequest {
             pub_handle: handle,
             name: format!("d{handle}"),
             ..Default::default()
         };
-        self.world
+        self.crowd
+            .world
             .request(&client, Request::PublishDataTrackRequest(request));
         let label = [
             ChannelLabel::Reliable,
             ChannelLabel::Lossy,
             ChannelLabel::DataTrack,
             ChannelLabel::Unlabelled,
-        ][roll(&mut self.rng, 4)];
-        let data = (0..roll(&mut self.rng, 40))
-            .map(|_| u8::try_from(roll(&mut self.rng, 256)).unwrap())
+        ][self.crowd.roll(4)];
+        let data = (0..self.crowd.roll(40))
+            .map(|_| u8::try_from(self.crowd.roll(256)).unwrap())
             .collect();
-        self.world.media(EventKind::Message {
+        self.crowd.world.media(EventKind::Message {
             peer: client.publisher,
             label,
             data,
@@ -279,59 +231,27 @@ impl Churn {
     }
 
     fn mute_or_settings(&mut self) {
-        let Some(index) = self.pick() else { return };
+        let Some(index) = self.crowd.pick() else { return };
         let sid = self.some_sid();
-        let client = self.actors[index].client.clone();
-        let muted = roll(&mut self.rng, 2) == 0;
-        self.world.request(
-            &client,
-            Request::Mute(proto::MuteTrackRequest {
-                sid: sid.clone(),
-                muted,
-            }),
-        );
-        self.world.request(
-            &client,
-            Request::TrackSetting(proto::UpdateTrackSettings {
-                track_sids: vec![sid],
-                disabled: muted,
-                width: u32::try_from(roll(&mut self.rng, 2_000)).unwrap(),
-                height: u32::try_from(roll(&mut self.rng, 2_000)).unwrap(),
-                ..Default::default()
-            }),
-        );
-    }
-
-    /// Clients answer what they were offered, and are gone when they were told to.
-    fn answer_offers(&mut self) {
-        for index in (0..self.actors.len()).rev() {
-            let client = self.actors[index].client.clone();
-            let messages = self.world.take(&client);
-            if messages
-                .iter()
-                .any(|message| matches!(message, Response::Leave(_)))
-            {
-                self.actors.remove(index);
-                continue;
-            }
-            let offer = messages.iter().rev().find_map(|message| match message {
-                Response::Offer(offer) => Some(offer),
-                _ => None,
-            });
-            if let Some(offer) = offer
-                && roll(&mut self.rng, 20) > 0
-            {
-                self.world
-                    .request(&client, Request::Answer(sdp::answer_to(offer)));
-            }
-        }
+        let muted = self.crowd.chance(50);
+        let mute = proto::MuteTrackRequest {
+            sid: sid.clone(),
+            muted,
+        };
+        self.crowd.request(index, Request::Mute(mute));
+        let settings = proto::UpdateTrackSettings {
+            track_sids: vec![sid],
+            disabled: muted,
+            width: u32::try_from(self.crowd.roll(2_000)).unwrap(),
+            height: u32::try_from(self.crowd.roll(2_000)).unwrap(),
+            ..Default::default()
+        };
+        self.crowd.request(index, Request::TrackSetting(settings));
     }
 
     /// Every copy on the media plane has a subscriber that may have it now.
     fn check(&mut self) {
-        let Ok(room::ApiReply::Participants(infos)) = self.world.api(room::ApiCall::ListParticipants) else {
-            panic!("participants");
-        };
+        let infos = self.crowd.infos();
         let may_subscribe: BTreeMap<_, _> = infos
             .iter()
             .map(|info| {
@@ -340,13 +260,13 @@ impl Churn {
             })
             .collect();
         for (peer, _) in self.plane.downs.values() {
-            for actor in &self.actors {
+            for actor in &self.crowd.actors {
                 if actor.client.primary() == *peer || actor.client.publisher == *peer {
                     assert_eq!(may_subscribe.get(actor.identity.as_str()), Some(&true));
                 }
             }
         }
-        let gauges = self.world.room.gauges();
+        let gauges = self.crowd.world.room.gauges();
         assert_eq!(gauges.participants, infos.len());
         assert_eq!(gauges.peers, self.plane.peers.len());
         assert!(gauges.downs >= self.plane.downs.len(), "no forgotten copies");
@@ -355,34 +275,32 @@ impl Churn {
 
 #[test]
 fn random_sessions_break_and_leak_nothing() {
-    let mut copies = 0;
+    let (mut copies, mut backups) = (0, 0);
     for seed in 0..20 {
         let mut churn = Churn {
-            world: World::new(),
+            crowd: Crowd::new(seed),
             plane: Plane::default(),
-            rng: Rng::new(seed),
-            actors: Vec::new(),
         };
         churn.join();
         for _ in 0..300 {
             churn.step();
-            if churn.world.over {
+            if churn.crowd.world.over {
                 break;
             }
         }
-        if churn.world.over {
+        if churn.crowd.world.over {
             continue;
         }
-        let stay = churn.world.join(wish("stays"));
-        churn.world.connect(&stay);
-        churn.world.pass_ms(70_000);
+        let stay = churn.crowd.world.join(wish("stays"));
+        churn.crowd.world.connect(&stay);
+        churn.crowd.world.pass_ms(70_000);
         for number in 0..10 {
-            let _ = churn.world.api(room::ApiCall::RemoveParticipant {
+            let _ = churn.crowd.world.api(room::ApiCall::RemoveParticipant {
                 identity: format!("p{number}"),
             });
         }
-        churn.plane.follow(&churn.world);
-        let gauges = churn.world.room.gauges();
+        churn.plane.follow(&churn.crowd.world);
+        let gauges = churn.crowd.world.room.gauges();
         assert!(gauges.participants <= 1, "{gauges:?}");
         assert_eq!(
             (gauges.tracks, gauges.downs, gauges.data_tracks),
@@ -392,6 +310,8 @@ fn random_sessions_break_and_leak_nothing() {
         assert!(gauges.timers <= 8, "{gauges:?}");
         assert!(churn.plane.downs.is_empty() && churn.plane.tracks.is_empty());
         copies += churn.plane.copies;
+        backups += churn.plane.backups;
     }
     assert!(copies > 100, "only {copies} copies");
+    assert!(backups > 10, "only {backups} copies of backups");
 }

@@ -14,6 +14,7 @@ mod api;
 mod audio_codecs;
 mod backup_codecs;
 mod churn;
+mod crowd;
 mod data;
 mod data_track_limits;
 mod data_tracks;

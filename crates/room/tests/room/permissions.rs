@@ -1,16 +1,15 @@
 //! Random participants whose permissions change in mid-call, by token, API and rule: every step is
 //! looked at by the permission checker of the testkit (I12), which is shown to see what is wrong.
 
-use crate::sdp::{self, Section};
-use crate::world::{Client, World, camera, grant, microphone, name, wish, wish_single};
+use crate::crowd::Crowd;
+use crate::world::{Client, World, grant, microphone, name, wish};
 use media::api::{ChannelLabel, Command, EventKind, TrackKey};
 use prost::Message as _;
 use protocol::proto;
 use protocol::proto::signal_request::Message as Request;
 use protocol::proto::signal_response::Message as Response;
-use room::{Action, ApiCall, ApiReply, Effect};
+use room::{Action, ApiCall, Effect};
 use testkit::permission::PermissionChecker;
-use testkit::rng::Rng;
 
 const SOURCES: [proto::TrackSource; 4] = [
     proto::TrackSource::Camera,
@@ -19,18 +18,8 @@ const SOURCES: [proto::TrackSource; 4] = [
     proto::TrackSource::Unknown,
 ];
 
-struct Actor {
-    client: Client,
-    identity: String,
-    single: bool,
-    tracks: Vec<proto::AddTrackRequest>,
-    offers: u32,
-}
-
 struct Call {
-    world: World,
-    rng: Rng,
-    actors: Vec<Actor>,
+    crowd: Crowd,
     tracks: Vec<TrackKey>,
     seen: usize,
     /// What everybody was told, without regard to the order of map entries.
@@ -42,9 +31,7 @@ struct Call {
 impl Call {
     fn new(seed: u64) -> Self {
         Self {
-            world: World::new(),
-            rng: Rng::new(seed),
-            actors: Vec::new(),
+            crowd: Crowd::new(seed),
             tracks: Vec::new(),
             seen: 0,
             transcript: Vec::new(),
@@ -63,26 +50,13 @@ impl Call {
         self
     }
 
-    fn roll(&mut self, sides: u64) -> usize {
-        usize::try_from(self.rng.below(sides)).unwrap()
-    }
-
-    fn chance(&mut self, percent: u64) -> bool {
-        self.rng.below(100) < percent
-    }
-
-    fn pick(&mut self) -> usize {
-        let count = u64::try_from(self.actors.len()).unwrap();
-        self.roll(count)
-    }
-
     fn step(&mut self) {
-        if self.actors.is_empty() {
+        if self.crowd.actors.is_empty() {
             self.join();
         }
-        match self.roll(20) {
-            0 if self.actors.len() < 6 => self.join(),
-            1 if self.actors.len() > 2 => self.leave(),
+        match self.crowd.roll(20) {
+            0 if self.crowd.actors.len() < 6 => self.join(),
+            1 if self.crowd.actors.len() > 2 => self.leave(),
             2 => self.resume(),
             3..=6 => self.publish(),
             7 | 8 => self.permit(),
@@ -93,8 +67,8 @@ impl Call {
             16 => self.metadata(),
             17 => self.speak(),
             _ => {
-                let ms = self.rng.below(300);
-                self.world.pass_ms(ms);
+                let ms = self.crowd.rng.below(300);
+                self.crowd.world.pass_ms(ms);
             }
         }
         self.follow();
@@ -103,7 +77,7 @@ impl Call {
     /// Reads what the room did, starts tracks, and answers offers, mostly.
     fn follow(&mut self) {
         let mut fresh = Vec::new();
-        for (_, command) in &self.world.commands[self.seen..] {
+        for (_, command) in &self.crowd.world.commands[self.seen..] {
             self.transcript.push((format!("{command:?}"), 0));
             match command {
                 Command::Publish { track, .. } => fresh.push(*track),
@@ -113,67 +87,46 @@ impl Call {
                 _ => {}
             }
         }
-        self.seen = self.world.commands.len();
+        self.seen = self.crowd.world.commands.len();
         for track in fresh {
-            if self.chance(80) {
-                self.world.start_layer(track, 0);
+            if self.crowd.chance(80) {
+                self.crowd.world.start_layer(track, 0);
                 self.tracks.push(track);
             }
         }
-        for index in (0..self.actors.len()).rev() {
-            let client = self.actors[index].client.clone();
-            let messages = self.world.take(&client);
-            for message in &messages {
-                let mut bytes = Vec::new();
-                let response = proto::SignalResponse {
-                    message: Some(message.clone()),
-                };
-                response.encode(&mut bytes).unwrap();
-                let sum = bytes.iter().map(|byte| u64::from(*byte).pow(3)).sum();
-                self.transcript.push((name(message), sum));
-            }
-            if messages
-                .iter()
-                .any(|message| matches!(message, Response::Leave(_)))
-            {
-                self.actors.remove(index);
-                continue;
-            }
-            let offer = messages.iter().rev().find_map(|message| match message {
-                Response::Offer(offer) => Some(sdp::answer_to(offer)),
-                _ => None,
-            });
-            if let Some(answer) = offer.filter(|_| self.chance(95)) {
-                self.world.request(&client, Request::Answer(answer));
-            }
-        }
+        let transcript = &mut self.transcript;
+        self.crowd.listen(|message| {
+            let response = proto::SignalResponse {
+                message: Some(message.clone()),
+            };
+            let bytes = response.encode_to_vec();
+            let sum = bytes.iter().map(|byte| u64::from(*byte).pow(3)).sum();
+            transcript.push((name(message), sum));
+        });
     }
 
     fn permission(&mut self) -> proto::ParticipantPermission {
-        let sources = match self.roll(3) {
-            0 => (0..=self.roll(2)).map(|_| SOURCES[self.roll(4)].into()).collect(),
+        let sources = match self.crowd.roll(3) {
+            0 => (0..=self.crowd.roll(2))
+                .map(|_| SOURCES[self.crowd.roll(4)].into())
+                .collect(),
             _ => Vec::new(),
         };
         proto::ParticipantPermission {
-            can_subscribe: self.chance(75),
-            can_publish: self.chance(75),
-            can_publish_data: self.chance(75),
+            can_subscribe: self.crowd.chance(75),
+            can_publish: self.crowd.chance(75),
+            can_publish_data: self.crowd.chance(75),
             can_publish_sources: sources,
-            hidden: self.chance(20),
-            can_update_metadata: self.chance(50),
+            hidden: self.crowd.chance(20),
+            can_update_metadata: self.crowd.chance(50),
             ..Default::default()
         }
     }
 
     fn join(&mut self) {
-        let identity = format!("p{}", self.roll(8));
-        let single = self.chance(50);
-        let mut join = match single {
-            true => wish_single(&identity, 3, 3),
-            false => wish(&identity),
-        };
-        join.settings.auto_subscribe = self.chance(80);
-        join.settings.auto_subscribe_data_track = self.chance(80);
+        let mut join = self.crowd.wish(8);
+        join.settings.auto_subscribe = self.crowd.chance(80);
+        join.settings.auto_subscribe_data_track = self.crowd.chance(80);
         let permission = self.permission();
         let grant = grant(&mut join);
         grant.can_subscribe = Some(permission.can_subscribe);
@@ -181,107 +134,74 @@ impl Call {
         grant.can_publish_data = Some(permission.can_publish_data);
         grant.can_update_own_metadata = Some(permission.can_update_metadata);
         grant.hidden = permission.hidden;
-        grant.recorder = self.chance(10);
-        if self.chance(20) {
+        grant.recorder = self.crowd.chance(10);
+        if self.crowd.chance(20) {
             grant.can_publish_sources = vec!["camera".to_owned(), "nonsense".to_owned()];
         }
-        self.actors.retain(|actor| actor.identity != identity);
-        let client = self.world.enter(join);
-        self.actors.push(Actor {
-            client,
-            identity,
-            single,
-            tracks: Vec::new(),
-            offers: 1,
-        });
+        self.crowd.join(join, true);
     }
 
     fn leave(&mut self) {
-        let index = self.pick();
-        let actor = self.actors.remove(index);
+        let Some(index) = self.crowd.pick() else { return };
+        let actor = self.crowd.actors.remove(index);
         let leave = Request::Leave(proto::LeaveRequest::default());
-        self.world.request(&actor.client, leave);
+        self.crowd.world.request(&actor.client, leave);
     }
 
     /// The signal connection breaks; things happen; the client comes back.
     fn resume(&mut self) {
-        let index = self.pick();
+        let Some(index) = self.crowd.pick() else { return };
         let (old, identity) = (
-            self.actors[index].client.clone(),
-            self.actors[index].identity.clone(),
+            self.crowd.actors[index].client.clone(),
+            self.crowd.actors[index].identity.clone(),
         );
-        self.world.apply(Action::SignalClosed {
+        self.crowd.world.apply(Action::SignalClosed {
             connection: old.connection,
         });
-        if self.chance(50) && self.actors.len() > 1 {
+        if self.crowd.chance(50) && self.crowd.actors.len() > 1 {
             self.permit();
             self.rule();
             self.publish();
             self.data_track();
         }
-        if let Some(actor) = self.actors.iter_mut().find(|actor| actor.identity == identity) {
-            actor.client = self.world.resume(&old, wish(&identity));
+        if let Some(actor) = self
+            .crowd
+            .actors
+            .iter_mut()
+            .find(|actor| actor.identity == identity)
+        {
+            actor.client = self.crowd.world.resume(&old, wish(&identity));
         }
     }
 
     /// Announces another track, and offers all, some of them stopped.
     fn publish(&mut self) {
-        let index = self.pick();
-        let source = SOURCES[self.roll(4)];
-        let video = matches!(
-            source,
-            proto::TrackSource::Camera | proto::TrackSource::ScreenShare
-        );
-        let cid = format!("cid{}", self.roll(6));
-        let mut request = if video { camera(&cid) } else { microphone(&cid) };
-        request.source = source.into();
-        let actor = &mut self.actors[index];
-        if actor.tracks.iter().all(|track| track.cid != cid) {
-            actor.tracks.push(request.clone());
-        }
-        actor.offers += 1;
-        let (client, single, id) = (actor.client.clone(), actor.single, actor.offers);
-        let tracks = actor.tracks.clone();
-        self.world.request(&client, Request::AddTrack(request));
-        let mut sections = match single {
-            true => sdp::receiving(3, 3),
-            false => vec![Section::data()],
-        };
-        for track in &tracks {
-            let section = Section::of(track);
-            sections.push(match self.chance(10) {
-                true => section.with_direction("inactive"),
-                false => section,
-            });
-        }
-        self.world
-            .request(&client, Request::Offer(sdp::offer(id, &sections)));
+        let Some(index) = self.crowd.pick() else { return };
+        let source = SOURCES[self.crowd.roll(4)];
+        self.crowd.announce(index, source);
+        self.crowd.offer(index);
     }
 
     fn permit(&mut self) {
-        let index = self.pick();
+        let Some(index) = self.crowd.pick() else { return };
         let permission = self.permission();
         let request = proto::UpdateParticipantRequest {
-            identity: self.actors[index].identity.clone(),
+            identity: self.crowd.actors[index].identity.clone(),
             permission: Some(permission),
-            metadata: ["", "from the api"][self.roll(2)].to_owned(),
+            metadata: ["", "from the api"][self.crowd.roll(2)].to_owned(),
             ..Default::default()
         };
-        let _ = self.world.api(ApiCall::UpdateParticipant(Box::new(request)));
-    }
-
-    fn infos(&mut self) -> Vec<proto::ParticipantInfo> {
-        match self.world.api(ApiCall::ListParticipants) {
-            Ok(ApiReply::Participants(infos)) => infos,
-            other => panic!("{other:?}"),
-        }
+        let _ = self
+            .crowd
+            .world
+            .api(ApiCall::UpdateParticipant(Box::new(request)));
     }
 
     /// A publisher says who may have what: everybody, nobody, or some by identity or SID.
     fn rule(&mut self) {
-        let index = self.pick();
-        let infos = self.infos();
-        let own = &self.actors[index].identity;
+        let Some(index) = self.crowd.pick() else { return };
+        let infos = self.crowd.infos();
+        let own = &self.crowd.actors[index].identity;
         let mut sids: Vec<_> = infos.iter().filter(|info| info.identity == *own).collect();
         let sids: Vec<String> = sids.pop().map_or_else(Vec::new, |info| {
             let tracks = info.tracks.iter().map(|track| track.sid.clone());
@@ -291,7 +211,7 @@ impl Call {
         });
         let mut permissions = Vec::new();
         for info in &infos {
-            let by_sid = self.chance(30);
+            let by_sid = self.crowd.chance(30);
             let permission = proto::TrackPermission {
                 participant_sid: if by_sid { info.sid.clone() } else { String::new() },
                 participant_identity: if by_sid {
@@ -299,37 +219,40 @@ impl Call {
                 } else {
                     info.identity.clone()
                 },
-                all_tracks: self.chance(30),
-                track_sids: sids.iter().filter(|_| self.chance(50)).cloned().collect(),
+                all_tracks: self.crowd.chance(30),
+                track_sids: sids.iter().filter(|_| self.crowd.chance(50)).cloned().collect(),
             };
-            if self.chance(50) {
+            if self.crowd.chance(50) {
                 permissions.push(permission);
             }
         }
         let rule = proto::SubscriptionPermission {
-            all_participants: self.chance(40),
+            all_participants: self.crowd.chance(40),
             track_permissions: permissions,
         };
-        let client = self.actors[index].client.clone();
-        self.world.request(&client, Request::SubscriptionPermission(rule));
+        self.crowd.request(index, Request::SubscriptionPermission(rule));
     }
 
     fn subscribe(&mut self) {
-        let index = self.pick();
-        let sids: Vec<_> = self.infos().iter().flat_map(|info| info.tracks.clone()).collect();
+        let Some(index) = self.crowd.pick() else { return };
+        let sids: Vec<_> = self
+            .crowd
+            .infos()
+            .iter()
+            .flat_map(|info| info.tracks.clone())
+            .collect();
         let update = proto::UpdateSubscription {
             track_sids: sids.into_iter().map(|track| track.sid).collect(),
-            subscribe: self.chance(70),
+            subscribe: self.crowd.chance(70),
             ..Default::default()
         };
-        let client = self.actors[index].client.clone();
-        self.world.request(&client, Request::Subscription(update));
+        self.crowd.request(index, Request::Subscription(update));
     }
 
     fn packet(&mut self) {
-        let index = self.pick();
-        let to = match self.roll(3) {
-            0 => vec![format!("p{}", self.roll(8))],
+        let Some(index) = self.crowd.pick() else { return };
+        let to = match self.crowd.roll(3) {
+            0 => vec![format!("p{}", self.crowd.roll(8))],
             _ => Vec::new(),
         };
         let packet = proto::DataPacket {
@@ -345,54 +268,55 @@ impl Call {
             ChannelLabel::Reliable,
             ChannelLabel::Lossy,
             ChannelLabel::Unlabelled,
-        ][self.roll(3)];
-        let peer = self.actors[index].client.publisher;
+        ][self.crowd.roll(3)];
+        let peer = self.crowd.actors[index].client.publisher;
         let data = packet.encode_to_vec();
-        self.world.media(EventKind::Message { peer, label, data });
+        self.crowd.world.media(EventKind::Message { peer, label, data });
     }
 
     fn data_track(&mut self) {
-        let index = self.pick();
-        let client = self.actors[index].client.clone();
-        let handle = u16::try_from(self.roll(3) + 1).unwrap();
+        let Some(index) = self.crowd.pick() else { return };
+        let client = self.crowd.actors[index].client.clone();
+        let handle = u16::try_from(self.crowd.roll(3) + 1).unwrap();
         let request = proto::PublishDataTrackRequest {
             pub_handle: handle.into(),
             name: format!("sensor {handle}"),
             ..Default::default()
         };
-        self.world
+        self.crowd
+            .world
             .request(&client, Request::PublishDataTrackRequest(request));
         let mut data = vec![0; 20];
         data[2..4].copy_from_slice(&handle.to_be_bytes());
-        self.world.media(EventKind::Message {
+        self.crowd.world.media(EventKind::Message {
             peer: client.publisher,
             label: ChannelLabel::DataTrack,
             data,
         });
-        if self.chance(20) {
+        if self.crowd.chance(20) {
             let request = proto::UnpublishDataTrackRequest {
                 pub_handle: handle.into(),
             };
-            self.world
+            self.crowd
+                .world
                 .request(&client, Request::UnpublishDataTrackRequest(request));
         }
     }
 
     fn metadata(&mut self) {
-        let index = self.pick();
+        let Some(index) = self.crowd.pick() else { return };
         let update = proto::UpdateParticipantMetadata {
-            metadata: format!("m{}", self.roll(50)),
+            metadata: format!("m{}", self.crowd.roll(50)),
             ..Default::default()
         };
-        let client = self.actors[index].client.clone();
-        self.world.request(&client, Request::UpdateMetadata(update));
+        self.crowd.request(index, Request::UpdateMetadata(update));
     }
 
     fn speak(&mut self) {
         let levels = self.tracks.clone();
-        let levels = levels.into_iter().filter(|_| self.chance(50));
+        let levels = levels.into_iter().filter(|_| self.crowd.chance(50));
         let levels: Vec<_> = levels.map(|track| (track, 0.5, true)).collect();
-        self.world.media(EventKind::AudioLevels { levels });
+        self.crowd.world.media(EventKind::AudioLevels { levels });
     }
 }
 
@@ -403,7 +327,7 @@ fn nothing_reaches_anybody_without_permission_whatever_changes() {
         let call = Call::new(seed).run(250);
         copies += call.copies;
         messages += call.messages;
-        checks += call.world.permissions.checks();
+        checks += call.crowd.world.permissions.checks();
     }
     assert!(copies > 200, "only {copies} copies");
     assert!(messages > 500, "only {messages} messages");

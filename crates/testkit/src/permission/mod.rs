@@ -314,7 +314,10 @@ impl PermissionChecker {
                 continue;
             };
             if track.started.is_some_and(|started| started <= *at) {
-                let info = told.tracks.iter().find(|info| info.mid == track.mid);
+                let further =
+                    |info: &&proto::TrackInfo| info.codecs.iter().any(|codec| codec.mid == track.mid);
+                let first = told.tracks.iter().find(|info| info.mid == track.mid);
+                let info = first.or_else(|| told.tracks.iter().find(further));
                 track.sid = info.map(|info| info.sid.clone());
             }
         }
@@ -328,7 +331,9 @@ impl PermissionChecker {
             return Some(format!("a copy for {peer:?}, which nobody has"));
         };
         let publisher = self.people.get(&track.owner)?;
-        // Before the first packet there is no SID to permit.
+        // The copy of a backup codec may wait for its first packet.
+        track.started?;
+        // Before it is told of there is no SID to permit.
         let sid = track.sid.as_deref().unwrap_or_default();
         (!publisher.lets(receiver, sid)).then(|| {
             format!(
