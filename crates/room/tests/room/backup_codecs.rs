@@ -326,6 +326,16 @@ fn the_publisher_is_never_asked_for_a_codec_that_nobody_gets() {
 }
 
 #[test]
+fn for_who_decodes_no_codec_nothing_is_asked() {
+    let mut call = Call::with_policy(Policy::Simulcast);
+    let bob = call.watch("bob", &["VP9", "VP8"]);
+    let messages = call.world.names(&bob);
+    assert!(messages.contains("subscription_response"), "{messages}");
+    call.world.pass_ms(20_000);
+    assert_eq!(call.told(), ["vp9:0"]);
+}
+
+#[test]
 fn a_backup_whose_watchers_left_is_told_off_after_a_while() {
     let mut call = Call::with_policy(Policy::Simulcast);
     let bob = call.watch("bob", &[]);
