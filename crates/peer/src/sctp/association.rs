@@ -58,6 +58,8 @@ pub(super) struct Link {
     up: bool,
     outgoing: VecDeque<Bytes>,
     events: VecDeque<LinkEvent>,
+    /// Streams that may hold messages, each once. What stays there closes the receive window.
+    readable: VecDeque<u16>,
 }
 
 impl Link {
@@ -81,6 +83,7 @@ impl Link {
             up: false,
             outgoing: VecDeque::new(),
             events: VecDeque::new(),
+            readable: VecDeque::new(),
         }
     }
 
@@ -165,6 +168,25 @@ impl Link {
             .unwrap_or(0)
     }
 
+    /// Whether messages may wait to be read.
+    pub(super) fn has_unread(&self) -> bool {
+        !self.readable.is_empty()
+    }
+
+    /// Reads one message, of each stream in turn; false when there is none.
+    pub(super) fn read(&mut self) -> bool {
+        while let (Some((_, association)), Some(id)) = (&mut self.association, self.readable.pop_front()) {
+            if let Some(message) = read_next(association, id) {
+                self.events.push_back(message);
+                self.readable.push_back(id);
+                // Who reads the last message of a stream lets it finish.
+                self.settle();
+                return true;
+            }
+        }
+        false
+    }
+
     pub(super) fn poll_event(&mut self) -> Option<LinkEvent> {
         self.events.pop_front()
     }
@@ -216,9 +238,13 @@ impl Link {
                     self.events.push_back(LinkEvent::Up);
                 }
                 Event::Stream(StreamEvent::Readable { id } | StreamEvent::Opened { id }) => {
-                    read_all(association, id, &mut self.events);
+                    if !self.readable.contains(&id) {
+                        self.readable.push_back(id);
+                    }
                 }
                 Event::Stream(StreamEvent::Finished { id }) => {
+                    self.events
+                        .extend(std::iter::from_fn(|| read_next(association, id)));
                     self.events.push_back(LinkEvent::Closed { id });
                 }
                 Event::HandshakeFailed { .. } => self.events.push_back(LinkEvent::Broken),
@@ -231,6 +257,10 @@ impl Link {
                             | AssociationError::LocallyClosed
                     );
                     let event = if ended { LinkEvent::Down } else { LinkEvent::Broken };
+                    for id in self.readable.drain(..) {
+                        self.events
+                            .extend(std::iter::from_fn(|| read_next(association, id)));
+                    }
                     self.events.push_back(event);
                 }
                 Event::Stream(_) | Event::DataChannelStatsFinal(_) | Event::DatagramReceived | _ => {}
@@ -266,16 +296,16 @@ fn streams_are_sane(data: &[u8]) -> bool {
     true
 }
 
-fn read_all(association: &mut Association, id: u16, events: &mut VecDeque<LinkEvent>) {
-    while let Ok(mut stream) = association.stream(id)
-        && let Ok(Some(chunks)) = stream.read_sctp()
-    {
+fn read_next(association: &mut Association, id: u16) -> Option<LinkEvent> {
+    let mut stream = association.stream(id).ok()?;
+    while let Ok(Some(chunks)) = stream.read_sctp() {
         let mut data = vec![0; chunks.len()];
         if chunks.read(&mut data).is_ok() {
             let ppid = chunks.ppi;
-            events.push_back(LinkEvent::Message { id, ppid, data });
+            return Some(LinkEvent::Message { id, ppid, data });
         }
     }
+    None
 }
 
 fn transport(send_len_max: usize) -> TransportConfig {

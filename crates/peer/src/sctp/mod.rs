@@ -21,6 +21,11 @@ pub(crate) const MESSAGE_LEN_MAX: usize = 65_535;
 const CHANNEL_BUFFER_MAX: usize = 256 * 1024;
 /// The same of all channels of a peer together: LiveKit's clients have three.
 const SEND_BUFFER_MAX: usize = 4 * CHANNEL_BUFFER_MAX;
+/// Bytes of events that wait to be taken, above which no further message is read: the receive window
+/// closes, and the remote side waits. Throughput is at most this per turn of the caller.
+const EVENTS_BYTES_MAX: usize = 256 * 1024;
+/// What an event costs besides its bytes.
+const EVENT_OVERHEAD: usize = 64;
 /// Channels per peer; LiveKit's clients use 3, or 6 when both sides open their own.
 const CHANNELS_MAX: usize = 32;
 
@@ -37,6 +42,7 @@ pub(crate) struct Sctp {
     channels: BTreeMap<u16, Channel>,
     waiting: VecDeque<ChannelSpec>,
     events: VecDeque<PeerEvent>,
+    events_bytes: usize,
     dropped: u64,
 }
 
@@ -91,6 +97,10 @@ impl Sctp {
 
     /// The transport is gone: every channel closes.
     pub(crate) fn lose_transport(&mut self) {
+        // What arrived before still counts: no more than a receive window.
+        while self.link.as_mut().is_some_and(Link::read) {
+            self.take_link_events();
+        }
         self.link = None;
         self.close_all();
     }
@@ -147,7 +157,12 @@ impl Sctp {
     }
 
     pub(crate) fn poll_event(&mut self) -> Option<PeerEvent> {
-        self.events.pop_front()
+        let event = self.events.pop_front()?;
+        self.events_bytes -= cost(&event);
+        if self.link.as_ref().is_some_and(Link::has_unread) {
+            self.settle();
+        }
+        Some(event)
     }
 
     pub(crate) fn poll_timeout(&self) -> Option<Instant> {
@@ -168,6 +183,18 @@ impl Sctp {
     // ---- inside --------------------------------------------------------------------------
 
     fn settle(&mut self) {
+        self.take_link_events();
+        while self.events_bytes < EVENTS_BYTES_MAX && self.link.as_mut().is_some_and(Link::read) {
+            self.take_link_events();
+        }
+        if let Some(link) = &mut self.link {
+            for (id, channel) in &mut self.channels {
+                channel.buffered = link.buffered(*id);
+            }
+        }
+    }
+
+    fn take_link_events(&mut self) {
         while let Some(link) = &mut self.link
             && let Some(event) = link.poll_event()
         {
@@ -178,15 +205,15 @@ impl Sctp {
                 LinkEvent::Down => self.close_all(),
                 LinkEvent::Broken => {
                     self.close_all();
-                    self.events.push_back(PeerEvent::Failed);
+                    self.tell(PeerEvent::Failed);
                 }
             }
         }
-        if let Some(link) = &mut self.link {
-            for (id, channel) in &mut self.channels {
-                channel.buffered = link.buffered(*id);
-            }
-        }
+    }
+
+    fn tell(&mut self, event: PeerEvent) {
+        self.events_bytes += cost(&event);
+        self.events.push_back(event);
     }
 
     fn handle_message(&mut self, id: u16, ppid: Ppid, mut data: Vec<u8>) {
@@ -213,7 +240,7 @@ impl Sctp {
             }
             None => return self.refuse(id),
         }
-        self.events.push_back(PeerEvent::Message { id, binary, data });
+        self.tell(PeerEvent::Message { id, binary, data });
     }
 
     fn handle_dcep(&mut self, id: u16, data: &[u8]) {
@@ -306,7 +333,7 @@ impl Sctp {
         if let Some(channel) = self.channels.get_mut(&id) {
             channel.state = State::Open;
             let label = channel.label.clone();
-            self.events.push_back(PeerEvent::ChannelOpen { id, label });
+            self.tell(PeerEvent::ChannelOpen { id, label });
         }
     }
 
@@ -322,7 +349,7 @@ impl Sctp {
             && channel.state != State::Closing
         {
             let label = channel.label;
-            self.events.push_back(PeerEvent::ChannelClosed { id, label });
+            self.tell(PeerEvent::ChannelClosed { id, label });
         }
     }
 
@@ -330,10 +357,22 @@ impl Sctp {
         while let Some((id, channel)) = self.channels.pop_first() {
             if channel.state == State::Open {
                 let label = channel.label;
-                self.events.push_back(PeerEvent::ChannelClosed { id, label });
+                self.tell(PeerEvent::ChannelClosed { id, label });
             }
         }
     }
+}
+
+/// What an event takes while it waits.
+fn cost(event: &PeerEvent) -> usize {
+    let bytes = if let PeerEvent::Message { data, .. } = event {
+        data.len()
+    } else if let PeerEvent::ChannelOpen { label, .. } | PeerEvent::ChannelClosed { label, .. } = event {
+        label.len()
+    } else {
+        0
+    };
+    EVENT_OVERHEAD + bytes
 }
 
 #[cfg(test)]

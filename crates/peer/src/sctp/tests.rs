@@ -179,3 +179,63 @@ fn sign(packet: &mut [u8]) {
     }
     packet[8..12].copy_from_slice(&(!crc).to_le_bytes());
 }
+
+/// Bytes of messages that wait to be taken.
+fn waiting(sctp: &Sctp) -> usize {
+    let bytes = sctp.events.iter().map(|event| {
+        if let PeerEvent::Message { data, .. } = event {
+            data.len()
+        } else {
+            0
+        }
+    });
+    bytes.sum()
+}
+
+#[test]
+fn who_does_not_take_messages_slows_their_sender_down_and_gets_them_all() {
+    let mut ends = Ends::connected();
+    let message = |number: u32| [&number.to_be_bytes()[..], &[7; 10_000]].concat();
+    let mut sent = 0;
+    for _ in 0..300 {
+        while sent < 500 && ends.a.send(0, true, &message(sent)) {
+            sent += 1;
+        }
+        ends.exchange();
+    }
+    assert!(sent < 150, "{sent} messages of 10 kB were taken");
+    assert!(waiting(&ends.b) < 300_000, "{} bytes wait", waiting(&ends.b));
+    let mut got = Vec::new();
+    for _ in 0..300 {
+        while let Some(event) = ends.b.poll_event() {
+            if let PeerEvent::Message { data, .. } = event {
+                got.push(u32::from_be_bytes(data[..4].try_into().expect("a number")));
+            }
+        }
+        while sent < 500 && ends.a.send(0, true, &message(sent)) {
+            sent += 1;
+        }
+        ends.exchange();
+    }
+    assert_eq!(got, (0..500).collect::<Vec<_>>());
+}
+
+#[test]
+fn what_was_sent_before_the_end_is_read_before_it() {
+    let mut ends = Ends::connected();
+    let mut sent = 0;
+    for _ in 0..20 {
+        while ends.a.send(0, true, &[3; 10_000]) {
+            sent += 1;
+        }
+        ends.exchange();
+    }
+    ends.b.lose_transport();
+    let events: Vec<_> = std::iter::from_fn(|| ends.b.poll_event()).collect();
+    let messages = events
+        .iter()
+        .filter(|event| matches!(event, PeerEvent::Message { .. }));
+    let arrived = messages.count();
+    assert!(arrived * 10_000 > 300_000, "{arrived} of {sent}");
+    assert!(matches!(events.last(), Some(PeerEvent::ChannelClosed { .. })));
+}
