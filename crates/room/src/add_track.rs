@@ -226,20 +226,23 @@ impl Room {
         }
     }
 
-    /// A track ended: a queued announcement of the same cid has its turn.
+    /// A track ended: the first queued announcement of the same cid that may still be published has
+    /// its turn, those before it are refused.
     pub(crate) fn dequeue_track(&mut self, id: ParticipantId, cids: &[String]) {
-        let Some(participant) = self.participants.get_mut(&id) else {
-            return;
-        };
-        let next = participant
-            .queued
-            .iter()
-            .position(|request| cids.contains(&request.cid));
-        if let Some(position) = next {
+        while let Some(participant) = self.participants.get_mut(&id) {
+            let next = participant
+                .queued
+                .iter()
+                .position(|request| cids.contains(&request.cid));
+            let Some(position) = next else {
+                return;
+            };
             let request = participant.queued.remove(position);
             if participant.may_publish(request.source) {
                 self.announce(id, &request);
+                return;
             }
+            self.request_failed(id, Reason::NotAllowed, "", Request::AddTrack(request));
         }
     }
 }

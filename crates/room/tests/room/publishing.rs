@@ -213,6 +213,52 @@ fn a_queued_track_is_published_when_the_earlier_one_ends() {
 }
 
 #[test]
+fn a_queued_track_that_may_no_longer_be_published_gives_its_turn_to_the_next() {
+    let mut world = World::new();
+    let alice = world.enter(wish("alice"));
+    world.publish(&alice, microphone("mic"));
+    let mut screen = microphone("mic");
+    screen.source = proto::TrackSource::ScreenShareAudio.into();
+    for queued in [screen, microphone("mic")] {
+        world.request(&alice, Request::AddTrack(queued));
+    }
+    let request = proto::UpdateParticipantRequest {
+        identity: "alice".to_owned(),
+        permission: Some(proto::ParticipantPermission {
+            can_publish: true,
+            can_subscribe: true,
+            can_publish_sources: vec![proto::TrackSource::Microphone.into()],
+            ..Default::default()
+        }),
+        ..Default::default()
+    };
+    world
+        .api(room::ApiCall::UpdateParticipant(Box::new(request)))
+        .expect("updated");
+    world.forget();
+    let stopped = Section::of(&microphone("mic")).with_direction("inactive");
+    world.request(&alice, Request::Offer(sdp::offer(2, &[Section::data(), stopped])));
+    let messages = world.take(&alice);
+    let refused = messages.iter().find_map(|message| match message {
+        Response::RequestResponse(response) => Some((response.reason(), response.request.clone())),
+        _ => None,
+    });
+    let Some((reason, Some(proto::request_response::Request::AddTrack(request)))) = refused else {
+        panic!("the first one is refused");
+    };
+    assert_eq!(reason, proto::request_response::Reason::NotAllowed);
+    assert_eq!(request.source(), proto::TrackSource::ScreenShareAudio);
+    let next = messages.iter().find_map(|message| match message {
+        Response::TrackPublished(published) => published.track.clone(),
+        _ => None,
+    });
+    assert_eq!(
+        next.expect("the second one").source(),
+        proto::TrackSource::Microphone
+    );
+}
+
+#[test]
 fn twenty_pending_tracks_are_the_most() {
     let mut world = World::new();
     let alice = world.enter(wish("alice"));
@@ -387,30 +433,50 @@ fn renegotiating_without_the_sender_unpublishes() {
 
 #[test]
 fn features_and_dimensions_are_updated_for_everybody() {
+    use proto::AudioTrackFeature::{TfAutoGainControl, TfNoDtx, TfNoiseSuppression, TfStereo};
     let mut world = World::new();
     let alice = world.enter(wish("alice"));
     let bob = world.enter(wish("bob"));
-    let audio = world.publish(&alice, microphone("mic"));
+    let mut request = microphone("mic");
+    request.audio_features = vec![TfNoDtx.into()];
+    let audio = world.publish(&alice, request);
+    let carol = world.enter(wish("carol"));
+    let video = world.publish(&carol, camera("cam"));
     world.forget();
+    // Each list takes the place of the one before.
+    for (features, stereo, no_dtx) in [
+        (vec![TfStereo, TfNoiseSuppression], true, false),
+        (vec![TfAutoGainControl, TfNoDtx], false, true),
+        (Vec::new(), false, false),
+    ] {
+        let features: Vec<i32> = features.into_iter().map(i32::from).collect();
+        world.request(
+            &alice,
+            Request::UpdateAudioTrack(proto::UpdateLocalAudioTrack {
+                track_sid: audio.clone(),
+                features: features.clone(),
+            }),
+        );
+        for client in [&bob, &alice] {
+            let told = tracks(&world.take(client), "alice");
+            let info = told.iter().find(|info| info.sid == audio).expect("the track");
+            assert_eq!(info.audio_features, features);
+            assert_eq!((info.stereo, info.disable_dtx), (stereo, no_dtx));
+        }
+    }
     world.request(
-        &alice,
-        Request::UpdateAudioTrack(proto::UpdateLocalAudioTrack {
-            track_sid: audio.clone(),
-            features: vec![proto::AudioTrackFeature::TfStereo.into()],
-        }),
-    );
-    let info = tracks(&world.take(&bob), "alice").remove(0);
-    assert!(info.stereo && !info.disable_dtx);
-    world.request(
-        &alice,
+        &carol,
         Request::UpdateVideoTrack(proto::UpdateLocalVideoTrack {
-            track_sid: audio,
+            track_sid: video.clone(),
             width: 7,
             height: 9,
         }),
     );
-    let info = tracks(&world.take(&bob), "alice").remove(0);
-    assert_eq!((info.width, info.height), (7, 9));
+    for client in [&bob, &carol] {
+        let told = tracks(&world.take(client), "carol");
+        let info = told.iter().find(|info| info.sid == video).expect("the track");
+        assert_eq!((info.width, info.height), (7, 9));
+    }
     world.forget();
     for request in [
         Request::UpdateAudioTrack(proto::UpdateLocalAudioTrack::default()),
