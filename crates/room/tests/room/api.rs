@@ -293,6 +293,28 @@ fn revoking_subscribing_takes_all_tracks_and_restoring_brings_them_back() {
 }
 
 #[test]
+fn tracks_named_by_their_participants_are_subscribed_to() {
+    let (mut world, _, bob, sid) = call();
+    let participant_sid = world.info("alice").sid;
+    let update = |subscribe| {
+        ApiCall::UpdateSubscriptions(Box::new(proto::UpdateSubscriptionsRequest {
+            identity: "bob".to_owned(),
+            participant_tracks: vec![proto::ParticipantTracks {
+                participant_sid: participant_sid.clone(),
+                track_sids: vec![sid.clone()],
+            }],
+            subscribe,
+            ..Default::default()
+        }))
+    };
+    assert!(matches!(world.api(update(false)), Ok(ApiReply::Empty)));
+    let ended = |command: &Command| matches!(command, Command::Unsubscribe { .. });
+    assert!(world.commands.iter().any(|(_, command)| ended(command)));
+    assert!(matches!(world.api(update(true)), Ok(ApiReply::Empty)));
+    assert!(world.names(&bob).contains("permission:true"));
+}
+
+#[test]
 fn subscriptions_are_updated_for_a_participant() {
     let (mut world, _, bob, sid) = call();
     let update = |identity: &str, subscribe| {
@@ -359,6 +381,46 @@ fn data_is_sent_without_a_sender_and_nonces_are_checked() {
             "nonce should be 16-bytes or not present, got: 5 bytes".to_owned()
         )
     );
+}
+
+#[test]
+fn data_reaches_those_whose_sid_or_identity_is_named() {
+    let (mut world, alice, bob, _) = call();
+    let carol = world.enter(wish("carol"));
+    world.forget();
+    let sid = |world: &mut World, identity: &str| world.info(identity).sid;
+    let (alice_sid, bob_sid) = (sid(&mut world, "alice"), sid(&mut world, "bob"));
+    let all = vec![alice.primary(), bob.primary(), carol.primary()];
+    for (sids, identities, mut expected) in [
+        (vec![alice_sid], vec![], vec![alice.primary()]),
+        (
+            vec![bob_sid, "PA_nobody".to_owned()],
+            vec!["carol".to_owned()],
+            vec![bob.primary(), carol.primary()],
+        ),
+        (vec!["PA_nobody".to_owned()], vec![], vec![]),
+        (vec![], vec![], all),
+    ] {
+        let request = proto::SendDataRequest {
+            data: b"hi".to_vec(),
+            destination_sids: sids.clone(),
+            destination_identities: identities,
+            ..Default::default()
+        };
+        assert!(matches!(
+            world.api(ApiCall::SendData(Box::new(request))),
+            Ok(ApiReply::Empty)
+        ));
+        let reached = world.commands.iter().filter_map(|(_, command)| match command {
+            Command::SendMessage { peers, .. } => Some(peers.clone()),
+            _ => None,
+        });
+        let mut reached: Vec<_> = reached.flatten().collect();
+        reached.sort_unstable();
+        expected.sort_unstable();
+        assert_eq!(reached, expected, "{sids:?}");
+        world.forget();
+    }
 }
 
 #[test]

@@ -1,7 +1,7 @@
 //! Joins: contents of the join response and the order of what follows it.
 
 use crate::sdp;
-use crate::world::{World, camera, config, grant, microphone, wish, wish_protocol, wish_single};
+use crate::world::{World, camera, config, dependents, grant, microphone, wish, wish_protocol, wish_single};
 use protocol::proto;
 use protocol::proto::signal_response::Message as Response;
 
@@ -97,6 +97,50 @@ fn the_join_response_has_every_field_of_the_reference() {
         .collect();
     assert_eq!(codecs[..3], ["video/VP8", "video/H264", "video/VP9"]);
     assert_eq!(codecs[codecs.len() - 1], "audio/red");
+}
+
+#[test]
+fn ice_lite_is_not_used_towards_those_that_cannot_have_it() {
+    let mut world = World::with({
+        let mut config = config();
+        config.ice_lite = true;
+        config
+    });
+    let browser = |identity: &str, browser: &str| {
+        let mut join = wish(identity);
+        join.client.browser = browser.to_owned();
+        join
+    };
+    let mut unwilling = wish("unwilling");
+    unwilling.settings.disable_ice_lite = true;
+    for (join, lite) in [
+        (browser("chrome", "Chrome"), true),
+        (wish_protocol("six", 6), true),
+        (browser("firefox", "Firefox"), false),
+        (browser("mobile", "Firefox Mobile"), false),
+        (wish_protocol("five", 5), false),
+        (unwilling, false),
+    ] {
+        let who = join.claims.identity.clone();
+        world.forget();
+        let client = world.join(join);
+        let inits = world.commands.iter().filter_map(|(_, command)| match command {
+            media::api::Command::AddPeer { ice_lite, .. } => Some(*ice_lite),
+            _ => None,
+        });
+        assert_eq!(inits.collect::<Vec<_>>(), [lite, lite], "{who}");
+        let offer = world.last_offer(&client);
+        assert_eq!(offer.contains("a=ice-lite"), lite, "{who}: {offer}");
+        let request = proto::signal_request::Message::Offer(sdp::offer(1, &[sdp::Section::data()]));
+        world.request(&client, request);
+        let messages = world.take(&client);
+        let answer = messages.iter().find_map(|message| match message {
+            Response::Answer(answer) => Some(&answer.sdp),
+            _ => None,
+        });
+        let answer = answer.expect("an answer");
+        assert_eq!(answer.contains("a=ice-lite"), lite, "{who}: {answer}");
+    }
 }
 
 #[test]
@@ -299,6 +343,25 @@ fn a_full_room_refuses_but_agents_are_not_counted() {
     agent.claims.kind = "agent".to_owned();
     let agent = world.join(agent);
     assert!(world.names(&agent).starts_with("join "));
+}
+
+#[test]
+fn dependents_that_came_first_leave_the_room_to_its_participants() {
+    let mut world = World::with({
+        let mut config = config();
+        config.max_participants = 1;
+        config
+    });
+    for dependent in dependents() {
+        world.enter(dependent);
+    }
+    world.enter(wish("alice"));
+    assert!(world.refused.is_empty());
+    let bob = world.join(wish("bob"));
+    assert_eq!(
+        world.refused,
+        [(bob.connection, "connection closed by media".to_owned())]
+    );
 }
 
 #[test]

@@ -1,6 +1,6 @@
 //! When a room ends.
 
-use crate::world::{World, wish};
+use crate::world::{World, dependents, wish};
 use protocol::proto;
 use protocol::proto::signal_request::Message as Request;
 
@@ -46,6 +46,51 @@ fn agents_do_not_keep_a_room_open_and_learn_that_it_closed() {
     world.pass_ms(20_100);
     assert!(world.over);
     assert!(world.names(&agent).ends_with("leave:ROOM_CLOSED:DISCONNECT"));
+}
+
+#[test]
+fn a_room_of_dependents_only_ends_as_an_empty_one() {
+    for dependent in dependents() {
+        let who = dependent.claims.identity.clone();
+        let mut world = World::new();
+        let client = world.enter(dependent);
+        world.forget();
+        world.pass_ms(299_900);
+        assert!(!world.over, "{who}");
+        world.pass_ms(200);
+        assert!(world.over, "{who} does not keep it open");
+        let told = world.names(&client);
+        assert!(told.ends_with("leave:ROOM_CLOSED:DISCONNECT"), "{who}: {told}");
+    }
+    // All of them at once, behind somebody who left.
+    let mut world = World::new();
+    let clients: Vec<_> = dependents().into_iter().map(|join| world.enter(join)).collect();
+    let alice = world.enter(wish("alice"));
+    world.pass_ms(1_000_000);
+    assert!(!world.over);
+    world.request(&alice, leave());
+    world.pass_ms(19_900);
+    assert!(!world.over);
+    world.forget();
+    world.pass_ms(200);
+    assert!(world.over);
+    for client in &clients {
+        let told = world.names(client);
+        assert!(told.ends_with("leave:ROOM_CLOSED:DISCONNECT"), "{told}");
+    }
+}
+
+#[test]
+fn a_dependent_that_leaves_is_no_departure() {
+    let mut world = World::new();
+    for dependent in dependents() {
+        let client = world.enter(dependent);
+        world.request(&client, leave());
+    }
+    world.pass_ms(299_900);
+    assert!(!world.over, "nobody has joined yet");
+    world.pass_ms(200);
+    assert!(world.over);
 }
 
 #[test]

@@ -1,7 +1,7 @@
 //! Subscriptions, offers to subscribers, layers.
 
 use crate::sdp;
-use crate::world::{Client, World, camera, grant, microphone, wish, wish_protocol};
+use crate::world::{Client, World, camera, grant, microphone, wish, wish_protocol, wish_single};
 use media::api::{Command, LayerWish};
 use protocol::proto;
 use protocol::proto::signal_request::Message as Request;
@@ -159,6 +159,40 @@ fn without_auto_subscribe_tracks_come_on_demand_only() {
 }
 
 #[test]
+fn tracks_can_be_named_by_their_participants() {
+    let mut world = World::new();
+    let alice = world.enter(wish("alice"));
+    let mut join = wish("bob");
+    join.settings.auto_subscribe = false;
+    let bob = world.enter(join);
+    world.pass_ms(1_000);
+    let audio = world.publish(&alice, microphone("mic"));
+    world.pass_ms(200);
+    let participant_sid = world.info("alice").sid;
+    let update = |subscribe| {
+        Request::Subscription(proto::UpdateSubscription {
+            participant_tracks: vec![proto::ParticipantTracks {
+                participant_sid: participant_sid.clone(),
+                track_sids: vec![audio.clone()],
+            }],
+            subscribe,
+            ..Default::default()
+        })
+    };
+    world.take(&bob);
+    world.request(&bob, update(true));
+    assert_eq!(world.names(&bob), "permission:true");
+    world.pass_ms(10);
+    world.answer(&bob);
+    let messages = world.take(&bob);
+    assert_eq!(offers(&messages)[0].mid_to_track_id.get("1"), Some(&audio));
+    world.forget();
+    world.request(&bob, update(false));
+    let ended = |command: &Command| matches!(command, Command::Unsubscribe { .. });
+    assert!(world.commands.iter().any(|(_, command)| ended(command)));
+}
+
+#[test]
 fn a_subscription_to_a_track_that_comes_later_is_remembered() {
     let mut world = World::new();
     let alice = world.enter(wish("alice"));
@@ -251,6 +285,39 @@ fn changes_in_a_burst_share_one_offer() {
         panic!("one offer, not {}", offers(&messages).len());
     };
     assert_eq!(offer.mid_to_track_id.len(), 5);
+}
+
+#[test]
+fn a_change_right_behind_an_offer_waits_150_ms() {
+    let mut world = World::new();
+    let alice = world.enter(wish("alice"));
+    let carol = world.enter(wish("carol"));
+    let dual = world.enter(wish("dual"));
+    let single = world.enter(wish_single("single", 0, 0));
+    world.pass_ms(1_000);
+    world.forget();
+    world.publish(&alice, microphone("mic"));
+    world.pass_ms(10);
+    // Both are answered at once: nothing is outstanding.
+    world.answer(&dual);
+    world.request(&single, Request::Offer(sdp::offer(2, &sdp::receiving(1, 0))));
+    let told = world.names(&dual);
+    assert!(told.ends_with(" offer"), "{told}");
+    let told = world.names(&single);
+    assert!(told.ends_with(" sections:1+0 answer"), "{told}");
+    // The pause since then is just short enough.
+    world.pass_ms(140);
+    world.publish(&carol, microphone("mic2"));
+    for client in [&dual, &single] {
+        assert_eq!(world.names(client), "update(carol=ACTIVE) permission:true");
+    }
+    world.pass_ms(149);
+    for client in [&dual, &single] {
+        assert_eq!(world.names(client), "");
+    }
+    world.pass_ms(1);
+    assert_eq!(world.names(&dual), "offer");
+    assert_eq!(world.names(&single), "sections:1+0");
 }
 
 #[test]

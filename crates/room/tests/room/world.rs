@@ -120,6 +120,18 @@ pub fn grant(join: &mut Join) -> &mut VideoGrant {
     join.claims.video.as_mut().unwrap()
 }
 
+/// One of each kind that neither counts nor keeps a room open.
+pub fn dependents() -> Vec<Join> {
+    let kind = |identity: &str, kind: &str| {
+        let mut join = wish(identity);
+        join.claims.kind = kind.to_owned();
+        join
+    };
+    let mut recorder = wish("recorder");
+    grant(&mut recorder).recorder = true;
+    vec![kind("agent", "agent"), kind("egress", "egress"), recorder]
+}
+
 impl World {
     pub fn new() -> Self {
         Self::with(config())
