@@ -5,8 +5,9 @@ use media::api::{ChannelLabel, Command, EventKind, PeerKey};
 use prost::Message as _;
 use proto::data_packet::{Kind, Value};
 use protocol::proto;
+use room::ApiCall;
 
-fn user(payload: &[u8]) -> proto::DataPacket {
+pub fn user(payload: &[u8]) -> proto::DataPacket {
     proto::DataPacket {
         value: Some(Value::User(proto::UserPacket {
             payload: payload.to_vec(),
@@ -16,7 +17,7 @@ fn user(payload: &[u8]) -> proto::DataPacket {
     }
 }
 
-fn send(world: &mut World, client: &Client, label: ChannelLabel, packet: &proto::DataPacket) {
+pub fn send(world: &mut World, client: &Client, label: ChannelLabel, packet: &proto::DataPacket) {
     send_raw(world, client, label, packet.encode_to_vec());
 }
 
@@ -30,7 +31,7 @@ fn send_raw(world: &mut World, client: &Client, label: ChannelLabel, data: Vec<u
 }
 
 /// To whom, and what, was sent last.
-fn sent(world: &World) -> Option<(Vec<PeerKey>, ChannelLabel, proto::DataPacket)> {
+pub fn sent(world: &World) -> Option<(Vec<PeerKey>, ChannelLabel, proto::DataPacket)> {
     let mut messages = world
         .commands
         .iter()
@@ -47,7 +48,7 @@ fn sent(world: &World) -> Option<(Vec<PeerKey>, ChannelLabel, proto::DataPacket)
     first
 }
 
-fn three() -> (World, Client, Client, Client) {
+pub fn three() -> (World, Client, Client, Client) {
     let mut world = World::new();
     let alice = world.enter(wish("alice"));
     let bob = world.enter(wish("bob"));
@@ -178,6 +179,45 @@ fn reliable_packets_wait_for_the_channel_of_a_joiner() {
     send(&mut world, &alice, ChannelLabel::Reliable, &user(b"3"));
     let (peers, ..) = sent(&world).expect("forwarded");
     assert!(peers.contains(&dora.primary()));
+}
+
+#[test]
+fn data_of_the_api_waits_for_a_joiner_unless_it_is_lossy_or_for_others() {
+    let (mut world, ..) = three();
+    let dora = world.join(wish("dora"));
+    let dora_sid = world.info("dora").sid;
+    let send = |world: &mut World, kind: Kind, payload: &[u8], identity: &str, sid: &str| {
+        let list = |name: &str| (!name.is_empty()).then(|| name.to_owned()).into_iter().collect();
+        world.commands.clear();
+        let sent = world.api(ApiCall::SendData(Box::new(proto::SendDataRequest {
+            kind: kind.into(),
+            data: payload.to_vec(),
+            destination_identities: list(identity),
+            destination_sids: list(sid),
+            ..Default::default()
+        })));
+        assert!(sent.is_ok());
+        let now = world.commands.iter().filter_map(|(_, command)| match command {
+            Command::SendMessage { peers, .. } => Some(peers.len()),
+            _ => None,
+        });
+        now.sum::<usize>()
+    };
+    for (kind, payload, identity, sid, now) in [
+        (Kind::Reliable, b"everybody", "", "", 3),
+        (Kind::Lossy, b"too early", "", "", 3),
+        (Kind::Reliable, b"for bob..", "bob", "", 1),
+        (Kind::Reliable, b"by name..", "dora", "", 0),
+        (Kind::Reliable, b"by sid...", "", dora_sid.as_str(), 0),
+    ] {
+        assert_eq!(send(&mut world, kind, payload, identity, sid), now, "{payload:?}");
+    }
+    // It has no number, and so no age.
+    world.pass_ms(12_000);
+    world.commands.clear();
+    world.connect(&dora);
+    assert_eq!(waited(&world, &dora), [b"everybody", b"by name..", b"by sid..."]);
+    assert_eq!(send(&mut world, Kind::Reliable, b"at once", "dora", ""), 1);
 }
 
 /// The payloads that were sent to one client alone.
@@ -317,6 +357,55 @@ fn agents_may_speak_for_others_in_chat_and_are_marked() {
 }
 
 #[test]
+fn agents_may_speak_for_others_in_text_streams_and_are_marked() {
+    use proto::data_stream::{ByteHeader, Header, TextHeader, header::ContentHeader};
+    let (mut world, alice, ..) = three();
+    let mut join = wish("bot");
+    join.claims.kind = "agent".to_owned();
+    let bot = world.enter(join);
+    let heard = |world: &mut World, from: &Client, claimed: &str, text: bool| {
+        let content = if text {
+            ContentHeader::TextHeader(TextHeader::default())
+        } else {
+            ContentHeader::ByteHeader(ByteHeader::default())
+        };
+        let packet = proto::DataPacket {
+            participant_identity: claimed.to_owned(),
+            value: Some(Value::StreamHeader(Header {
+                content_header: Some(content),
+                ..Default::default()
+            })),
+            ..Default::default()
+        };
+        send(world, from, ChannelLabel::Reliable, &packet);
+        let (_, _, packet) = sent(world).expect("forwarded");
+        let Some(Value::StreamHeader(header)) = packet.value else {
+            panic!("a header");
+        };
+        let generated = match header.content_header {
+            Some(ContentHeader::TextHeader(text)) => Some(text.generated),
+            _ => None,
+        };
+        (packet.participant_identity, generated)
+    };
+    let named = |name: &str, generated| (name.to_owned(), generated);
+    for (from, claimed, text, expected) in [
+        (&bot, "bob", true, named("bob", Some(true))),
+        (&bot, "bot", true, named("bot", Some(false))),
+        (&bot, "", true, named("bot", Some(false))),
+        (&bot, "bob", false, named("bot", None)),
+        (&alice, "bob", true, named("alice", Some(false))),
+        (&alice, "bob", false, named("alice", None)),
+    ] {
+        assert_eq!(
+            heard(&mut world, from, claimed, text),
+            expected,
+            "{claimed} {text}"
+        );
+    }
+}
+
+#[test]
 fn an_unknown_payload_is_passed_on_with_the_stamp() {
     let (mut world, alice, ..) = three();
     // Field 1000, length-delimited, "later"; and a forged identity in field 4.
@@ -357,19 +446,6 @@ fn what_a_channel_did_not_take_is_counted_by_message() {
         });
     }
     assert_eq!(world.room.stats().data_undelivered, 174_001);
-}
-
-#[test]
-fn a_nonce_passes_once() {
-    let (mut world, alice, ..) = three();
-    let mut packet = user(b"x");
-    if let Some(Value::User(user)) = &mut packet.value {
-        user.nonce = vec![7; 16];
-    }
-    send(&mut world, &alice, ChannelLabel::Reliable, &packet);
-    assert!(sent(&world).is_some());
-    send(&mut world, &alice, ChannelLabel::Reliable, &packet);
-    assert_eq!(sent(&world), None);
 }
 
 #[test]

@@ -1,6 +1,6 @@
 //! Data tracks: published, subscribed, forwarded.
 
-use crate::world::{Client, World, grant, wish};
+use crate::world::{Client, World, config, grant, wish};
 use media::api::{ChannelLabel, Command, EventKind, PeerKey, ThreadId};
 use protocol::proto;
 use protocol::proto::signal_request::Message as Request;
@@ -212,6 +212,122 @@ fn data_tracks_that_cannot_be_are_refused_in_words() {
     world.take(&quiet);
     world.request(&quiet, publish(1, "x"));
     assert_eq!(world.names(&quiet), "request_response:NOT_ALLOWED");
+}
+
+/// A publication that names its own encoding.
+fn encoded(handle: u32, name: &str, encoding: &str) -> Request {
+    Request::PublishDataTrackRequest(proto::PublishDataTrackRequest {
+        pub_handle: handle,
+        name: name.to_owned(),
+        frame_encoding: Some(proto::DataTrackFrameEncoding {
+            value: Some(proto::data_track_frame_encoding::Value::Custom(
+                encoding.to_owned(),
+            )),
+        }),
+        ..Default::default()
+    })
+}
+
+/// The reason and the words of the refusal, with which the request comes back.
+fn refusal(world: &mut World, client: &Client, request: Request) -> (&'static str, String) {
+    world.take(client);
+    world.request(client, request.clone());
+    let messages = world.take(client);
+    let [Response::RequestResponse(response)] = &messages[..] else {
+        panic!("{messages:?}");
+    };
+    let Some(proto::request_response::Request::PublishDataTrack(echo)) = &response.request else {
+        panic!("the request is named");
+    };
+    assert_eq!(request, Request::PublishDataTrackRequest(echo.clone()));
+    (response.reason().as_str_name(), response.message.clone())
+}
+
+#[test]
+fn custom_encodings_have_one_to_thirty_two_bytes() {
+    let mut world = World::new();
+    let alice = world.enter(wish("alice"));
+    let invalid = ("INVALID_REQUEST", "frame encoding is invalid".to_owned());
+    // 17 characters of two bytes: bytes are what counts.
+    for encoding in ["", &"e".repeat(33), &"é".repeat(17)] {
+        assert_eq!(refusal(&mut world, &alice, encoded(1, "n", encoding)), invalid);
+    }
+    for (handle, encoding) in [(1, "e".to_owned()), (2, "e".repeat(32)), (3, "é".repeat(16))] {
+        world.take(&alice);
+        world.request(&alice, encoded(handle, &format!("track {handle}"), &encoding));
+        published(&world.take(&alice));
+    }
+    let told = world.info("alice").data_tracks;
+    let custom = told[1]
+        .frame_encoding
+        .as_ref()
+        .and_then(|encoding| encoding.value.clone());
+    assert_eq!(
+        custom,
+        Some(proto::data_track_frame_encoding::Value::Custom("e".repeat(32)))
+    );
+}
+
+#[test]
+fn of_several_mistakes_the_first_one_in_order_is_told() {
+    let mut world = World::new();
+    let alice = world.enter(wish("alice"));
+    sensor(&mut world, &alice);
+    for (request, reason) in [
+        (encoded(0, "", ""), "INVALID_HANDLE"),
+        (encoded(65_536, "sensor", ""), "INVALID_HANDLE"),
+        (encoded(1, "", ""), "INVALID_NAME"),
+        (encoded(1, "sensor", ""), "INVALID_REQUEST"),
+        (encoded(1, "sensor", "e"), "DUPLICATE_HANDLE"),
+        (encoded(2, "sensor", "e"), "DUPLICATE_NAME"),
+    ] {
+        assert_eq!(refusal(&mut world, &alice, request).0, reason);
+    }
+    let mut join = wish("quiet");
+    grant(&mut join).can_publish_data = Some(false);
+    let quiet = world.enter(join);
+    assert_eq!(refusal(&mut world, &quiet, encoded(0, "", "")).0, "NOT_ALLOWED");
+
+    let mut config = config();
+    config.data_tracks = false;
+    let mut world = World::with(config);
+    let alice = world.enter(wish("alice"));
+    assert_eq!(
+        refusal(&mut world, &alice, encoded(0, "", "")),
+        (
+            "NOT_ALLOWED",
+            "does not have permission to publish data".to_owned()
+        )
+    );
+}
+
+#[test]
+fn announcements_and_their_number_are_bounded() {
+    let mut world = World::new();
+    let alice = world.enter(wish("alice"));
+    let mut large = proto::PublishDataTrackRequest {
+        pub_handle: 2_000,
+        name: "large".to_owned(),
+        schema: Some(proto::DataTrackSchemaId {
+            name: "s".repeat(5_000),
+            encoding: None,
+        }),
+        ..Default::default()
+    };
+    let request =
+        |request: &proto::PublishDataTrackRequest| Request::PublishDataTrackRequest(request.clone());
+    assert_eq!(refusal(&mut world, &alice, request(&large)).0, "LIMIT_EXCEEDED");
+    large.schema = None;
+    for handle in 1..=1_024 {
+        world.request(&alice, publish(handle, &format!("{handle}")));
+        published(&world.take(&alice));
+    }
+    assert_eq!(refusal(&mut world, &alice, request(&large)).0, "LIMIT_EXCEEDED");
+    let unpublish = proto::UnpublishDataTrackRequest { pub_handle: 7 };
+    world.request(&alice, Request::UnpublishDataTrackRequest(unpublish));
+    world.take(&alice);
+    world.request(&alice, request(&large));
+    published(&world.take(&alice));
 }
 
 #[test]

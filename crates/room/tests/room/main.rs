@@ -27,6 +27,7 @@ mod leaving;
 mod lifecycle;
 mod limits;
 mod metadata;
+mod nonces;
 mod permissions;
 mod publishing;
 mod rating;

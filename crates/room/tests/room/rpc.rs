@@ -22,12 +22,16 @@ fn calling(response_timeout_ms: u32) -> (World, Client, Client, proto::RpcReques
 }
 
 fn call(world: &mut World, identity: &str, payload: &str, response_timeout_ms: u32) {
+    call_method(world, identity, "greet", payload, response_timeout_ms);
+}
+
+fn call_method(world: &mut World, identity: &str, method: &str, payload: &str, response_timeout_ms: u32) {
     world.apply(Action::Api {
         reply: REPLY,
         call: ApiCall::PerformRpc(Box::new(proto::PerformRpcRequest {
             room: "test".to_owned(),
             destination_identity: identity.to_owned(),
-            method: "greet".to_owned(),
+            method: method.to_owned(),
             payload: payload.to_owned(),
             response_timeout_ms,
         })),
@@ -139,9 +143,11 @@ fn failures_of_the_method_have_the_code_of_their_number() {
         (1500, "", ApiErrorCode::Internal),
         (1400, "", ApiErrorCode::InvalidArgument),
         (1401, "", ApiErrorCode::NotFound),
+        (1403, "", ApiErrorCode::Unimplemented),
         (1404, "", ApiErrorCode::Unimplemented),
         (1503, "", ApiErrorCode::Unavailable),
         (1504, "", ApiErrorCode::Malformed),
+        (1505, "", ApiErrorCode::Internal),
     ] {
         let (mut world, _, bob, request) = calling(0);
         acknowledge(&mut world, &bob, &request.id);
@@ -216,6 +222,22 @@ fn what_cannot_be_called_is_answered_at_once() {
     assert!(world.commands.is_empty());
     call(&mut world, "bob", &"z".repeat(15_360), 0);
     assert_eq!(taken(&mut world), None, "the limit itself passes");
+}
+
+#[test]
+fn a_request_that_no_channel_takes_is_answered_at_once() {
+    let mut world = World::new();
+    let bob = world.enter(wish_single("bob", 0, 0));
+    let timers = world.room.gauges().timers;
+    world.commands.clear();
+    call_method(&mut world, "bob", &"m".repeat(65_536), "", 0);
+    let unsent = failed(ApiErrorCode::Internal, "RpcError 1505: Failed to send");
+    assert_eq!(taken(&mut world), unsent);
+    assert!(world.commands.is_empty());
+    assert_eq!(world.room.gauges().timers, timers, "nothing waits");
+    call_method(&mut world, "bob", &"m".repeat(65_000), "", 0);
+    assert_eq!(taken(&mut world), None);
+    assert_eq!(sent(&world, &bob).method.len(), 65_000);
 }
 
 #[test]
