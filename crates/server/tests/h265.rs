@@ -1,8 +1,9 @@
 //! H.265 from one client to others, over real connections: who offers it gets it as it was sent, who
-//! does not is told so.
+//! does not is told so. What a real encoder makes is what a real decoder gets.
 #![allow(missing_docs, reason = "tests")]
 
 mod common;
+mod ffmpeg;
 mod replay;
 mod rtc;
 
@@ -15,11 +16,12 @@ use replay::peer::read;
 use replay::socket::{Frame, Socket, opcode};
 use replay::{mint, percent, text_of, wrapped};
 use rtc::Connection;
-use rtc::media::H265;
+use rtc::media::{self, H265};
+use rtc::stream::Packet;
 use serde_json::{Value, json};
 use std::net::{Ipv4Addr, SocketAddr};
 use std::time::Duration;
-use tokio::time::timeout;
+use tokio::time::{MissedTickBehavior, interval, timeout};
 
 const ROOM: &str = "hevc";
 const CAM: &str = "5f0c8a52-0000-4000-8000-000000000265";
@@ -81,6 +83,107 @@ async fn h265_reaches_those_who_offer_it_byte_for_byte_and_others_are_told() {
     erin.video_offered().await;
     erin.client.expect_refusal().await;
     server.running.shutdown().await;
+}
+
+/// As a camera in a call is encoded: no picture waits for a later one. Two slices in each.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_real_decoder_gets_what_a_real_encoder_of_h265_made() {
+    let settings = "bframes=0:slices=2:keyint=15:min-keyint=15:scenecut=0";
+    forwarded("zerolatency", settings).await;
+}
+
+/// What calls do not use and the payload format allows: delimiters, temporal layers, pictures sent in
+/// another order than shown, key frames with pictures that lead them. Those refer to what a late
+/// subscriber never got, and its decoder leaves them out.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_real_decoder_gets_delimiters_temporal_layers_and_leading_pictures_of_h265() {
+    let settings = "bframes=3:b-adapt=0:b-pyramid=1:temporal-layers=1:aud=1:open-gop=1:\
+                    keyint=15:min-keyint=15:scenecut=0";
+    forwarded("grain", settings).await;
+}
+
+/// Pictures that were sent when the subscriber comes: it sees the third of three key frames first.
+const BEFORE: usize = 20;
+
+/// Sends a stream through the server to a subscriber that comes in its midst, while the encoder cannot
+/// make a key frame when asked, and has that decoded.
+async fn forwarded(tune: &str, settings: &str) {
+    let stream = ffmpeg::encode(tune, settings).await;
+    let frames = stream.packets.chunk_by(|a, b| a.timestamp == b.timestamp);
+    let frames: Vec<&[Packet]> = frames.collect();
+    assert_eq!(frames.len(), ffmpeg::PICTURES);
+    let keys: Vec<usize> = (0..frames.len()).filter(|index| is_key(frames[*index])).collect();
+    assert!(
+        keys.len() == 3 && keys[1] < BEFORE && BEFORE < keys[2],
+        "key frames {keys:?}"
+    );
+    let sent = frames[keys[2]..].concat();
+    let mut got = through_the_server(&frames, sent.len()).await;
+    for (index, (got_now, sent_now)) in got.iter().zip(&sent).enumerate() {
+        let since = |packets: &[Packet]| packets[index].timestamp.wrapping_sub(packets[0].timestamp);
+        assert_eq!(since(&got), since(&sent), "timestamp of packet {index}");
+        assert_eq!(got_now.marker, sent_now.marker, "marker of packet {index}");
+        assert!(got_now.payload == sent_now.payload, "payload of packet {index}");
+    }
+    let shown = sent[0].timestamp.wrapping_sub(stream.packets[0].timestamp) / ffmpeg::TICKS;
+    let pictures = &stream.pictures[shown as usize..];
+    assert_eq!(pictures.len(), 15, "of the last of three seconds");
+    let decoded = ffmpeg::decode(&got).await.expect("decodes without a complaint");
+    assert_eq!(decoded, pictures, "what was encoded is seen");
+    // The same without a packet is noticed.
+    got.remove(got.len() / 2);
+    assert_ne!(ffmpeg::decode(&got).await, Ok(decoded));
+}
+
+/// What a subscriber gets that comes after some pictures: so many packets.
+async fn through_the_server(frames: &[&[Packet]], count: usize) -> Vec<Packet> {
+    let mut config = config();
+    config.rtc.node_ip = vec![Ipv4Addr::LOCALHOST.into()];
+    let server = Server::start(config);
+    let mut alice = Single::join(server.address, "alice").await;
+    let (ours, theirs) = alice.announce().await;
+    let parse = |sdp: &str| wire::sdp::Description::parse(sdp).expect("a description");
+    let source = media::sources(&parse(&ours), &parse(&theirs)).remove(0);
+    let (tag, codec) = (source.spec.tag, source.codec);
+    assert_eq!(codec, Codec::H265);
+    let connection = &mut alice.client.connection;
+    connection.begin(source.spec).await;
+
+    let mut clock = interval(Duration::from_secs(1) / ffmpeg::RATE);
+    clock.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let (before, after) = frames.split_at(BEFORE);
+    for frame in before {
+        clock.tick().await;
+        connection.write(tag, codec, frame).await;
+    }
+    let mut bob = Single::join(server.address, "bob").await;
+    let mut received = bob.client.connection.record().await;
+    bob.ask_for_video(WITH_H265).await;
+    connection.key_frame_wanted().await.expect("bob waits for one");
+    for frame in after {
+        clock.tick().await;
+        connection.write(tag, codec, frame).await;
+    }
+
+    let mut got: Vec<Packet> = Vec::new();
+    let mut last = None;
+    while got.len() < count {
+        let packet = timeout(PATIENCE, received.recv()).await;
+        let packet = packet.expect("all packets").expect("a connection");
+        assert!(last.is_none_or(|last| packet.sequence == last + 1), "no gap");
+        last = Some(packet.sequence);
+        // Padding tells of the stream until its first picture comes.
+        if !(got.is_empty() && packet.payload.is_empty()) {
+            got.push(packet);
+        }
+    }
+    server.running.shutdown().await;
+    got
+}
+
+/// A picture with parameter sets in front.
+fn is_key(frame: &[Packet]) -> bool {
+    wire::codec::h265::NalUnits::parse(&frame[0].payload).vps
 }
 
 fn video(sdp: &str) -> wire::sdp::Media {
@@ -261,6 +364,13 @@ impl Single {
 
     /// Sends H.265 and returns what the server answered.
     async fn publish(&mut self) -> String {
+        let (ours, theirs) = self.announce().await;
+        self.client.connection.publish_all(&ours, &theirs).await;
+        theirs
+    }
+
+    /// Offers to send H.265 once it may; returns the offer and its answer.
+    async fn announce(&mut self) -> (String, String) {
         let request = proto::AddTrackRequest {
             cid: CAM.to_owned(),
             name: "cam".to_owned(),
@@ -282,9 +392,7 @@ impl Single {
             "{WITH_H265}a=mid:1\r\na=sendonly\r\na=rtcp-mux\r\na=msid:- {CAM}\r\n\
              a=ssrc:{ssrc} cname:alice\r\na=ssrc:{ssrc} msid:- {CAM}\r\n"
         ));
-        let (ours, theirs) = self.offer().await;
-        self.client.connection.publish_all(&ours, &theirs).await;
-        theirs
+        self.offer().await
     }
 
     /// Offers room for pictures once the server asks for it; returns the answer.

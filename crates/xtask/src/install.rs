@@ -10,6 +10,7 @@ use std::path::Path;
 /// (program that proves the package is there, Debian package).
 const SYSTEM: &[(&str, &str)] = &[
     ("chromium", "chromium"),
+    ("ffmpeg", "ffmpeg"),
     ("firefox-esr", "firefox-esr"),
     ("ip", "iproute2"),
     ("node", "nodejs"),
@@ -22,6 +23,11 @@ pub(crate) fn for_web() -> Result<()> {
     npm("web")
 }
 
+/// What the server's tests need: an encoder and a decoder of H.265, which no browser here has.
+pub(crate) fn for_server() -> Result<()> {
+    system(&["ffmpeg"])
+}
+
 /// What the stock-client tests need.
 pub(crate) fn for_interop() -> Result<()> {
     system(&["chromium", "firefox-esr", "node", "npm"])?;
@@ -32,6 +38,7 @@ pub(crate) fn for_interop() -> Result<()> {
 
 /// Everything.
 pub(crate) fn everything() -> Result<()> {
+    for_server()?;
     for_web()?;
     for_interop()
 }

@@ -9,6 +9,7 @@
 )]
 
 pub mod media;
+pub mod stream;
 
 use peer::{
     Candidate, CandidateKind, ChannelSpec, Codec, DtlsRole, IceCredentials, Outbox, Peer, PeerEvent,
@@ -21,7 +22,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, LazyLock};
 use std::time::{Duration, Instant};
 use tokio::net::UdpSocket;
-use tokio::sync::mpsc;
+use tokio::sync::mpsc::{self, error::TrySendError};
 use tokio::time::timeout;
 use wire::sdp::{self, Description, Fingerprint, MediaKind, Setup};
 
@@ -49,6 +50,8 @@ pub enum Event {
         codec: Codec,
         payload: Vec<u8>,
     },
+    /// The server asks a stream for a key frame.
+    KeyFrameWanted,
     /// The connection is of no use any more.
     Failed(&'static str),
 }
@@ -60,6 +63,11 @@ enum Order {
     Send(String, Vec<u8>),
     Publish(Box<Source>),
     Receive(Box<ReceiveSpec>),
+    /// A stream whose packets are given one by one.
+    Stream(Box<SendSpec>),
+    Write(stream::Frame),
+    /// Tells of all packets that come from now on.
+    Record(mpsc::Sender<stream::Packet>),
 }
 
 /// A stream of packets that all carry the same.
@@ -375,6 +383,8 @@ async fn run(
     let mut outbox = Outbox::new(64, 64 * Outbox::DATAGRAM_MAX);
     let mut labels: BTreeMap<u16, String> = BTreeMap::new();
     let mut heard: BTreeMap<u64, usize> = BTreeMap::new();
+    let mut recorder: Option<mpsc::Sender<stream::Packet>> = None;
+    let mut written = 0;
     let mut buffer = vec![0; 4096];
     let mut sources = Sources {
         list: Vec::new(),
@@ -384,19 +394,8 @@ async fn run(
     loop {
         sources.send(&mut peer, &mut outbox);
         while let Some(event) = peer.poll_event() {
-            let event = match event {
-                PeerEvent::Connected => Event::Connected,
-                PeerEvent::ChannelOpen { id, label } => {
-                    labels.insert(id, label.clone());
-                    Event::Open { label, id }
-                }
-                PeerEvent::Message { id, data, .. } => {
-                    let label = labels.get(&id).cloned().unwrap_or_default();
-                    Event::Message { label, data }
-                }
-                PeerEvent::Failed => Event::Failed("DTLS failed"),
-                PeerEvent::IceFailed => Event::Failed("ICE failed"),
-                _ => continue,
+            let Some(event) = told(event, &mut labels) else {
+                continue;
             };
             if events.send(event).await.is_err() {
                 return;
@@ -417,6 +416,10 @@ async fn run(
                     peer.add_send(source.spec.clone());
                     sources.list.retain(|other| other.spec.tag != source.spec.tag);
                     sources.list.push(*source);
+                } else if let Order::Write(frame) = order {
+                    frame.write(&mut peer, &mut written, &mut outbox);
+                } else if let Order::Record(sender) = order {
+                    recorder = Some(sender);
                 } else if !obey(&mut peer, order, &labels) && events.send(Event::Failed("a message was refused")).await.is_err() {
                     return;
                 }
@@ -425,6 +428,10 @@ async fn run(
                 // A port that was closed answers with an error: no datagram.
                 let Ok((len, from)) = received else { continue };
                 let Some(rtp) = peer.handle_datagram(Instant::now(), from, 0, &mut buffer[..len]) else { continue };
+                if let Some(recorder) = &recorder {
+                    let told = recorder.try_send(stream::Packet::received(&rtp, &buffer));
+                    assert!(!matches!(told, Err(TrySendError::Full(_))), "the recorder has room");
+                }
                 let count = heard.entry(rtp.tag).or_default();
                 *count += 1;
                 let event = Event::Media {
@@ -441,6 +448,25 @@ async fn run(
     }
 }
 
+/// What a test is told of what happened on its connection.
+fn told(event: PeerEvent, labels: &mut BTreeMap<u16, String>) -> Option<Event> {
+    Some(match event {
+        PeerEvent::Connected => Event::Connected,
+        PeerEvent::ChannelOpen { id, label } => {
+            labels.insert(id, label.clone());
+            Event::Open { label, id }
+        }
+        PeerEvent::Message { id, data, .. } => {
+            let label = labels.get(&id).cloned().unwrap_or_default();
+            Event::Message { label, data }
+        }
+        PeerEvent::KeyFrameWanted { .. } => Event::KeyFrameWanted,
+        PeerEvent::Failed => Event::Failed("DTLS failed"),
+        PeerEvent::IceFailed => Event::Failed("ICE failed"),
+        _ => return None,
+    })
+}
+
 fn obey(peer: &mut Peer, order: Order, labels: &BTreeMap<u16, String>) -> bool {
     let now = Instant::now();
     match order {
@@ -452,7 +478,8 @@ fn obey(peer: &mut Peer, order: Order, labels: &BTreeMap<u16, String>) -> bool {
             return id.is_some_and(|(id, _)| peer.send_message(now, *id, true, &data));
         }
         Order::Receive(spec) => peer.add_receive(*spec),
-        Order::Publish(_) => return false,
+        Order::Stream(spec) => peer.add_send(*spec),
+        Order::Publish(_) | Order::Write(_) | Order::Record(_) => return false,
     }
     true
 }

@@ -23,7 +23,10 @@ pub struct NalUnits {
     /// A slice of a picture at which decoding may go up from the next lower temporal layer to the
     /// picture's own (TSA or STSA, types 2..=5; ITU-T H.265 §7.4.2.2).
     pub switch: bool,
-    /// Temporal layer of the packet, from its payload header.
+    /// Temporal layer of the picture, from the payload header; of an aggregate from its first slice
+    /// if it has one, for the header has to say the lowest layer of all units (RFC 7798 §4.4.2), some
+    /// packetisers always say 0 there, and some encoders put delimiters of layer 0 before pictures of
+    /// any (which ITU-T H.265 §7.4.2.2 forbids).
     pub temporal: u8,
 }
 
@@ -37,12 +40,19 @@ impl NalUnits {
         let Some([first, second]) = reader.array() else {
             return found;
         };
-        found.temporal = (second & 0x07).saturating_sub(1);
+        found.temporal = temporal(second);
         match (first >> 1) & 0x3F {
             AGGREGATE => {
+                let mut slices = false;
                 while let Some(unit) = reader.u16().and_then(|len| reader.take(usize::from(len))) {
-                    if let Some(&head) = unit.first() {
-                        found.add((head >> 1) & 0x3F);
+                    let Some(&[head, second]) = unit.first_chunk() else {
+                        continue;
+                    };
+                    let kind = (head >> 1) & 0x3F;
+                    found.add(kind);
+                    if kind < VPS && !slices {
+                        slices = true;
+                        found.temporal = temporal(second);
                     }
                 }
             }
@@ -76,6 +86,11 @@ impl NalUnits {
     }
 }
 
+/// From the second byte of a unit's header, which has it plus 1 (RFC 7798 §1.1.4).
+const fn temporal(second: u8) -> u8 {
+    (second & 0x07).saturating_sub(1)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -102,6 +117,18 @@ mod tests {
         assert!(found.vps && found.sps && found.pps && found.key_frame());
         let found = NalUnits::parse(&[0x60, 0x01, 0, 2, 0x44, 1, 0, 9, 0x42]);
         assert!(found.pps && !found.sps, "a broken unit ends the look");
+    }
+
+    #[test]
+    fn the_temporal_layer_of_an_aggregate_is_that_of_its_slices() {
+        // As libx265 and ffmpeg send a picture of layer 1: a delimiter in front, and 0 in the header.
+        let delimiter = [0x60, 0x01, 0, 3, 0x46, 0x01, 0x50, 0, 4, 0x04, 0x02, 0xE0, 0x24];
+        let found = NalUnits::parse(&delimiter);
+        assert_eq!(found.temporal, 1);
+        assert!(found.switch, "TSA_N");
+        assert_eq!(NalUnits::parse(&delimiter[..7]).temporal, 0, "of the header");
+        let sets = [0x60, 0x01, 0, 2, 0x42, 0x01, 0, 2, 0x44, 0x02];
+        assert_eq!(NalUnits::parse(&sets).temporal, 0, "no slice");
     }
 
     #[test]
