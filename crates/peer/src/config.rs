@@ -231,7 +231,9 @@ const DTLS_MTU: usize = 1200;
 const DTLS_RTO: Duration = Duration::from_millis(100);
 /// Enough doublings of [`DTLS_RTO`] to fill [`DTLS_HANDSHAKE_TIMEOUT`], plus those that duplicates use up.
 const DTLS_RETRIES: usize = 16;
-const DTLS_HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(60);
+/// A handshake that takes longer fails, as with LiveKit. Longer keeps what will never speak; shorter
+/// gives up on paths that lose nearly everything.
+pub(crate) const DTLS_HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// Index of a receiving section within one peer, chosen by the caller of `add_receive`.
 pub type Tag = u64;

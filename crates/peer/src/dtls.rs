@@ -3,7 +3,8 @@
 //!
 //! Must not know: ICE, where packets go, what the application data means.
 
-use crate::config::{DtlsRole, Shared};
+use crate::config::{DTLS_HANDSHAKE_TIMEOUT, DtlsRole, Shared};
+use crate::ice::earliest;
 use aws_lc_rs::digest;
 use dimpl::{Error, KeyingMaterial, SrtpProfile, UnexpectedMessageError};
 use std::time::Instant;
@@ -16,6 +17,8 @@ pub(crate) struct Dtls {
     state: State,
     failure_told: bool,
     next: Option<Instant>,
+    /// The handshake is given up then.
+    deadline: Option<Instant>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -68,6 +71,7 @@ impl Dtls {
             state: State::Handshake,
             failure_told: false,
             next: Some(now),
+            deadline: None,
         };
         dtls.handle_timeout(now);
         dtls
@@ -83,7 +87,16 @@ impl Dtls {
         self.check(result);
     }
 
+    /// There is a path: from now on the remote side has [`DTLS_HANDSHAKE_TIMEOUT`]. The session's own
+    /// clock does not run for a server before the first ClientHello.
+    pub(crate) fn expect_handshake(&mut self, now: Instant) {
+        self.deadline.get_or_insert(now + DTLS_HANDSHAKE_TIMEOUT);
+    }
+
     pub(crate) fn handle_timeout(&mut self, now: Instant) {
+        if self.handshake_deadline().is_some_and(|deadline| now >= deadline) {
+            self.state = State::Failed;
+        }
         if self.is_over() || self.next.is_none_or(|next| now < next) {
             return;
         }
@@ -163,11 +176,20 @@ impl Dtls {
     }
 
     pub(crate) fn poll_timeout(&self) -> Option<Instant> {
-        if self.is_over() { None } else { self.next }
+        if self.is_over() {
+            None
+        } else {
+            earliest(self.next, self.handshake_deadline())
+        }
     }
 
     pub(crate) fn is_open(&self) -> bool {
         self.state == State::Open
+    }
+
+    fn handshake_deadline(&self) -> Option<Instant> {
+        let pending = matches!(self.state, State::Handshake | State::Verified);
+        self.deadline.filter(|_| pending)
     }
 
     fn is_over(&self) -> bool {

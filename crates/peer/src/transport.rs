@@ -284,6 +284,11 @@ impl Transport {
             self.dtls = Some(Box::new(dtls));
             self.pump(now);
         }
+        if let Some(dtls) = &mut self.dtls
+            && self.ice.selected().is_some()
+        {
+            dtls.expect_handshake(now);
+        }
     }
 
     fn start_sctp(&mut self) {

@@ -85,6 +85,52 @@ fn dtls_1_2_is_spoken_with_those_who_know_no_newer() {
 }
 
 #[test]
+fn a_handshake_with_no_curve_but_p_384_works() {
+    for dtls12 in [false, true] {
+        let p384 = |setup: Setup| Setup {
+            dtls12,
+            p384: true,
+            ..setup
+        };
+        for (a, b) in [(p384(CLIENT), SERVER), (CLIENT, p384(SERVER))] {
+            let mut pair = Pair::new(a, b);
+            pair.connect();
+        }
+    }
+}
+
+#[test]
+fn a_peer_that_says_no_dtls_fails_after_a_minute() {
+    let mut pair = Pair::strangers(CLIENT, SERVER);
+    pair.no_dtls = true;
+    for side in [Side::A, Side::B] {
+        pair.describe(side);
+        pair.trickle(side);
+    }
+    pair.run_for(Duration::from_secs(70));
+    let sent = pair.dtls.iter().filter(|(side, _)| *side == Side::A);
+    let sent: Vec<_> = sent.map(|(_, at)| *at).collect();
+    // The time-outs of RFC 6347 §4.2.4.1 double from 100 ms on, each a quarter more or less.
+    let waits = sent.windows(2).map(|pair| (pair[1] - pair[0]).as_secs_f64());
+    for (wait, expected) in waits.clone().zip([0.1, 0.2, 0.4, 0.8]) {
+        assert!((expected * 0.74..=expected * 1.26).contains(&wait), "{sent:?}");
+    }
+    assert!(waits.clone().count() >= 8, "{sent:?}");
+    for end in [&pair.a, &pair.b] {
+        // The client's handshake begins with the path, the server's with the description.
+        let failed = end
+            .at(&PeerEvent::Failed)
+            .unwrap_or_else(|| panic!("{:?} {:?}", end.setup.dtls, end.events));
+        assert!(
+            (59.0..=60.5).contains(&failed.as_secs_f64()),
+            "{failed:?} {sent:?}"
+        );
+        assert!(end.has(&PeerEvent::IceConnected) && !end.peer.is_connected());
+        assert!(!end.has(&PeerEvent::IceDisconnected), "the path lived");
+    }
+}
+
+#[test]
 fn two_controlling_agents_settle_the_conflict() {
     let server = Setup {
         controlling: true,
@@ -245,6 +291,65 @@ fn an_ice_restart_keeps_the_connection() {
         pair.run_for(Duration::from_secs(20));
         assert!(pair.a.peer.is_connected() && pair.b.peer.is_connected());
         assert!(!pair.a.has(&PeerEvent::IceDisconnected) && !pair.b.has(&PeerEvent::IceDisconnected));
+    }
+}
+
+#[test]
+fn an_ice_restart_moves_the_connection_from_a_dead_address_to_a_new_one() {
+    for server in [SERVER, LITE] {
+        // Before the server noticed, and after.
+        for (dead, told) in [(1, false), (1, true), (13, false), (13, true)] {
+            let mut pair = Pair::new(CLIENT, server);
+            pair.connect();
+            pair.run_for(Duration::from_secs(1));
+            let old = pair.a.address;
+            pair.rebind(Side::A, "203.0.113.77:4000");
+            pair.cut = true;
+            pair.run_for(Duration::from_secs(dead));
+            assert_eq!(pair.b.has(&PeerEvent::IceDisconnected), dead > 10);
+            assert_eq!(pair.b.peer.destination(), Some((old, 0)));
+            let restarted = pair.elapsed();
+            for (side, ufrag) in [(Side::A, "new1"), (Side::B, "new2")] {
+                pair.end(side).ice = credentials(ufrag);
+                pair.end(side).peer.restart_ice(credentials(ufrag));
+            }
+            pair.describe(Side::B);
+            if told {
+                pair.trickle(Side::B);
+            }
+            pair.cut = false;
+            pair.run_for(Duration::from_millis(50));
+            pair.describe(Side::A);
+            pair.trickle(Side::A);
+            let moved = |p: &Pair| p.b.peer.destination() == Some((p.a.address, 0));
+            assert!(
+                pair.run_until(Duration::from_secs(2), moved),
+                "{:?}",
+                pair.b.peer.destination()
+            );
+            // What runs above goes on: nobody noticed.
+            pair.a.peer.open_channel(peer::ChannelSpec {
+                label: "x".to_owned(),
+                ordered: true,
+                max_retransmits: None,
+                negotiated: None,
+            });
+            let open = |p: &Pair| p.a.channel("x").is_some() && p.b.channel("x").is_some();
+            assert!(
+                pair.run_until(Duration::from_secs(2), open),
+                "{:?}",
+                pair.b.events
+            );
+            pair.run_for(Duration::from_secs(30));
+            assert!(pair.run_until(Duration::ZERO, moved));
+            for end in [&pair.a, &pair.b] {
+                assert!(end.peer.is_connected());
+                assert!(end.at(&PeerEvent::IceConnected).is_some_and(|at| at >= restarted));
+                assert!(!end.has(&PeerEvent::IceFailed), "{:?}", end.events);
+                let lost = end.at(&PeerEvent::IceDisconnected);
+                assert!(lost.is_none_or(|at| at < restarted), "{:?}", end.events);
+            }
+        }
     }
 }
 

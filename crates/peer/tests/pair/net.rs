@@ -37,6 +37,8 @@ pub(crate) struct Setup {
     pub(crate) socket: u8,
     /// DTLS 1.2 and nothing newer.
     pub(crate) dtls12: bool,
+    /// No curve but P-384.
+    pub(crate) p384: bool,
 }
 
 /// A client: full, controlling, DTLS client.
@@ -47,6 +49,7 @@ pub(crate) const CLIENT: Setup = Setup {
     sctp: Some(65_535),
     socket: 0,
     dtls12: false,
+    p384: false,
 };
 /// A server as Plenum is by default: full, controlled, DTLS server.
 pub(crate) const SERVER: Setup = Setup {
@@ -56,6 +59,7 @@ pub(crate) const SERVER: Setup = Setup {
     sctp: Some(65_535),
     socket: 0,
     dtls12: false,
+    p384: false,
 };
 
 /// One end and what came out of it.
@@ -106,6 +110,10 @@ pub(crate) struct Pair {
     pub(crate) loss: u64,
     /// Nothing passes.
     pub(crate) cut: bool,
+    /// DTLS does not pass; all else does.
+    pub(crate) no_dtls: bool,
+    /// When whose DTLS datagrams were sent.
+    pub(crate) dtls: Vec<(Side, Duration)>,
     /// Datagrams sent by both.
     pub(crate) sent: u64,
     /// Every datagram that arrives is kept here.
@@ -138,6 +146,8 @@ impl Pair {
             latency: Duration::from_millis(20),
             loss: 0,
             cut: false,
+            no_dtls: false,
+            dtls: Vec::new(),
             sent: 0,
             record: None,
             start,
@@ -308,14 +318,20 @@ impl Pair {
         for datagram in outbox.datagrams() {
             assert!(datagram.len > 0);
             self.sent += 1;
+            let data = outbox.datagram_bytes(datagram).to_vec();
+            // RFC 7983 §7.
+            let is_dtls = (20..=63).contains(&data[0]);
+            if is_dtls {
+                self.dtls.push((from, self.elapsed()));
+            }
             let leads_nowhere = datagram.to != self.end(from.other()).address
                 || datagram.local != self.end(from).setup.socket;
-            if leads_nowhere || self.cut || self.random() % 100 < self.loss {
+            let stopped = self.cut || (self.no_dtls && is_dtls);
+            if leads_nowhere || stopped || self.random() % 100 < self.loss {
                 continue;
             }
             self.order += 1;
             let at = self.now + self.latency;
-            let data = outbox.datagram_bytes(datagram).to_vec();
             self.flying.insert((at, self.order), (from.other(), data));
         }
     }
@@ -338,7 +354,7 @@ pub(crate) fn host(address: SocketAddr) -> Candidate {
 }
 
 fn end(setup: Setup, address: &str, ufrag: &str, seed: u64, now: Instant) -> End {
-    let shared = shared(seed, setup.dtls12);
+    let shared = shared(seed, setup);
     let address: SocketAddr = address.parse().unwrap();
     let mut local: Vec<_> = (0..setup.socket)
         .map(|i| (i, host(SocketAddr::from(([203, 0, 113, i], 3000)))))
@@ -362,21 +378,26 @@ fn end(setup: Setup, address: &str, ufrag: &str, seed: u64, now: Instant) -> End
     }
 }
 
-/// One certificate per end, for all tests.
-fn shared(seed: u64, dtls12: bool) -> Arc<Shared> {
-    static SHARED: [OnceLock<Arc<Shared>>; 4] = [const { OnceLock::new() }; 4];
-    let cell = &SHARED[usize::from(seed == 2) + 2 * usize::from(dtls12)];
+/// One certificate per end and of what it is capable, for all tests.
+fn shared(seed: u64, setup: Setup) -> Arc<Shared> {
+    static SHARED: [OnceLock<Arc<Shared>>; 8] = [const { OnceLock::new() }; 8];
+    let Setup { dtls12, p384, .. } = setup;
+    let cell = usize::from(seed == 2) + 2 * usize::from(dtls12) + 4 * usize::from(p384);
     let make = || {
         let mut shared = Shared::new((epoch(), 0xe000_0000_0000_0000)).unwrap();
-        if dtls12 {
-            let config = dimpl::Config::builder()
-                .use_server_cookie(false)
-                .dtls13_cipher_suites(&[]);
+        if dtls12 || p384 {
+            let mut config = dimpl::Config::builder().use_server_cookie(false);
+            if dtls12 {
+                config = config.dtls13_cipher_suites(&[]);
+            }
+            if p384 {
+                config = config.kx_groups(&[dimpl::NamedGroup::Secp384r1]);
+            }
             shared.dtls = Arc::new(config.build().unwrap());
         }
         Arc::new(shared)
     };
-    cell.get_or_init(make).clone()
+    SHARED[cell].get_or_init(make).clone()
 }
 
 /// Some instant to count from.
