@@ -269,10 +269,10 @@ impl Peer {
     pub fn request_key_frame(&mut self, tag: Tag, layer: u8) {
         self.streams.request_key_frame(tag, layer);
     }
-    /// Loss that receivers of a section's media report, as a fraction of 256: from now on reports to
-    /// its sender name it when it is more than what got lost on the way here.
-    pub fn proxy_loss(&mut self, tag: Tag, fraction: u8) {
-        self.streams.proxy_loss(tag, fraction);
+    /// Loss that receivers of a section's media report, as a fraction of 256: reports to its sender name
+    /// it when it is more than what got lost on the way here, for 10 s or until this is called again.
+    pub fn proxy_loss(&mut self, now: Instant, tag: Tag, fraction: u8) {
+        self.streams.proxy_loss(now, tag, fraction);
     }
     /// Sends SR + SDES for a send stream: `ntp`/`rtp` are the same instant on both clocks.
     pub fn send_report(&mut self, now: Instant, tag: Tag, ntp: u64, rtp: u32) {

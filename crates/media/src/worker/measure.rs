@@ -12,12 +12,43 @@ use std::time::{Duration, Instant};
 
 /// A publisher is told of its subscribers' loss at most this often (media.md §10).
 const LOSS_INTERVAL: Duration = Duration::from_secs(1);
+/// For so long, and as long again at most, what one subscriber reports holds against better reports of
+/// others. Browsers report sound every 5 s on average; longer would tell of loss that is over.
+const LOSS_HOLDS: Duration = Duration::from_secs(5);
 
-/// Loss at the subscribers of one audio track since the publisher was last told.
+/// Loss at the subscribers of one audio track.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Loss {
-    worst: u8,
+    /// The worst of this period, and of the one before.
+    worst: [u8; 2],
+    began_at: Instant,
     told_at: Instant,
+}
+
+impl Loss {
+    fn new(now: Instant) -> Self {
+        Self {
+            worst: [0; 2],
+            began_at: now,
+            told_at: now,
+        }
+    }
+
+    /// Takes a report; says what to tell, if it is time. `period`: how long reports hold.
+    fn report(&mut self, now: Instant, fraction: u8, period: Duration) -> Option<u8> {
+        let age = now.saturating_duration_since(self.began_at);
+        if age >= period {
+            let before = if age < 2 * period { self.worst[0] } else { 0 };
+            self.worst = [0, before];
+            self.began_at = now;
+        }
+        self.worst[0] = self.worst[0].max(fraction);
+        if now.saturating_duration_since(self.told_at) < LOSS_INTERVAL {
+            return None;
+        }
+        self.told_at = now;
+        self.worst.into_iter().max()
+    }
 }
 
 impl Worker {
@@ -107,20 +138,19 @@ impl Worker {
         {
             return;
         }
-        let loss = track.loss.get_or_insert(Loss {
-            worst: 0,
-            told_at: now,
-        });
-        loss.worst = loss.worst.max(fraction);
-        if now.saturating_duration_since(loss.told_at) < LOSS_INTERVAL {
+        // Another thread's reports are held by the publisher's own.
+        let period = match track.source {
+            Source::Peer(_) => LOSS_HOLDS,
+            Source::Thread(_) | Source::None => LOSS_INTERVAL,
+        };
+        let loss = track.loss.get_or_insert(Loss::new(now));
+        let Some(fraction) = loss.report(now, fraction, period) else {
             return;
-        }
-        loss.told_at = now;
-        let fraction = std::mem::take(&mut loss.worst);
+        };
         match track.source {
             Source::Peer(peer) => {
                 if let Some(slot) = self.peers.get_mut(peer) {
-                    slot.peer.proxy_loss(key.0, fraction);
+                    slot.peer.proxy_loss(now, key.0, fraction);
                 }
             }
             Source::Thread(thread) => {
@@ -131,5 +161,25 @@ impl Worker {
             }
             Source::None => {}
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SECOND: Duration = Duration::from_secs(1);
+
+    #[test]
+    fn loss_of_one_holds_against_better_reports_of_others_for_a_while() {
+        let begin = crate::testing::epoch();
+        let mut loss = Loss::new(begin);
+        let mut report = |at, fraction| loss.report(begin + at, fraction, LOSS_HOLDS);
+        assert_eq!(report(SECOND / 2, 90), None, "told now and then only");
+        assert_eq!(report(SECOND, 0), Some(90));
+        assert_eq!(report(6 * SECOND, 0), Some(90), "reported 5.5 s ago");
+        assert_eq!(report(12 * SECOND, 10), Some(10));
+        assert_eq!(report(13 * SECOND, 40), Some(40), "the worst of a period");
+        assert_eq!(report(30 * SECOND, 0), Some(0), "nobody reported for long");
     }
 }

@@ -270,13 +270,13 @@ impl Receiving {
     }
 
     /// Loss further down the path of everything on a section, as a fraction of 256.
-    pub(crate) fn proxy_loss(&mut self, tag: Tag, fraction: u8) {
+    pub(crate) fn proxy_loss(&mut self, now: Instant, tag: Tag, fraction: u8) {
         let Some(at) = self.section_at(tag) else { return };
         for stream in self.streams.iter_mut().flatten() {
             if usize::from(stream.section) == at
                 && let Some(primary) = stream.primary_mut()
             {
-                primary.reception.proxy_loss(fraction);
+                primary.reception.proxy_loss(now, fraction);
             }
         }
     }

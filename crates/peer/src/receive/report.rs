@@ -6,6 +6,10 @@ use crate::totals::ReceiveTotals;
 use std::time::{Duration, Instant};
 use wire::rtcp::ReportBlock;
 
+/// How long proxied loss is told when nobody reports any more: twice as long as browsers, which report
+/// sound every 5 s on average, may take for a report.
+const PROXIED_HOLDS: Duration = Duration::from_secs(10);
+
 /// What was received on one SSRC.
 #[derive(Debug)]
 pub(super) struct Reception {
@@ -23,8 +27,8 @@ pub(super) struct Reception {
     sender_report: Option<(u32, Instant)>,
     /// Packets that only a retransmission brought.
     repaired: u64,
-    /// Loss that subscribers report, told to the sender when it is more than our own.
-    proxied: u8,
+    /// Loss that subscribers reported, and when: told to the sender when it is more than our own.
+    proxied: Option<(u8, Instant)>,
 }
 
 impl Reception {
@@ -40,7 +44,7 @@ impl Reception {
             transit: None,
             sender_report: None,
             repaired: 0,
-            proxied: 0,
+            proxied: None,
         }
     }
 
@@ -82,8 +86,8 @@ impl Reception {
     }
 
     /// Loss further down the path, as a fraction of 256.
-    pub(super) const fn proxy_loss(&mut self, fraction: u8) {
-        self.proxied = fraction;
+    pub(super) const fn proxy_loss(&mut self, now: Instant, fraction: u8) {
+        self.proxied = Some((fraction, now));
     }
 
     /// Totals of this stream.
@@ -115,6 +119,10 @@ impl Reception {
         let received_interval = self.received - self.received_before;
         let lost_interval = expected_interval.saturating_sub(received_interval);
         let fraction = (lost_interval * 256).checked_div(expected_interval).unwrap_or(0);
+        let proxied = self
+            .proxied
+            .filter(|(_, at)| now.saturating_duration_since(*at) < PROXIED_HOLDS)
+            .map_or(0, |(fraction, _)| fraction);
         self.expected_before = expected;
         self.received_before = self.received;
         let (last_sr, delay_since_sr) = self.sender_report.map_or((0, 0), |(name, at)| {
@@ -122,7 +130,7 @@ impl Reception {
         });
         ReportBlock {
             ssrc,
-            fraction_lost: (fraction.min(255) as u8).max(self.proxied),
+            fraction_lost: (fraction.min(255) as u8).max(proxied),
             cumulative_lost: lost.clamp(-0x80_0000, 0x7F_FFFF) as i32,
             // Cycles count from the first packet on, extended numbers one cycle higher.
             highest_sequence: self.highest.wrapping_sub(FIRST_CYCLE) as u32,
@@ -166,11 +174,14 @@ mod tests {
         for sequence in [0, 1, 3] {
             reception.packet(sequence, 0, Duration::ZERO, 48_000);
         }
-        reception.proxy_loss(32);
-        assert_eq!(reception.block(test_epoch(), 1).fraction_lost, 64, "one of four");
+        let now = test_epoch();
+        reception.proxy_loss(now, 32);
+        assert_eq!(reception.block(now, 1).fraction_lost, 64, "one of four");
         reception.packet(4, 0, Duration::ZERO, 48_000);
-        let block = reception.block(test_epoch(), 1);
+        let block = reception.block(now, 1);
         assert_eq!((block.fraction_lost, block.cumulative_lost), (32, 1));
+        let block = reception.block(now + PROXIED_HOLDS, 1);
+        assert_eq!(block.fraction_lost, 0, "whoever lost it is gone");
     }
 
     #[test]

@@ -273,8 +273,8 @@ impl Streams {
     }
 
     /// Tells the sender on a section of loss further down the path.
-    pub(crate) fn proxy_loss(&mut self, tag: Tag, fraction: u8) {
-        self.receiving.proxy_loss(tag, fraction);
+    pub(crate) fn proxy_loss(&mut self, now: Instant, tag: Tag, fraction: u8) {
+        self.receiving.proxy_loss(now, tag, fraction);
     }
 
     /// Sends SR and SDES: `ntp` and `rtp` are the same instant.

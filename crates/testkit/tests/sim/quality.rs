@@ -1,10 +1,11 @@
 //! What the media plane tells of quality: windows of loss where it happened, and loss passed on.
 
-use media::api::{Command, DownReception, DownWindow, EventKind, LayerWish, ThreadId, UpWindow};
+use media::Tuning;
+use media::api::{Command, DownReception, DownWindow, EventKind, LayerWish, ThreadId, TrackKey, UpWindow};
 use peer::Kind;
 use std::time::Duration;
 use testkit::network::Link;
-use testkit::sim::{ROOM, Sim, source_tag};
+use testkit::sim::{Down, ROOM, Sim, source_tag};
 
 const SECOND: Duration = Duration::from_secs(1);
 
@@ -137,33 +138,53 @@ fn frame_rates_of_temporal_layers_are_measured_on_the_stream() {
     }
 }
 
-#[test]
-fn a_publisher_of_audio_is_told_of_the_worst_loss_on_any_thread() {
-    let mut sim = Sim::new(5, 2, 64);
+/// A publisher of audio whose listeners are on threads of their own; the last one loses much.
+fn audio_with_loss_behind(mut sim: Sim) -> (Sim, TrackKey, Vec<Down>) {
     let publisher = sim.add_client(0);
-    let near = sim.add_client(0);
-    let far = sim.add_client(1);
+    let listeners = [sim.add_client(0), sim.add_client(1)];
     sim.connect();
     let track = sim.publish_audio(publisher);
-    for listener in [near, far] {
-        sim.subscribe(listener, track, Kind::Audio, LayerWish::BEST);
-    }
+    let downs = listeners.map(|listener| sim.subscribe(listener, track, Kind::Audio, LayerWish::BEST));
     sim.run_for(6 * SECOND);
-    let told = |sim: &Sim| {
-        sim.clients[publisher]
-            .loss_told
-            .get(&source_tag(track, 0))
-            .copied()
-    };
-    assert_eq!(told(&sim), Some(0));
-    sim.network
-        .set_access(sim.clients[far].address, lossy(500), lossy(700));
+    assert_eq!(told(&sim, track), Some(0));
     // So much that retransmissions do not repair it in time.
+    let far = sim.clients[downs[1].client].address;
+    sim.network.set_access(far, lossy(500), lossy(700));
     sim.run_for(10 * SECOND);
-    let loss = told(&sim).expect("reports go on");
+    (sim, track, downs.to_vec())
+}
+
+/// The loss that the publisher, the first client, was told of last.
+fn told(sim: &Sim, track: TrackKey) -> Option<u8> {
+    sim.clients[0].loss_told.get(&source_tag(track, 0)).copied()
+}
+
+#[test]
+fn a_publisher_of_audio_is_told_of_the_worst_loss_on_any_thread() {
+    let (mut sim, track, downs) = audio_with_loss_behind(Sim::new(5, 2, 64));
+    let loss = told(&sim, track).expect("reports go on");
     assert!(loss > 30, "{loss} of 256");
-    sim.network
-        .set_access(sim.clients[far].address, Link::default(), Link::default());
-    sim.run_for(6 * SECOND);
-    assert_eq!(told(&sim), Some(0), "it recovers");
+    let far = sim.clients[downs[1].client].address;
+    sim.network.set_access(far, Link::default(), Link::default());
+    sim.run_for(15 * SECOND);
+    assert_eq!(told(&sim, track), Some(0), "it recovers");
+}
+
+#[test]
+fn a_publisher_hears_no_more_of_the_loss_of_listeners_who_left() {
+    let (mut sim, track, downs) = audio_with_loss_behind(Sim::new(6, 2, 64));
+    assert!(told(&sim, track) > Some(30));
+    sim.unsubscribe(downs[0]);
+    sim.unsubscribe(downs[1]);
+    sim.run_for(15 * SECOND);
+    assert_eq!(told(&sim, track), Some(0));
+}
+
+#[test]
+fn loss_is_not_passed_on_unless_that_is_configured() {
+    let (sim, track, downs) = audio_with_loss_behind(Sim::tuned(7, (2, 64), Tuning::default()));
+    let lossy = sim.clients[downs[1].client].received.len();
+    let whole = sim.clients[downs[0].client].received.len();
+    assert!(lossy < whole * 9 / 10, "{lossy} of {whole} packets");
+    assert_eq!(told(&sim, track), Some(0));
 }
