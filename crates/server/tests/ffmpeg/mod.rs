@@ -22,12 +22,17 @@ pub const TICKS: u32 = 90_000 / RATE;
 /// Payload type, which only the SDP knows.
 const FORMAT: u8 = 96;
 
+/// The samples of a decoded picture, with 4:2:0 colours of 8 bits.
+pub type Picture = Vec<u8>;
+const WIDTH: usize = 320;
+const HEIGHT: usize = 180;
+
 /// What the encoder made.
 pub struct Stream {
     /// As sent: in the order of decoding.
     pub packets: Vec<Packet>,
-    /// A hash of each picture in the order of display, decoded from the encoder's file.
-    pub pictures: Vec<String>,
+    /// In the order of display, decoded from the encoder's file.
+    pub pictures: Vec<Picture>,
 }
 
 /// Encodes three seconds of a moving test picture with a setting for a purpose and settings of x265.
@@ -35,7 +40,7 @@ pub async fn encode(tune: &str, settings: &str) -> Stream {
     // Everything is read once the encoder has ended: the kernel's buffer holds several times as much.
     let socket = std::net::UdpSocket::bind("127.0.0.1:0").expect("a port");
     let port = socket.local_addr().expect("it is bound").port();
-    let source = format!("testsrc=size=320x180:rate={RATE}");
+    let source = format!("testsrc=size={WIDTH}x{HEIGHT}:rate={RATE}");
     let settings = format!("{settings}:repeat-headers=1:log-level=error");
     let outputs = format!("[f=hevc]pipe:1|[f=rtp]rtp://127.0.0.1:{port}?rtcpport={port}&pkt_size=1200");
     let count = PICTURES.to_string();
@@ -55,8 +60,8 @@ pub async fn encode(tune: &str, settings: &str) -> Stream {
         }
     }
     let child = spawn(&decoder(&["-f", "hevc", "-i", "pipe:0"]));
-    let hashes = end(child, file).await.expect("the encoder's own stream decodes");
-    let pictures = pictures(&hashes);
+    let samples = end(child, file).await.expect("the encoder's own stream decodes");
+    let pictures = pictures(&samples);
     assert_eq!(pictures.len(), PICTURES, "all pictures were encoded");
     Stream { packets, pictures }
 }
@@ -80,15 +85,15 @@ fn parse(datagram: &[u8], before: Option<&Packet>) -> Packet {
     }
 }
 
-/// Decodes packets: a hash of each picture in the order of display, or what the decoder complains of.
-pub async fn decode(packets: &[Packet]) -> Result<Vec<String>, String> {
+/// Decodes packets: the pictures in the order of display, or what the decoder complains of.
+pub async fn decode(packets: &[Packet]) -> Result<Vec<Picture>, String> {
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
     let url = format!("rtsp://{}/h265", listener.local_addr().expect("it is bound"));
     let child = spawn(&decoder(&["-rtsp_transport", "tcp", "-i", &url]));
     let served = tokio::spawn(serve(listener, packets.to_vec()));
-    let hashes = end(child, Vec::new()).await;
+    let samples = end(child, Vec::new()).await;
     served.abort();
-    Ok(pictures(&hashes?))
+    Ok(pictures(&samples?))
 }
 
 /// Takes one client of RTSP through the requests of RFC 2326 §10 and sends it all packets.
@@ -151,30 +156,18 @@ fn interleaved(packet: &Packet) -> Vec<u8> {
     bytes
 }
 
-/// Decodes an input, every picture once, and prints their hashes.
+/// Decodes an input, every picture once.
 fn decoder<'a>(input: &[&'a str]) -> Vec<&'a str> {
     let mut arguments = vec!["-xerror"];
     arguments.extend(input);
-    arguments.extend([
-        "-map",
-        "0:v",
-        "-fps_mode",
-        "passthrough",
-        "-f",
-        "framemd5",
-        "pipe:1",
-    ]);
+    arguments.extend(["-map", "0:v", "-fps_mode", "passthrough"]);
+    arguments.extend(["-f", "rawvideo", "-pix_fmt", "yuv420p", "pipe:1"]);
     arguments
 }
 
-/// Lines of numbers, the last of which is the picture's hash.
-fn pictures(hashes: &[u8]) -> Vec<String> {
-    let text = str::from_utf8(hashes).expect("text");
-    let lines = text.lines().filter(|line| !line.starts_with('#'));
-    lines
-        .filter_map(|line| line.rsplit(',').next())
-        .map(|hash| hash.trim().to_owned())
-        .collect()
+fn pictures(samples: &[u8]) -> Vec<Picture> {
+    let pictures = samples.chunks(WIDTH * HEIGHT * 3 / 2);
+    pictures.map(<[u8]>::to_vec).collect()
 }
 
 fn spawn(arguments: &[&str]) -> Child {
