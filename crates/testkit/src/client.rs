@@ -106,6 +106,8 @@ pub struct Client {
     pub channels: BTreeMap<String, u16>,
     /// Sender reports that came: (tag, NTP, RTP, when).
     pub reports: Vec<(u64, u64, u32, Duration)>,
+    /// Sender reports that it sent: (tag, NTP, RTP, when).
+    pub reports_sent: Vec<(u64, u64, u32, Duration)>,
     /// PLI or FIR that came, per tag.
     pub key_frames_asked: BTreeMap<u64, usize>,
     /// The last loss, in 1/256, that the server reported of each stream.
@@ -127,6 +129,7 @@ impl Client {
             messages: Vec::new(),
             channels: BTreeMap::new(),
             reports: Vec::new(),
+            reports_sent: Vec::new(),
             key_frames_asked: BTreeMap::new(),
             loss_told: BTreeMap::new(),
             resent: 0,
@@ -212,7 +215,8 @@ impl Client {
                 let behind = now - source.next;
                 source.next += interval;
                 if behind < interval && !source.paused {
-                    source.send_next(now, &mut self.peer, outbox);
+                    let report = source.send_next(now, &mut self.peer, outbox);
+                    self.reports_sent.extend(report);
                 }
             }
         }
@@ -312,7 +316,13 @@ impl Client {
 }
 
 impl Source {
-    fn send_next(&mut self, now: Instant, peer: &mut Peer, outbox: &mut Outbox) {
+    /// Sends what was captured now, and a sender report now and then, which it returns.
+    fn send_next(
+        &mut self,
+        now: Instant,
+        peer: &mut Peer,
+        outbox: &mut Outbox,
+    ) -> Option<(u64, u64, u32, Duration)> {
         let payloads = match &mut self.encoder {
             Encoder::Audio {
                 track,
@@ -358,12 +368,15 @@ impl Source {
             self.sent.remove(&self.sequence.wrapping_sub(KEPT));
             self.sequence += 1;
         }
-        if self.reports <= now {
-            self.reports = now + Duration::from_secs(1);
-            // Any clock will do as the sender's wall clock: the virtual one, shifted by the peers' epoch.
-            let ntp = (0xE000_0000u64 << 32) + ntp_of(now);
-            peer.send_report(now, self.tag, ntp, self.timestamp);
+        if self.reports > now {
+            return None;
         }
+        self.reports = now + Duration::from_secs(1);
+        // Any clock will do as the sender's wall clock, but the server's: that would hide a mistake.
+        let since = now.saturating_duration_since(crate::sim::epoch());
+        let ntp = (0xE123_0000u64 << 32) + ntp_units(since);
+        peer.send_report(now, self.tag, ntp, self.timestamp);
+        Some((self.tag, ntp, self.timestamp, since))
     }
 
     fn write(
@@ -436,8 +449,8 @@ fn is_injected(codec: Codec, payload: &[u8]) -> bool {
     }
 }
 
-/// A monotonic moment in units of 2⁻³² s since the simulation's epoch.
-fn ntp_of(now: Instant) -> u64 {
-    let since = now.saturating_duration_since(crate::sim::epoch());
-    (since.as_secs() << 32) | ((u64::from(since.subsec_nanos()) << 32) / 1_000_000_000)
+/// A duration in units of 2⁻³² s.
+#[must_use]
+pub fn ntp_units(duration: Duration) -> u64 {
+    (duration.as_secs() << 32) | ((u64::from(duration.subsec_nanos()) << 32) / 1_000_000_000)
 }

@@ -8,6 +8,7 @@
 )]
 
 mod audio;
+mod clocks;
 mod crossing;
 mod data;
 mod h265;
