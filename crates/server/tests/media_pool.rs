@@ -344,6 +344,8 @@ fn what_a_room_sends_in_one_turn_finds_room_however_many_subscribe() {
         pool.stats()[0].media.drops.messages.data_track == PACKETS * u64::from(SUBSCRIBERS)
     });
     assert_eq!(pool.stats()[0].commands, PACKETS);
+    // Between every two of them the thread looks after its packets: 256 copies are enough for a turn.
+    assert!(pool.stats()[0].turns >= PACKETS / 2, "{}", pool.stats()[0].turns);
     pool.shutdown();
 }
 

@@ -25,8 +25,9 @@ use std::time::{Duration, Instant};
 use tokio::sync::mpsc;
 use udp::{Outgoing, PollSet, RecvBatch, RecvStats, SendStats, Sender, Socket, ThreadClock};
 
-/// Commands executed in one turn. More would let a storm of joins delay packets; fewer would let
-/// the queue fill while packets keep the thread busy.
+/// Commands executed in one turn, a message counting once for each peer that it is for. More would
+/// let a storm of joins or of messages delay packets; fewer would let the queue fill while packets
+/// keep the thread busy.
 const COMMANDS_PER_TURN: usize = 256;
 
 /// Messages of one `recvmmsg`. The buffers of 32 joined messages fit the second-level cache as far
@@ -203,14 +204,17 @@ impl MediaThread {
     }
 
     fn take_commands(&mut self, now: Instant) -> bool {
-        for _ in 0..COMMANDS_PER_TURN {
+        let mut executed = 0;
+        while executed < COMMANDS_PER_TURN {
             let command = match self.parts.commands.try_recv() {
                 Ok(command) => command,
                 Err(TryRecvError::Empty | TryRecvError::Disconnected) => return false,
             };
             self.counters.commands += 1;
-            if let Some((label, _)) = command.message() {
+            executed += 1;
+            if let Some((label, receivers)) = command.message() {
                 self.shared.messages.give_back(label);
+                executed += receivers.saturating_sub(1);
             }
             self.dirty = true;
             guard(&mut self.counters.panics, "command", || {
