@@ -216,9 +216,16 @@ fn a_muted_video_track_sends_nothing_and_resumes_at_a_key_frame() {
     let down = sim.subscribe(subscribers[0], track, Kind::Video, HIGH);
     sim.run_for(Duration::from_secs(1));
     sim.mute(track, true);
+    let sent = |sim: &Sim| sim.checker.count(down.ssrc);
+    let arrived = |sim: &Sim| sim.threads[0].worker.stats().packets_in;
+    // The publisher itself is not stopped.
+    let before = (sent(&sim), arrived(&sim));
     sim.run_for(Duration::from_secs(3));
+    assert_eq!(sent(&sim), before.0);
+    assert!(arrived(&sim) > before.1 + 200, "{} {}", arrived(&sim), before.1);
     sim.mute(track, false);
     sim.run_for(Duration::from_secs(2));
+    assert!(sent(&sim) > before.0 + 45, "{} {}", sent(&sim), before.0);
     assert_eq!(sim.checker.holes(down.ssrc), 0);
     check_numbers(&sim, down);
     assert_eq!(decoded(&sim, down).broken, 0);
