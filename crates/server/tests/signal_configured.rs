@@ -1,11 +1,17 @@
 //! What clients see of the configuration: servers to try, codecs, presets, regions, as recorded.
 #![allow(missing_docs, reason = "tests")]
+#![allow(clippy::wildcard_enum_match_arm, reason = "other messages are passed over")]
 
 mod common;
 mod replay;
 
+use common::socket::Socket;
+use common::{Server, admin_token, join_token, twirp};
 use protocol::proto;
+use protocol::proto::signal_request::Message as Request;
+use protocol::proto::signal_response::Message as Response;
 use replay::{Recording, Script};
+use serde_json::json;
 use server::config::Config;
 
 const TURN: &str = "TURN servers are not built";
@@ -54,4 +60,35 @@ fn config(name: &str) -> Config {
 async fn recorded_configurations() {
     let recording = Recording::new(include_str!("vectors/signal/configured.json"));
     recording.replay(SKIPPED, config, |_| Script::default()).await;
+}
+
+/// Whether an unmute is refused otherwise: `the_api_mutes_and_refuses_to_unmute`.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_server_that_allows_it_unmutes_for_the_api() {
+    let mut config = common::config();
+    config.room.enable_remote_unmute = true;
+    let server = Server::start(config);
+    let mut alice = Socket::connect(server.address, "/rtc?protocol=16", &join_token("alice", "r")).await;
+    alice.join().await;
+    alice
+        .send(Request::AddTrack(proto::AddTrackRequest {
+            cid: "c1".to_owned(),
+            muted: true,
+            ..Default::default()
+        }))
+        .await;
+    let track = alice.wait(|response| match response {
+        Response::TrackPublished(published) => published.track.clone(),
+        _ => None,
+    });
+    let sid = track.await.sid;
+    let body = json!({"room": "r", "identity": "alice", "track_sid": sid, "muted": false});
+    let reply = twirp(server.address, "MutePublishedTrack", &admin_token("r"), &body).await;
+    assert_eq!(reply.status, 200, "{}", reply.text());
+    assert_eq!(reply.json()["track"]["muted"], false);
+    let told = alice.wait(|response| match response {
+        Response::Mute(mute) => Some(mute.clone()),
+        _ => None,
+    });
+    assert_eq!(told.await, proto::MuteTrackRequest { sid, muted: false });
 }

@@ -4,7 +4,7 @@
 mod common;
 
 use common::socket::Socket;
-use common::{Server, admin_token, config, http, join_token, replay_all, twirp};
+use common::{Server, admin_token, config, http, join_token, protobuf_difference, replay_all, token, twirp};
 use prost::Message;
 use protocol::proto;
 use serde_json::json;
@@ -161,4 +161,150 @@ async fn protobuf_calls_get_protobuf_answers() {
 async fn services_behind_redis_say_that_it_is_missing() {
     let server = Server::start(config());
     replay_all(server.address, NO_REDIS, NO_REDIS_SKIPPED).await;
+}
+
+#[test]
+fn protobuf_answers_are_compared_but_for_what_is_their_own() {
+    let path = "/twirp/livekit.RoomService/CreateRoom";
+    let room = |sid: &str, creation_time: i64| proto::Room {
+        sid: sid.to_owned(),
+        name: "r".to_owned(),
+        departure_timeout: 20,
+        creation_time,
+        creation_time_ms: creation_time * 1_000 + 7,
+        turn_password: sid.to_owned(),
+        ..Default::default()
+    };
+    let recorded = room("RM_aaaaaaaaaaaa", 1_700_000_001).encode_to_vec();
+    let same = room("RM_bbbbbbbbbbbb", 1_800_000_000);
+    assert_eq!(protobuf_difference(path, &recorded, &same.encode_to_vec()), None);
+    let other = proto::Room {
+        departure_timeout: 21,
+        ..same.clone()
+    };
+    let no_sid = proto::Room {
+        sid: String::new(),
+        ..same.clone()
+    };
+    // A field of a number that rooms do not have.
+    let unknown = [same.encode_to_vec(), vec![0xF8, 0x3F, 1]].concat();
+    for bytes in [
+        other.encode_to_vec(),
+        no_sid.encode_to_vec(),
+        unknown,
+        b"{}".to_vec(),
+        Vec::new(),
+    ] {
+        assert!(
+            protobuf_difference(path, &recorded, &bytes).is_some(),
+            "{bytes:?}"
+        );
+    }
+}
+
+/// A token that may join the room and nothing else.
+fn guest_token(room: &str) -> String {
+    token(json!({"sub": "guest", "video": {"roomJoin": true, "room": room}}))
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn agents_of_a_new_room_are_held_to_the_limits() {
+    let mut config = config();
+    (config.limit.max_metadata_size, config.limit.max_attributes_size) = (100, 100);
+    let server = Server::start(config);
+    let create = async |agent: serde_json::Value, token: &str| {
+        let body = json!({"name": "r", "agents": [{"agentName": "ok"}, agent]});
+        let reply = twirp(server.address, "CreateRoom", token, &body).await;
+        (reply.status, reply.json())
+    };
+    let error = |what: &str| {
+        let meta = json!({"argument": what});
+        json!({"code": "invalid_argument", "msg": format!("{what} 100"), "meta": meta})
+    };
+    let (name, value) = ("n".repeat(50), "v".repeat(50));
+    let long_value = format!("{value}v");
+    let admin = admin_token("r");
+    for (agent, what) in [
+        (
+            json!({"metadata": "m".repeat(101)}),
+            "metadata size exceeds limits",
+        ),
+        (
+            json!({"attributes": {name.as_str(): long_value}}),
+            "attribute size exceeds limits",
+        ),
+    ] {
+        assert_eq!(create(agent.clone(), &admin).await, (400, error(what)));
+        // Here the grant comes first.
+        assert_eq!(create(agent, &guest_token("r")).await.0, 401);
+        let rooms = twirp(server.address, "ListRooms", &admin, &json!({})).await;
+        assert_eq!(rooms.json()["rooms"], json!([]), "no room is made");
+    }
+    let agent = json!({"metadata": "m".repeat(100), "attributes": {name: value}});
+    assert_eq!(create(agent, &admin).await.0, 200);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_too_large_is_said_before_what_is_not_granted() {
+    let mut config = config();
+    config.limit.max_metadata_size = 100;
+    config.limit.max_attributes_size = 100;
+    config.limit.max_participant_name_length = 10;
+    let server = Server::start(config);
+    let guest = guest_token("r");
+    let long = "x".repeat(101);
+    for (method, too_large, argument) in [
+        (
+            "UpdateParticipant",
+            json!({"room": "r", "identity": "a", "name": long}),
+            "name length exceeds limits",
+        ),
+        (
+            "UpdateParticipant",
+            json!({"room": "r", "identity": "a", "metadata": long}),
+            "metadata size exceeds limits",
+        ),
+        (
+            "UpdateParticipant",
+            json!({"room": "r", "identity": "a", "attributes": {"x": long}}),
+            "attribute size exceeds limits",
+        ),
+        (
+            "UpdateRoomMetadata",
+            json!({"room": "r", "metadata": long}),
+            "metadata size exceeds limits",
+        ),
+    ] {
+        let reply = twirp(server.address, method, &guest, &too_large).await;
+        let found = reply.json();
+        assert_eq!(
+            (reply.status, &found["code"], &found["meta"]["argument"]),
+            (400, &json!("invalid_argument"), &json!(argument)),
+            "{method}"
+        );
+        let fitting = json!({"room": "r", "identity": "a", "metadata": "m"});
+        let reply = twirp(server.address, method, &guest, &fitting).await;
+        assert_eq!(
+            (reply.status, &reply.json()["code"]),
+            (401, &json!("unauthenticated")),
+            "{method}"
+        );
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_removed_participant_may_come_back_with_its_token() {
+    let server = Server::start(config());
+    let token = join_token("alice", "r");
+    let mut sids = Vec::new();
+    for _ in 0..2 {
+        let mut socket = Socket::connect(server.address, "/rtc?protocol=16", &token).await;
+        sids.push(socket.join().await.participant.expect("a participant").sid);
+        let who = json!({"room": "r", "identity": "alice"});
+        let removed = twirp(server.address, "RemoveParticipant", &admin_token("r"), &who).await;
+        assert_eq!(removed.status, 200);
+        socket.leave().await;
+        socket.closed().await;
+    }
+    assert_ne!(sids[0], sids[1]);
 }

@@ -15,6 +15,7 @@ use protocol::twirp_json::{self, Schema};
 use room::{ApiCall, ApiError, ApiErrorCode, ApiReply};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
+use std::collections::HashMap;
 use std::time::Duration;
 use tokio::time::timeout;
 
@@ -159,6 +160,10 @@ impl Request<'_> {
             ));
         }
         self.check_metadata(&request.metadata)?;
+        for agent in &request.agents {
+            self.check_metadata(&agent.metadata)?;
+            self.check_attributes(&agent.attributes)?;
+        }
         let wish = RoomWish {
             settings: proto::RoomConfiguration {
                 empty_timeout: request.empty_timeout,
@@ -271,15 +276,7 @@ impl Request<'_> {
             return Err(TwirpError::over_limit("name length exceeds limits", max));
         }
         self.check_metadata(&request.metadata)?;
-        let bytes: usize = request
-            .attributes
-            .iter()
-            .map(|(name, value)| name.len() + value.len())
-            .sum();
-        if limit.max_attributes_size > 0 && bytes > limit.max_attributes_size {
-            let max = limit.max_attributes_size;
-            return Err(TwirpError::over_limit("attribute size exceeds limits", max));
-        }
+        self.check_attributes(&request.attributes)?;
         self.require_admin(&request.room)?;
         let room = request.room.clone();
         let call = ApiCall::UpdateParticipant(Box::new(request));
@@ -417,6 +414,15 @@ impl Request<'_> {
         let max = self.edge.config.limit.max_metadata_size;
         if over(metadata, max) {
             return Err(TwirpError::over_limit("metadata size exceeds limits", max));
+        }
+        Ok(())
+    }
+
+    fn check_attributes(&self, attributes: &HashMap<String, String>) -> Result<(), TwirpError> {
+        let max = self.edge.config.limit.max_attributes_size;
+        let bytes = attributes.iter().map(|(name, value)| name.len() + value.len());
+        if max > 0 && bytes.sum::<usize>() > max {
+            return Err(TwirpError::over_limit("attribute size exceeds limits", max));
         }
         Ok(())
     }
