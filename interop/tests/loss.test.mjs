@@ -73,15 +73,33 @@ test('less than 2 % of the audio is missing under 10 % loss', async (t) => {
   }
 });
 
-test('a publisher is told what was lost and sends it again', async () => {
+/** What the publisher of the lossy side knows of the stream it sends. */
+async function sending() {
   const publication = '[...room.localParticipant.videoTrackPublications.values()][0]';
   const entries = await LOSSY.client.get({ code: `${publication}.track.sender.getStats().then((report) => [...report.values()])` });
-  const sent = entries.find(({ type }) => type === 'outbound-rtp');
-  assert.ok(sent.pliCount > 0, 'somebody asked for a key frame');
+  return { sent: entries.find(({ type }) => type === 'outbound-rtp'), reported: entries.find(({ type }) => type === 'remote-inbound-rtp') };
+}
+
+test('a publisher is told what was lost and sends it again', async () => {
+  const { sent, reported } = await sending();
   assert.ok(sent.nackCount > 10, `only ${sent.nackCount} requests for lost packets`);
   assert.ok(sent.retransmittedPacketsSent > 30, `only ${sent.retransmittedPacketsSent} packets were sent again`);
   // Receiver reports count what the primary stream lacked.
-  const reported = entries.find(({ type }) => type === 'remote-inbound-rtp');
   assert.ok(reported.packetsLost > 30, `only ${reported.packetsLost} packets were reported lost`);
   assert.ok(reported.roundTripTimeMeasurements > 10, `only ${reported.roundTripTimeMeasurements} reports had their time`);
+});
+
+test('a publisher whose pictures were lost for good is asked for a key frame', async () => {
+  const before = (await sending()).sent;
+  const { keyFramesDecoded } = await CLEAN.client.inbound({ from: 'lossy', kind: 'video' });
+  // All is lost for some four seconds: far longer than senders keep packets.
+  const lost = relay.stats.lostUp + 300;
+  relay.setLoss(1);
+  while (relay.stats.lostUp < lost) await new Promise((later) => setTimeout(later, 50));
+  relay.setLoss(0);
+  const after = await CLEAN.client.decoded({ from: 'lossy', more: 10 });
+  const { sent } = await sending();
+  assert.ok(sent.pliCount > before.pliCount, `${sent.pliCount} requests for key frames, ${before.pliCount} before`);
+  assert.ok(sent.keyFramesEncoded > before.keyFramesEncoded, 'it was heard');
+  assert.ok(after.keyFramesDecoded > keyFramesDecoded, 'and answered');
 });

@@ -52,8 +52,11 @@ async function layers(videoCodec) {
   for (const [quality, height] of [['LOW', 180], ['HIGH', 720], ['MEDIUM', 360]]) {
     await viewer.setQuality({ from: 'ada', quality });
     await viewer.height({ from: 'ada', height });
-    await viewer.decoded({ from: 'ada', more: 10 });
+    const { mime } = await viewer.decoded({ from: 'ada', more: 10 });
+    assert.equal(mime.toLowerCase(), `video/${videoCodec}`, `${quality} is what was sent`);
   }
+  const { tracks } = await server.api.getParticipant('media', 'ada');
+  assert.deepEqual(tracks.map(({ mimeType, layers }) => [mimeType.toLowerCase(), layers.length]), [[`video/${videoCodec}`, 3]]);
   await clear();
 }
 
