@@ -15,7 +15,7 @@ use crate::up::track::UpTrack;
 use crate::window::CopyWindow;
 use peer::{Codec, Kind, Payload, RtpWrite};
 use wire::codec::{red::Red, vp8};
-use wire::dependency_descriptor::{Descriptor, rewrite};
+use wire::dependency_descriptor::{Descriptor, Structure, rewrite};
 
 /// Longest dependency descriptor that is rewritten, in bytes: what a two-byte header extension holds.
 const DEPENDENCY_MAX: usize = 255;
@@ -25,6 +25,8 @@ const DEPENDENCY_MAX: usize = 255;
 pub(crate) struct Scratch {
     prefix: [u8; vp8::Descriptor::LEN_MAX],
     dependency: [u8; DEPENDENCY_MAX],
+    /// Memory for structures that come with dependency descriptors.
+    structure: Option<Box<Structure>>,
     red: [u8; PAYLOAD_MAX],
 }
 
@@ -33,6 +35,7 @@ impl Default for Scratch {
         Self {
             prefix: [0; vp8::Descriptor::LEN_MAX],
             dependency: [0; DEPENDENCY_MAX],
+            structure: None,
             red: [0; PAYLOAD_MAX],
         }
     }
@@ -242,8 +245,8 @@ impl DownTrack {
         if info.marker && self.options.as_deref().is_some_and(|o| o.strip_packet_trailer) {
             payload = trailer::cut(payload);
         }
-        let dependency_descriptor =
-            rewrite_dependency(packet, run, track.layer(run.layer), &mut scratch.dependency);
+        let room = (&mut scratch.dependency, &mut scratch.structure);
+        let dependency_descriptor = rewrite_dependency(packet, run, track.layer(run.layer), room);
         let spatial_top = track.spatial_top;
         // A picture ends with the highest spatial layer that this subscriber gets.
         let last_part = info.frame.end && info.frame.spatial == run.spatial_max.min(spatial_top);
@@ -370,7 +373,7 @@ fn rewrite_dependency<'a>(
     packet: &Packet<'a>,
     run: &Run,
     layer: Option<&Layer>,
-    out: &'a mut [u8; DEPENDENCY_MAX],
+    (out, spare): (&'a mut [u8; DEPENDENCY_MAX], &mut Option<Box<Structure>>),
 ) -> &'a [u8] {
     let raw = packet.dependency_descriptor;
     let (Some(dependency), true) = (packet.info.frame.dependency, raw.len() <= DEPENDENCY_MAX) else {
@@ -389,10 +392,18 @@ fn rewrite_dependency<'a>(
             structure.mask_within(run.spatial_max, run.temporal_max),
         );
         if (mask != all || packet.info.sequence == run.first)
-            && let Ok(parsed) = Descriptor::parse(raw, Some(structure))
+            && let Ok(mut parsed) = Descriptor::parse_into(raw, Some(structure), spare)
         {
             let active = layer.map_or(all, |layer| layer.targets.active);
-            return match rewrite(raw, &parsed, number, Some(mask & active), out) {
+            let mut mask = mask & active;
+            if let Some(own) = parsed.structure.take() {
+                if *own != *structure {
+                    // Sent again behind a key frame with another one.
+                    mask = own.mask_within(run.spatial_max, run.temporal_max);
+                }
+                *spare = Some(own);
+            }
+            return match rewrite(raw, &parsed, number, Some(mask), out) {
                 Some(len) => &out[..len],
                 None => raw,
             };

@@ -41,6 +41,8 @@ pub(crate) struct Layer {
     /// Sequence numbers of the packets that brought it and the mask of active targets.
     structure_at: u64,
     active_at: u64,
+    /// Memory for the next structure: a publisher may attach one to every packet.
+    spare: Option<Box<Structure>>,
     /// What was recovered of redundant audio.
     pub(crate) redundancy: Redundancy,
     /// SSRC, to notice that the source began anew.
@@ -82,6 +84,7 @@ impl Layer {
             structure: None,
             structure_at: 0,
             active_at: 0,
+            spare: None,
             redundancy: Redundancy::default(),
             ssrc: None,
             rtx_ssrc: None,
@@ -180,7 +183,8 @@ impl Layer {
     /// VP8) it decides, and only the frame number is of interest.
     fn describe_dependency(&mut self, arrival: &Arrival<'_>, frame: &mut Frame) {
         let raw = arrival.dependency_descriptor;
-        let Ok(mut descriptor) = Descriptor::parse(raw, self.structure.as_deref()) else {
+        let known = self.structure.as_deref();
+        let Ok(mut descriptor) = Descriptor::parse_into(raw, known, &mut self.spare) else {
             // Without its structure a frame cannot be judged; the number can still be read.
             frame.dependency = Mandatory::parse(raw).map(|mandatory| Dependency {
                 number: mandatory.frame_number,
@@ -200,8 +204,10 @@ impl Layer {
                 let active = self.targets.active;
                 self.targets = targets_of(&structure);
                 self.targets.active = active;
-                self.structure = Some(structure);
+                self.spare = self.structure.replace(structure);
                 self.structure_at = arrival.sequence;
+            } else {
+                self.spare = Some(structure);
             }
         }
         if let Some(active) = descriptor.active_decode_targets

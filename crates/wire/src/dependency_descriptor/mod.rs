@@ -145,8 +145,7 @@ pub struct Descriptor {
     pub active_decode_targets: Option<u32>,
     /// The size of the frame's spatial layer, when the structure says it.
     pub resolution: Option<(u32, u32)>,
-    /// The structure that came with it (allocated, as it comes with key frames only). The caller
-    /// keeps it for the frames that follow.
+    /// The structure that came with it. The caller keeps it for the frames that follow.
     pub structure: Option<Box<Structure>>,
     /// Where [`rewrite`] cuts.
     layout: Layout,
@@ -171,20 +170,38 @@ impl Descriptor {
     /// # Errors
     /// See [`Error`].
     pub fn parse(bytes: &[u8], known: Option<&Structure>) -> Result<Self, Error> {
+        Self::parse_into(bytes, known, &mut None)
+    }
+
+    /// As [`Self::parse`], with memory for an attached structure: `spare` is taken when there is one,
+    /// and comes back as [`Self::structure`] or, when the descriptor is broken, stays. Nothing says
+    /// that structures come with key frames only, so who reads packets hands back what it no longer
+    /// needs.
+    ///
+    /// # Errors
+    /// See [`Error`].
+    pub fn parse_into(
+        bytes: &[u8],
+        known: Option<&Structure>,
+        spare: &mut Option<Box<Structure>>,
+    ) -> Result<Self, Error> {
         let mandatory = Mandatory::parse(bytes).ok_or(Error::Broken)?;
         let mut reader = BitReader::new(bytes);
         let mut flags = 0;
-        let mut attached = None;
+        let mut attached = false;
         if bytes.len() > MANDATORY_LEN {
             reader.read(FLAGS_START).ok_or(Error::Broken)?;
             flags = reader.read(FLAGS_COUNT).ok_or(Error::Broken)?;
             if flags & 0x10 != 0 {
-                attached = Some(Box::new(Structure::read(&mut reader).ok_or(Error::Broken)?));
+                let structure = spare.get_or_insert_with(|| Box::new(Structure::unread()));
+                structure.read(&mut reader).ok_or(Error::Broken)?;
+                attached = true;
             }
         } else {
             reader.read(FLAGS_START).ok_or(Error::Broken)?;
         }
-        let structure = attached.as_deref().or(known).ok_or(Error::NoStructure)?;
+        let own = spare.as_deref().filter(|_| attached);
+        let structure = own.or(known).ok_or(Error::NoStructure)?;
         let template = structure
             .template(mandatory.template_id)
             .ok_or(Error::UnknownTemplate)?;
@@ -196,7 +213,7 @@ impl Descriptor {
             frame_diffs: template.frame_diffs,
             chain_diffs: template.chain_diffs,
             chain_count: structure.chain_count,
-            active_decode_targets: attached.as_deref().map(Structure::all_targets),
+            active_decode_targets: own.map(Structure::all_targets),
             resolution: structure.resolution(template.spatial),
             structure: None,
             layout: Layout {
@@ -207,7 +224,9 @@ impl Descriptor {
             },
         };
         found.read_rest(&mut reader, flags).ok_or(Error::Broken)?;
-        found.structure = attached;
+        if attached {
+            found.structure = spare.take();
+        }
         Ok(found)
     }
 

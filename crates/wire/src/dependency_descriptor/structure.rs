@@ -170,33 +170,51 @@ impl Structure {
         self.resolutions.get(usize::from(spatial)).copied()
     }
 
-    pub(super) fn read(reader: &mut BitReader<'_>) -> Option<Self> {
-        let mut found = Self {
-            template_id_offset: reader.read(6)? as u8,
-            target_count: reader.read(5)? as u8 + 1,
+    /// Memory to read into.
+    pub(super) const fn unread() -> Self {
+        Self {
+            template_id_offset: 0,
+            target_count: 1,
             chain_count: 0,
             protected_by: [0; DECODE_TARGETS_MAX],
             target_layers: [(0, 0); DECODE_TARGETS_MAX],
             templates: Vec::new(),
             resolutions: Vec::new(),
+        }
+    }
+
+    /// Reads a structure over this one, whose memory it takes. `None`: broken, and so is what is left.
+    pub(super) fn read(&mut self, reader: &mut BitReader<'_>) -> Option<()> {
+        let (mut templates, mut resolutions) = (
+            std::mem::take(&mut self.templates),
+            std::mem::take(&mut self.resolutions),
+        );
+        templates.clear();
+        resolutions.clear();
+        *self = Self {
+            templates,
+            resolutions,
+            ..Self::unread()
         };
-        found.read_layers(reader)?;
-        let targets = found.target_count();
-        for template in &mut found.templates {
+        self.template_id_offset = reader.read(6)? as u8;
+        self.target_count = reader.read(5)? as u8 + 1;
+        self.read_layers(reader)?;
+        let targets = self.target_count();
+        for template in &mut self.templates {
             template.indications = Indications::read(reader, targets)?;
         }
-        for template in &mut found.templates {
+        for template in &mut self.templates {
             template.frame_diffs = FrameDiffs::read(reader)?;
         }
-        found.read_chains(reader)?;
-        found.find_target_layers();
+        self.read_chains(reader)?;
+        self.find_target_layers();
         if reader.flag()? {
-            for _ in 0..found.spatial_layers() {
+            for _ in 0..self.spatial_layers() {
                 let size = (reader.read(16)? + 1, reader.read(16)? + 1);
-                found.resolutions.push(size);
+                self.resolutions.push(size);
             }
         }
-        Some(found)
+        Some(())
     }
 
     /// `template_layers`: each template says where the next one is.

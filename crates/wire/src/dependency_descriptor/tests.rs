@@ -219,6 +219,63 @@ fn custom(template_id: u8, mask: Option<u32>, dtis: &[u32], fdiffs: &[u16], chai
 }
 
 #[test]
+fn a_structure_is_read_into_the_memory_of_another() {
+    let bytes = hex(KEY);
+    let whole = l3t3();
+    let mut small = [0; 255];
+    let single = single_template(&mut small);
+    let mut spare = Some(l3t3());
+    let place: *const Structure = &**spare.as_ref().expect("there");
+    for _ in 0..3 {
+        let found = Descriptor::parse_into(single, None, &mut spare).expect("whole");
+        let structure = found.structure.expect("attached");
+        assert_eq!(
+            Descriptor::parse(single, None).expect("whole").structure,
+            Some(structure.clone())
+        );
+        assert_eq!((structure.target_count(), structure.templates().len()), (1, 1));
+        spare = Some(structure);
+        assert_eq!(
+            Descriptor::parse_into(&bytes[..60], None, &mut spare),
+            Err(Error::Broken)
+        );
+        let found = Descriptor::parse_into(&bytes, None, &mut spare).expect("whole");
+        assert_eq!((found.structure.as_ref(), &spare), (Some(&whole), &None));
+        spare = found.structure;
+        assert!(std::ptr::eq(place, &**spare.as_ref().expect("there")));
+    }
+    let follower = hex(FOLLOWERS[0]);
+    let found = Descriptor::parse_into(&follower, Some(&whole), &mut spare).expect("whole");
+    assert_eq!(found.structure, None);
+    assert!(spare.is_some(), "kept for the next one");
+}
+
+/// A descriptor with the smallest structure: one template, one target, no chains.
+fn single_template(out: &mut [u8]) -> &[u8] {
+    let mut writer = BitWriter::new(out);
+    let fields = [
+        (8, 0b1100_0000),
+        (16, 1),
+        // Only a structure is attached.
+        (5, 0b10000),
+        // Templates begin at id 0; one target.
+        (6, 0),
+        (5, 0),
+        // No further template; its target's indication; no reference; no chain; no size.
+        (2, 3),
+        (2, 2),
+        (1, 0),
+        (1, 0),
+        (1, 0),
+    ];
+    for (count, value) in fields {
+        writer.write(count, value).expect("fits");
+    }
+    let len = writer.len();
+    &out[..len]
+}
+
+#[test]
 fn too_many_references_are_broken() {
     let structure = l3t3();
     let bytes = custom(1, None, &[], &[1; FRAME_DIFFS_MAX], &[]);

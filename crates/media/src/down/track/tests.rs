@@ -19,6 +19,9 @@ const AV1: [(&str, bool); 5] = [
     ("88017640fc", false),
 ];
 
+/// A key frame of one layer without others: a structure of one template and one target.
+const SINGLE_LAYER: &str = "c000018000e0";
+
 fn hex(text: &str) -> Vec<u8> {
     let digits = (0..text.len()).step_by(2).map(|at| &text[at..at + 2]);
     digits
@@ -305,4 +308,30 @@ fn redundant_payloads_keep_to_their_limit() {
         assert_eq!((got.0, got.1), (expected.0, expected.1));
         assert!(got.0 == Codec::Opus || got.2 == expected.2, "{got:?}");
     }
+}
+
+#[test]
+fn a_packet_sent_again_keeps_the_mask_of_its_own_structure() {
+    let two_layers = LayerWish {
+        spatial: 1,
+        ..LayerWish::BEST
+    };
+    let (mut track, mut down) = (up(), down(&[Codec::Av1], two_layers));
+    let (key, single) = (hex(AV1[0].0), hex(SINGLE_LAYER));
+    let first = pass(&mut track, &mut down, 0, &arrival(Codec::Av1, 1, &[0x10], &key)).expect("forwarded");
+    assert_ne!(first.4, key, "it got a mask");
+    pass(
+        &mut track,
+        &mut down,
+        0,
+        &arrival(Codec::Av1, 2, &[0x10], &single),
+    );
+    let (run, sequence) = down.find_sent(first.1 as u16).expect("remembered");
+    let packet = track
+        .layer(0)
+        .and_then(|layer| layer.get(sequence))
+        .expect("stored");
+    let mut scratch = Scratch::default();
+    let again = down.write(&packet, &run, &track, &mut scratch).expect("written");
+    assert_eq!(again.dependency_descriptor, first.4);
 }

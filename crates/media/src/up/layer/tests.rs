@@ -85,3 +85,24 @@ fn a_mask_outlives_the_structure_that_was_sent_before_it_and_came_later() {
     take(&mut layer, 20, &hex(KEY));
     assert_eq!(layer.targets.active, ALL_LAYERS);
 }
+
+#[test]
+fn structures_take_turns_in_the_same_memory() {
+    let mut layer = layer();
+    let places = |layer: &Layer| {
+        let place = |structure: &Option<Box<Structure>>| structure.as_deref().map(std::ptr::from_ref);
+        [place(&layer.structure), place(&layer.spare)]
+    };
+    take(&mut layer, 1, &hex(KEY));
+    take(&mut layer, 2, &from_template(KEY, 20));
+    let [first, second] = places(&layer);
+    assert!(first.is_some() && second.is_some());
+    for sequence in 3..50 {
+        let offset = (sequence % 2) as u8 * 20;
+        take(&mut layer, sequence, &from_template(KEY, offset));
+        assert!([[first, second], [second, first]].contains(&places(&layer)));
+        // Late ones, too.
+        take(&mut layer, 1, &hex(KEY));
+        assert!([[first, second], [second, first]].contains(&places(&layer)));
+    }
+}
