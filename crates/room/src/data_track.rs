@@ -30,6 +30,11 @@ const UPDATES_MAX: usize = 4_096;
 /// Largest announcement: every participant is sent it.
 const REQUEST_BYTES_MAX: usize = 4_096;
 
+/// Largest announcements of one publisher together: with each change of its state all of them go out
+/// to everybody, and must fit many times into what may wait for a connection, or a publisher could
+/// have others cut. The most tracks with the longest names in ASCII stay below.
+const ANNOUNCED_BYTES_MAX: usize = 512 * 1024;
+
 /// One participant's data tracks, both ways.
 #[derive(Debug, Default)]
 pub(crate) struct DataTracks {
@@ -68,6 +73,7 @@ impl Room {
             return;
         };
         if let Some((reason, message)) = self.data_track_error(participant, &request) {
+            self.stats.over_limit += u64::from(reason == Reason::LimitExceeded);
             self.request_failed(id, reason, message, Request::PublishDataTrack(request));
             return;
         }
@@ -118,6 +124,7 @@ impl Room {
     ) -> Option<(Reason, &'static str)> {
         use proto::data_track_frame_encoding::Value;
         let published = &participant.data_tracks.published;
+        let announced: usize = published.values().map(proto::DataTrackInfo::encoded_len).sum();
         let encoding = request
             .frame_encoding
             .as_ref()
@@ -147,8 +154,14 @@ impl Room {
                 Reason::DuplicateName,
                 "a data track with same name already exists",
             ))
-        } else if published.len() >= TRACKS_MAX || request.encoded_len() > REQUEST_BYTES_MAX {
-            Some((Reason::LimitExceeded, ""))
+        } else if published.len() >= TRACKS_MAX
+            || request.encoded_len() > REQUEST_BYTES_MAX
+            || announced + request.encoded_len() > ANNOUNCED_BYTES_MAX
+        {
+            Some((
+                Reason::LimitExceeded,
+                "too many data tracks or too long announcements",
+            ))
         } else {
             None
         }

@@ -1,7 +1,8 @@
 //! Data tracks: what is told once, and where it ends.
 
-use crate::data_tracks::{all_handles, handles, publish, published, sensor, subscribe};
+use crate::data_tracks::{all_handles, handles, publish, published, refusal, sensor, subscribe};
 use crate::world::{Client, World, config, wish};
+use prost::Message as _;
 use proto::update_data_subscription::Update;
 use protocol::proto;
 use protocol::proto::signal_request::Message as Request;
@@ -167,4 +168,68 @@ fn tracks_past_the_limit_of_what_one_receives_wait_for_a_place() {
         .api(room::ApiCall::RemoveParticipant { identity })
         .expect("is there");
     assert_eq!(received(&mut world), set(&[&of_carol]));
+}
+
+/// An announcement of about so many bytes.
+fn announcement(handle: u32, bytes: usize) -> Request {
+    Request::PublishDataTrackRequest(proto::PublishDataTrackRequest {
+        pub_handle: handle,
+        name: format!("track {handle}"),
+        schema: Some(proto::DataTrackSchemaId {
+            name: "s".repeat(bytes),
+            encoding: None,
+        }),
+        ..Default::default()
+    })
+}
+
+fn unpublish(handle: u32) -> Request {
+    Request::UnpublishDataTrackRequest(proto::UnpublishDataTrackRequest { pub_handle: handle })
+}
+
+#[test]
+fn a_publisher_has_a_most_of_tracks_and_of_bytes_about_each() {
+    let mut world = World::new();
+    let alice = world.enter(wish("alice"));
+    let exceeded = "LIMIT_EXCEEDED";
+    assert_eq!(
+        refusal(&mut world, &alice, announcement(2_000, 4_100)).0,
+        exceeded
+    );
+    sensors(&mut world, &alice, 1_024);
+    assert_eq!(refusal(&mut world, &alice, announcement(2_000, 1)).0, exceeded);
+    assert_eq!(world.room.stats().over_limit, 2);
+    world.request(&alice, unpublish(7));
+    world.take(&alice);
+    world.request(&alice, announcement(2_000, 1));
+    published(&world.take(&alice));
+}
+
+#[test]
+fn what_is_told_of_a_publisher_is_bounded_however_many_tracks_it_has() {
+    let mut world = World::new();
+    let alice = world.enter(wish("alice"));
+    let bob = world.enter(wish("bob"));
+    for handle in 1..=129 {
+        world.take(&alice);
+        world.request(&alice, announcement(handle, 4_000));
+        published(&world.take(&alice));
+    }
+    assert_eq!(
+        refusal(&mut world, &alice, announcement(130, 4_000)).0,
+        "LIMIT_EXCEEDED"
+    );
+    let bytes = |message: &Response| match message {
+        Response::Update(update) => update.encoded_len(),
+        _ => 0,
+    };
+    let longest = world.take(&bob).iter().map(bytes).max();
+    assert!(
+        longest.is_some_and(|bytes| (500_000..530_000).contains(&bytes)),
+        "{longest:?}"
+    );
+    world.request(&alice, unpublish(1));
+    world.take(&alice);
+    world.request(&alice, announcement(130, 4_000));
+    published(&world.take(&alice));
 }

@@ -229,12 +229,12 @@ fn encoded(handle: u32, name: &str, encoding: &str) -> Request {
 }
 
 /// The reason and the words of the refusal, with which the request comes back.
-fn refusal(world: &mut World, client: &Client, request: Request) -> (&'static str, String) {
+pub fn refusal(world: &mut World, client: &Client, request: Request) -> (&'static str, String) {
     world.take(client);
     world.request(client, request.clone());
     let messages = world.take(client);
     let [Response::RequestResponse(response)] = &messages[..] else {
-        panic!("{messages:?}");
+        panic!("a refusal, not {} messages", messages.len());
     };
     let Some(proto::request_response::Request::PublishDataTrack(echo)) = &response.request else {
         panic!("the request is named");
@@ -299,35 +299,6 @@ fn of_several_mistakes_the_first_one_in_order_is_told() {
             "does not have permission to publish data".to_owned()
         )
     );
-}
-
-#[test]
-fn announcements_and_their_number_are_bounded() {
-    let mut world = World::new();
-    let alice = world.enter(wish("alice"));
-    let mut large = proto::PublishDataTrackRequest {
-        pub_handle: 2_000,
-        name: "large".to_owned(),
-        schema: Some(proto::DataTrackSchemaId {
-            name: "s".repeat(5_000),
-            encoding: None,
-        }),
-        ..Default::default()
-    };
-    let request =
-        |request: &proto::PublishDataTrackRequest| Request::PublishDataTrackRequest(request.clone());
-    assert_eq!(refusal(&mut world, &alice, request(&large)).0, "LIMIT_EXCEEDED");
-    large.schema = None;
-    for handle in 1..=1_024 {
-        world.request(&alice, publish(handle, &format!("{handle}")));
-        published(&world.take(&alice));
-    }
-    assert_eq!(refusal(&mut world, &alice, request(&large)).0, "LIMIT_EXCEEDED");
-    let unpublish = proto::UnpublishDataTrackRequest { pub_handle: 7 };
-    world.request(&alice, Request::UnpublishDataTrackRequest(unpublish));
-    world.take(&alice);
-    world.request(&alice, request(&large));
-    published(&world.take(&alice));
 }
 
 #[test]
