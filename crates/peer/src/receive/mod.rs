@@ -36,6 +36,9 @@ const STRANGERS_MAX: usize = 64;
 const KEY_FRAMES_MAX: usize = 64;
 /// Receiver reports leave at this interval while packets arrive.
 const REPORT_INTERVAL: Duration = Duration::from_secs(1);
+/// A layer goes over to another SSRC at most this often. Everybody in the room is told each time, so
+/// less lets one sender flood all; more keeps who starts over twice waiting for its second stream.
+const REPLACE_INTERVAL_MIN: Duration = Duration::from_millis(500);
 
 /// The receiving half of a peer.
 #[derive(Debug, Default)]
@@ -122,7 +125,7 @@ impl Receiving {
     ) -> Option<ReceivedRtp> {
         let place = match estimate.stream {
             Some(place) => place,
-            None => match self.recognise(header, plain, stats, events) {
+            None => match self.recognise(now, header, plain, stats, events) {
                 Some(place) => place,
                 None => {
                     stats.rtp_unknown += 1;
@@ -321,6 +324,7 @@ impl Receiving {
     /// Makes a stream of an SSRC that was not seen before.
     fn recognise(
         &mut self,
+        now: Instant,
         header: &Header,
         plain: &[u8],
         stats: &mut StreamStats,
@@ -334,18 +338,25 @@ impl Receiving {
             .get(section)?
             .as_ref()?
             .format(header.payload_type, part == Part::Rtx)?;
-        let (old, rtx) = {
-            let slot = self
-                .sections
-                .get(section)?
-                .as_ref()?
-                .layers
-                .get(usize::from(layer))?;
-            match part {
-                Part::Primary => (slot.primary, slot.rtx),
-                Part::Rtx => (slot.rtx, slot.rtx),
-            }
+        let slot = *self
+            .sections
+            .get(section)?
+            .as_ref()?
+            .layers
+            .get(usize::from(layer))?;
+        let rtx = slot.rtx;
+        let old = match part {
+            Part::Primary => slot.primary,
+            Part::Rtx => slot.rtx,
         };
+        let mut replaced_at = slot.replaced_at;
+        if let (Some(_), Part::Primary) = (old, part) {
+            let recently = |at: Instant| now.saturating_duration_since(at) < REPLACE_INTERVAL_MIN;
+            if replaced_at.replace(now).is_some_and(recently) {
+                stats.streams_refused += 1;
+                return None;
+            }
+        }
         if let Some(old) = old {
             // The sender started over with another SSRC.
             self.forget(old);
@@ -376,6 +387,7 @@ impl Receiving {
             Part::Rtx => slot.rtx = Some(place),
             Part::Primary => {
                 slot.primary = Some(place);
+                slot.replaced_at = replaced_at;
                 events.push(PeerEvent::StreamStarted {
                     tag: section.spec.tag,
                     layer,

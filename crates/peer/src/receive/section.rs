@@ -2,6 +2,7 @@
 //! (RFC 8843 §9.2, RFC 8852).
 
 use crate::config::{Codec, ReceiveSpec};
+use std::time::Instant;
 use wire::ext::Extensions;
 use wire::rtp::Header;
 
@@ -17,6 +18,8 @@ pub(super) struct Section {
 pub(super) struct Layer {
     pub(super) primary: Option<u16>,
     pub(super) rtx: Option<u16>,
+    /// When another SSRC took the place of the primary one.
+    pub(super) replaced_at: Option<Instant>,
 }
 
 /// What a payload type means within a section.

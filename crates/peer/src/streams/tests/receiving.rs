@@ -214,17 +214,26 @@ fn a_sender_that_starts_over_gets_a_new_stream() {
     let mut streams = server();
     streams.add_receive(receive_video(7));
     let raw = Raw::new();
-    for ssrc in [10, 11, 12] {
-        let packet = RawPacket {
+    // Again and again, it has to wait.
+    for (at, ssrc, taken) in [
+        (0, 10, true),
+        (0, 11, true),
+        (499, 12, false),
+        (499, 11, true),
+        (500, 13, true),
+    ] {
+        let mut packet = raw.rtp(&RawPacket {
             ssrc,
             pt: 96,
-            index: 1,
+            index: at + u64::from(ssrc),
             extensions: &[(1, b"v")],
             payload: b"x",
-        };
-        assert!(receive(&mut streams, raw.rtp(&packet)).is_some());
+        });
+        let received = streams.handle_rtp(test_epoch() + ms(at), &mut packet);
+        assert_eq!(received.is_some(), taken, "{ssrc} at {at} ms");
     }
     assert_eq!(events(&mut streams).len(), 3);
+    assert_eq!(streams.stats().streams_refused, 1);
 }
 
 #[test]
