@@ -377,3 +377,37 @@ impl Drop for RoomExit {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn settings_of_a_call_come_over_those_before_where_they_say_something() {
+        let mut room = RoomConfig::new(RoomKey(1), "r");
+        let preset = proto::RoomConfiguration {
+            empty_timeout: 11,
+            departure_timeout: 12,
+            max_participants: 13,
+            min_playout_delay: 100,
+            max_playout_delay: 2_000,
+            metadata: "preset".to_owned(),
+            sync_streams: true,
+            ..Default::default()
+        };
+        apply_settings(&mut room, &preset);
+        apply_settings(&mut room, &proto::RoomConfiguration::default());
+        let times = |room: &RoomConfig| (room.empty_timeout_s, room.departure_timeout_s);
+        assert_eq!((times(&room), room.max_participants), ((11, 12), 13));
+        assert_eq!(room.playout_delay, Some((100, 2_000)));
+        assert_eq!((room.metadata.as_str(), room.sync_streams), ("preset", true));
+        let call = proto::RoomConfiguration {
+            departure_timeout: 22,
+            max_playout_delay: 500,
+            ..Default::default()
+        };
+        apply_settings(&mut room, &call);
+        assert_eq!((times(&room), room.max_participants), ((11, 22), 13));
+        assert_eq!(room.playout_delay, Some((0, 500)));
+    }
+}
