@@ -330,6 +330,14 @@ impl Peer {
 
     /// What happened, oldest first within transport and within streams.
     pub fn poll_event(&mut self) -> Option<PeerEvent> {
+        let event = self.transport.poll_event();
+        event
+            .or_else(|| self.transport.poll_data_event())
+            .or_else(|| self.streams.poll_event())
+    }
+    /// As [`Self::poll_event`], but leaves what data channels have to say, which slows down who sends
+    /// on them.
+    pub fn poll_event_but_data(&mut self) -> Option<PeerEvent> {
         self.transport.poll_event().or_else(|| self.streams.poll_event())
     }
     /// Writes pending datagrams (STUN, DTLS, SCTP, RTCP). False when the outbox was full and more waits.

@@ -194,8 +194,12 @@ impl Transport {
     // ---- outputs -------------------------------------------------------------------------
 
     pub(crate) fn poll_event(&mut self) -> Option<PeerEvent> {
-        let event = self.ice.poll_event().or_else(|| self.events.pop_front());
-        event.or_else(|| self.sctp.as_mut()?.poll_event())
+        self.ice.poll_event().or_else(|| self.events.pop_front())
+    }
+
+    /// What data channels have to say.
+    pub(crate) fn poll_data_event(&mut self) -> Option<PeerEvent> {
+        self.sctp.as_mut()?.poll_event()
     }
 
     /// Keys that were not taken yet.

@@ -46,7 +46,7 @@ pub(crate) struct PeerSlot {
     /// Reliable messages for which its channel has no room yet.
     pub(crate) backlog: Backlog,
     /// A message, or a channel that opened or closed, for which the event queue has no room yet. The
-    /// peer is not asked for more.
+    /// peer is not asked for more of its data channels.
     pub(crate) stalled: Option<PeerEvent>,
     /// Packets that no publisher sent and that are still to leave.
     pub(crate) injections: Vec<Injection>,
@@ -92,10 +92,11 @@ impl Worker {
             let Some(slot) = self.peers.get_mut(index) else {
                 return;
             };
-            if slot.stalled.is_some() {
-                return;
-            }
-            let Some(event) = slot.peer.poll_event() else {
+            let event = match slot.stalled {
+                None => slot.peer.poll_event(),
+                Some(_) => slot.peer.poll_event_but_data(),
+            };
+            let Some(event) = event else {
                 return;
             };
             self.peer_event(now, index, event);
@@ -317,7 +318,7 @@ impl Worker {
             .push(peer.room(), EventKind::Message { peer, label, data });
     }
 
-    /// Holds a peer's event back until there is room for it, and with it all that follow.
+    /// Holds an event of a peer's data channels back until there is room for it, and all that follow.
     fn stall(&mut self, index: u32, event: PeerEvent) {
         if let Some(slot) = self.peers.get_mut(index) {
             slot.stalled = Some(event);

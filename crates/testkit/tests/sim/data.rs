@@ -1,6 +1,7 @@
 //! Data channels.
 
-use media::api::{ChannelLabel, EventKind};
+use media::api::{ChannelLabel, EventKind, LayerWish};
+use peer::Kind;
 use std::time::Duration;
 use testkit::network::Link;
 use testkit::sim::Sim;
@@ -159,6 +160,39 @@ fn a_slow_control_plane_loses_no_reliable_message() {
     assert_eq!(reliable.len(), accepted as usize);
     assert!(reliable.is_sorted(), "in order");
     assert!((got(ChannelLabel::Lossy).len() as u32) <= lossy_sent);
+}
+
+#[test]
+fn whose_messages_are_held_back_gets_lost_packets_again_all_the_same() {
+    let mut sim = Sim::new(34, 1, 64);
+    let (talker, publisher) = (sim.add_client(0), sim.add_client(0));
+    sim.open_channels(talker);
+    sim.connect();
+    let track = sim.publish_video(publisher, 1);
+    let down = sim.subscribe(talker, track, Kind::Video, LayerWish::BEST);
+    sim.run_for(Duration::from_secs(1));
+    sim.threads[0].deaf = true;
+    let id = sim.clients[talker].channels["_reliable"];
+    for number in 0..6000u32 {
+        let now = sim.now;
+        sim.clients[talker]
+            .peer
+            .send_message(now, id, true, &number.to_be_bytes());
+        if number % 20 == 0 {
+            sim.run_for(Duration::from_millis(5));
+        }
+    }
+    sim.run_for(Duration::from_secs(2));
+    let lossy = Link {
+        loss_per_mille: 100,
+        ..Link::default()
+    };
+    let address = sim.clients[talker].address;
+    sim.network.set_access(address, Link::default(), lossy);
+    let before = sim.threads[0].worker.stats().packets_resent;
+    sim.run_for(Duration::from_secs(5));
+    let resent = sim.threads[0].worker.stats().packets_resent - before;
+    assert!(resent > 10, "{resent} of {}", sim.checker.count(down.ssrc));
 }
 
 #[test]
