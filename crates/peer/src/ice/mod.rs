@@ -39,6 +39,11 @@ const SOURCES_MAX: usize = 64;
 /// pair is given up: the remote NAT chose a new port. Two keepalives of browsers; shorter risks
 /// leaving a good path for a loss of two checks, longer leaves media without a path.
 const REBOUND_AFTER: Duration = Duration::from_secs(5);
+/// Addresses kept of those that were left; the oldest is forgotten, and then answered no more before
+/// a restart. A client has two or three networks to go back and forth between.
+const LEFT_MAX: usize = 8;
+/// The foundation that the agent gives to candidates that it learns from a check: it knows them by it.
+const LEARNED_FOUNDATION: &str = "tmp_prflx";
 /// RFC 8839 §5.4 limits both credentials to 256 characters.
 const CREDENTIAL_LEN_MAX: usize = 256;
 
@@ -50,6 +55,8 @@ pub(crate) struct Ice {
     lite: bool,
     early: Early,
     sources: Vec<SocketAddr>,
+    /// Addresses of rebound pairs, oldest first: the agent ignores checks from them.
+    left: VecDeque<SocketAddr>,
     remote_candidates: usize,
     selected: Option<(SocketAddr, u8)>,
     selected_heard: Instant,
@@ -102,6 +109,7 @@ impl Ice {
             lite: init.ice_lite,
             early: Early::default(),
             sources: Vec::new(),
+            left: VecDeque::new(),
             remote_candidates: 0,
             selected: None,
             selected_heard: now,
@@ -140,6 +148,7 @@ impl Ice {
             self.dropped += 1;
             return;
         }
+        self.welcome_back(from, &message);
         let packet = StunPacket {
             proto: Protocol::Udp,
             source: from,
@@ -286,6 +295,7 @@ impl Ice {
         // What DTLS may come from stays what it was, so that a handshake survives the restart.
         self.sources
             .retain(|source| self.selected.is_some_and(|(to, _)| to == *source));
+        self.left.clear();
         self.remote_candidates = 0;
         self.announce = true;
         self.alive.restart(self.last_now);
@@ -302,10 +312,40 @@ impl Ice {
             self.selected_heard = now;
         } else if now.saturating_duration_since(self.selected_heard) >= REBOUND_AFTER {
             let gone = self.agent.remote_candidates().find(|c| c.addr() == selected);
-            if let Some(gone) = gone {
-                self.agent.invalidate_candidate(&gone);
+            if let Some(gone) = gone
+                && self.agent.invalidate_candidate(&gone)
+                && !self.left.contains(&selected)
+            {
+                if self.left.len() == LEFT_MAX {
+                    self.left.pop_front();
+                }
+                self.left.push_back(selected);
             }
         }
+    }
+
+    /// A valid check from an address that was left makes it a candidate again: the remote side came
+    /// back to a network that it had before.
+    fn welcome_back(&mut self, from: SocketAddr, message: &StunMessage<'_>) {
+        let Some(at) = self.left.iter().position(|left| *left == from) else {
+            return;
+        };
+        if !message.is_binding_request() || !self.agent.accepts_message(message) {
+            return;
+        }
+        let Some(priority) = message.prio() else { return };
+        self.left.remove(at);
+        self.agent.add_remote_candidate(is::Candidate::from_parts(
+            LEARNED_FOUNDATION.to_owned(),
+            1,
+            Protocol::Udp,
+            priority,
+            from,
+            is::CandidateKind::PeerReflexive,
+            None,
+            None,
+            None,
+        ));
     }
 
     /// Takes what the agent has to say, and works out when it wants to be woken.

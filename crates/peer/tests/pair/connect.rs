@@ -379,6 +379,56 @@ fn a_nat_rebinding_moves_the_traffic_within_8_s() {
 }
 
 #[test]
+fn an_address_that_was_left_is_taken_again_without_a_restart() {
+    for server in [SERVER, LITE] {
+        let mut pair = Pair::new(CLIENT, server);
+        pair.connect();
+        pair.run_for(Duration::from_secs(5));
+        let home = pair.a.address.to_string();
+        for address in ["203.0.113.77:4000", &home, "203.0.113.77:4000", &home] {
+            pair.rebind(Side::A, address);
+            let moved = |p: &Pair| p.b.peer.destination() == Some((p.a.address, 0));
+            assert!(
+                pair.run_until(Duration::from_secs(8), moved),
+                "{address} {server:?}"
+            );
+            pair.run_for(Duration::from_secs(30));
+            assert!(pair.run_until(Duration::ZERO, moved), "{address} {server:?}");
+        }
+        for end in [&pair.a, &pair.b] {
+            assert!(!end.has(&PeerEvent::IceDisconnected), "{:?}", end.events);
+        }
+    }
+}
+
+#[test]
+fn a_forged_check_does_not_bring_a_left_address_back() {
+    let mut pair = Pair::new(CLIENT, SERVER);
+    pair.connect();
+    pair.run_for(Duration::from_secs(5));
+    let home = pair.a.address.to_string();
+    pair.record = Some(Vec::new());
+    pair.rebind(Side::A, "203.0.113.77:4000");
+    pair.run_for(Duration::from_secs(20));
+    let recorded = pair.record.take().unwrap();
+    // RFC 8489 §6: a request begins with 0x0001.
+    let is_check = |(to, data): &&(Side, Vec<u8>)| *to == Side::B && data.starts_with(&[0, 1]);
+    let mut forged = recorded.iter().find(is_check).unwrap().1.clone();
+    // Another transaction, to which the integrity does not belong.
+    forged[12] ^= 1;
+    let dropped = pair.b.peer.transport_stats().ice_dropped;
+    pair.rebind(Side::A, &home);
+    pair.inject(Side::B, forged);
+    pair.rebind(Side::A, "203.0.113.77:4000");
+    assert_eq!(pair.b.peer.transport_stats().ice_dropped, dropped + 1);
+    // A candidate that came back would be checked.
+    let nowhere = pair.sent_nowhere;
+    pair.run_for(Duration::from_secs(20));
+    assert_eq!(pair.sent_nowhere, nowhere);
+    assert_eq!(pair.b.peer.destination(), Some((pair.a.address, 0)));
+}
+
+#[test]
 fn no_answer_to_the_first_checks_fails_after_15_s() {
     let mut pair = Pair::strangers(CLIENT, SERVER);
     pair.cut = true;

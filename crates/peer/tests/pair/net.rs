@@ -116,6 +116,8 @@ pub(crate) struct Pair {
     pub(crate) dtls: Vec<(Side, Duration)>,
     /// Datagrams sent by both.
     pub(crate) sent: u64,
+    /// Those of them that were sent to where the other end is not.
+    pub(crate) sent_nowhere: u64,
     /// Every datagram that arrives is kept here.
     pub(crate) record: Option<Vec<(Side, Vec<u8>)>>,
     start: Instant,
@@ -149,6 +151,7 @@ impl Pair {
             no_dtls: false,
             dtls: Vec::new(),
             sent: 0,
+            sent_nowhere: 0,
             record: None,
             start,
             rng: 0x9e37_79b9_7f4a_7c15,
@@ -326,6 +329,7 @@ impl Pair {
             }
             let leads_nowhere = datagram.to != self.end(from.other()).address
                 || datagram.local != self.end(from).setup.socket;
+            self.sent_nowhere += u64::from(leads_nowhere);
             let stopped = self.cut || (self.no_dtls && is_dtls);
             if leads_nowhere || stopped || self.random() % 100 < self.loss {
                 continue;
