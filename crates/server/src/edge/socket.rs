@@ -8,7 +8,8 @@ use super::deflate::deflate;
 use super::inflating::Inflating;
 use super::signal::{Attached, Session};
 use crate::clock;
-use crate::shell::outgoing::{Outgoing, OutgoingReceiver};
+use crate::counters::Counters;
+use crate::shell::outgoing::{Ending, Outgoing, OutgoingReceiver};
 use crate::shell::room_task::Input;
 use bytes::Bytes;
 use futures_util::{SinkExt, StreamExt};
@@ -18,6 +19,7 @@ use protocol::proto;
 use protocol::signal::{self, Framing, Undecodable};
 use room::Action;
 use std::time::Duration;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::time::{Instant, MissedTickBehavior, interval_at, timeout};
 use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::error::ProtocolError;
@@ -33,6 +35,10 @@ const PING_INTERVAL: Duration = Duration::from_secs(10);
 /// 2 s and a close 5 s; a message may be larger.
 const WRITE_PATIENCE: Duration = Duration::from_secs(5);
 
+/// Once nothing more comes, what is queued gets this long in all, the close frame included: much
+/// longer than who reads at all needs, and no longer than a stopping server waits.
+const FLUSH_PATIENCE: Duration = Duration::from_secs(5);
+
 /// Room for reading, per connection. The library's own is 128 KiB, much more than all the rest of an
 /// idle participant; most messages are shorter than this.
 const READ_BUFFER_BYTES: usize = 4096;
@@ -44,13 +50,15 @@ const CLOSE_PATIENCE: Duration = Duration::from_millis(250);
 enum End {
     /// The client closed or is gone; its close frame was answered.
     Gone,
-    /// We close, with a code and a reason.
+    /// We are to close, with a code and a reason.
     Close(CloseCode, String),
+    /// Our close frame is out.
+    Closed,
     /// The client does not read.
     Slow,
 }
 
-type Socket = WebSocketStream<Inflating<TokioIo<Upgraded>>>;
+type Socket<S> = WebSocketStream<Inflating<S>>;
 
 /// What the handshake settled.
 #[derive(Clone, Copy, Debug)]
@@ -63,59 +71,89 @@ pub(super) struct Agreed {
 
 /// Takes over a connection once its switch to WebSocket is through, and serves it until it ends.
 pub(super) async fn run(edge: Edge, session: Session, upgrade: OnUpgrade, agreed: Agreed) {
-    // A client that is gone before: dropping the session tells the room.
-    let Ok(upgraded) = upgrade.await else { return };
-    let stream = Inflating::new(TokioIo::new(upgraded), agreed.deflate, agreed.limit);
+    // Dropping the session tells the room.
+    let upgraded = match timeout(WRITE_PATIENCE, upgrade).await {
+        Ok(Ok(upgraded)) => upgraded,
+        // The client is gone before.
+        Ok(Err(_)) => return,
+        // It does not read even the switch.
+        Err(_) => return edge.counters.signal_slow.add(),
+    };
+    let stream: TokioIo<Upgraded> = TokioIo::new(upgraded);
+    serve(&edge.counters, session, stream, agreed).await;
+}
+
+/// Serves a connection until it ends; dropping what is attached tells the room.
+async fn serve<S>(counters: &Counters, session: Session, stream: S, agreed: Agreed)
+where
+    S: AsyncRead + AsyncWrite + Unpin,
+{
+    let stream = Inflating::new(stream, agreed.deflate, agreed.limit);
     let config = WebSocketConfig::default()
         .read_buffer_size(READ_BUFFER_BYTES)
         .max_message_size(Some(agreed.limit))
         .max_frame_size(Some(agreed.limit));
     let websocket = WebSocketStream::from_raw_socket(stream, Role::Server, Some(config)).await;
-    serve(edge, session, websocket, agreed.deflate).await;
-}
-
-/// Serves a connection until it ends; dropping what is attached tells the room.
-async fn serve(edge: Edge, session: Session, websocket: Socket, deflate: bool) {
     let Session {
         attached,
         outgoing,
         first,
         open: _open,
     } = session;
+    let ending = outgoing.ending();
     let mut pump = Pump {
         attached,
         outgoing,
         websocket,
         framing: Framing::Binary,
-        deflate,
+        deflate: agreed.deflate,
     };
-    let end = match pump.send(&first).await {
-        Ok(()) => pump.serve().await,
-        Err(end) => end,
+    let end = tokio::select! {
+        biased;
+        () = out_of_patience(&ending) => End::Slow,
+        end = pump.run(&first, counters) => end,
     };
     match end {
-        End::Gone => {}
-        // The room counted it if its queue was full before our patience ended.
-        End::Slow if pump.outgoing.is_given_up() => {}
-        End::Slow => edge.counters.signal_slow.add(),
-        End::Close(code, reason) => {
-            if code != CloseCode::Normal {
-                edge.counters.signal_broken.add();
-            }
-            pump.close(code, reason).await;
-        }
+        End::Gone | End::Close(..) => {}
+        // The room counted it.
+        End::Slow if ending.is_cut() => {}
+        End::Slow => counters.signal_slow.add(),
+        End::Closed => pump.finish().await,
     }
 }
 
-struct Pump {
+/// Until a client that still does not have all, or never will, is left alone.
+async fn out_of_patience(ending: &Ending) {
+    ending.over().await;
+    if !ending.is_cut() {
+        tokio::time::sleep(FLUSH_PATIENCE).await;
+    }
+}
+
+struct Pump<S> {
     attached: Attached,
     outgoing: OutgoingReceiver,
-    websocket: Socket,
+    websocket: Socket<S>,
     framing: Framing,
     deflate: bool,
 }
 
-impl Pump {
+impl<S: AsyncRead + AsyncWrite + Unpin> Pump<S> {
+    async fn run(&mut self, first: &proto::SignalResponse, counters: &Counters) -> End {
+        let end = match self.send(first).await {
+            Ok(()) => self.serve().await,
+            Err(end) => end,
+        };
+        let End::Close(code, reason) = end else { return end };
+        if code != CloseCode::Normal {
+            counters.signal_broken.add();
+        }
+        match self.close(code, reason).await {
+            Ok(()) => End::Closed,
+            Err(end) => end,
+        }
+    }
+
     async fn serve(&mut self) -> End {
         let mut pings = interval_at(Instant::now() + PING_INTERVAL, PING_INTERVAL);
         pings.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -199,25 +237,22 @@ impl Pump {
         }
     }
 
-    /// Flushes what the room still queued, closes, and gives the client a moment to do the same.
-    async fn close(&mut self, code: CloseCode, reason: String) {
+    /// Flushes what the room still queued and closes.
+    async fn close(&mut self, code: CloseCode, reason: String) -> Result<(), End> {
         self.outgoing.close();
         while let Some(Outgoing::Message(response)) = self.outgoing.try_recv() {
-            if self.send(&response).await.is_err() {
-                return;
-            }
+            self.send(&response).await?;
         }
         let frame = CloseFrame {
             code,
             reason: reason.into(),
         };
-        if self.write(Message::Close(Some(frame))).await.is_ok() {
-            self.finish().await;
-        }
+        self.write(Message::Close(Some(frame))).await
     }
 
-    /// Reads until the stream ends. The library answers a client's close while it is read from, and
-    /// only then: a message written in between would fail, and the answer be lost.
+    /// Gives the client a moment to do the same: reads until the stream ends. The library answers a
+    /// client's close while it is read from, and only then: a message written in between would fail,
+    /// and the answer be lost.
     async fn finish(&mut self) {
         let ended = async { while let Some(Ok(_)) = self.websocket.next().await {} };
         // Either way the connection is dropped now.
@@ -280,3 +315,6 @@ fn reason_of(problem: &ProtocolError) -> Option<String> {
         _ => Some(String::new()),
     }
 }
+
+#[cfg(test)]
+mod tests;

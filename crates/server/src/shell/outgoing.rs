@@ -3,8 +3,8 @@
 use prost::Message as _;
 use protocol::proto;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
-use tokio::sync::mpsc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use tokio::sync::{Notify, mpsc};
 
 /// Messages that may wait. A join into a room is a burst with a message for each of its tracks, of
 /// which one participant may have 8,192; a client that lags more is lost.
@@ -27,18 +27,34 @@ pub enum Outgoing {
     Close,
 }
 
-/// The room's end. Dropping it ends the connection after what is queued.
+/// The room's end. Dropping it ends the connection after what is queued, or at once when the queue
+/// was full.
 #[derive(Debug)]
 pub struct OutgoingSender {
     queue: mpsc::Sender<Outgoing>,
-    waiting: Arc<AtomicUsize>,
+    shared: Arc<Shared>,
 }
 
 /// The connection's end.
 #[derive(Debug)]
 pub struct OutgoingReceiver {
     queue: mpsc::Receiver<Outgoing>,
-    waiting: Arc<AtomicUsize>,
+    shared: Arc<Shared>,
+}
+
+/// Tells that nothing more comes. Apart from the receiver, so that who is busy with what is queued
+/// can be interrupted.
+#[derive(Debug)]
+pub struct Ending(Arc<Shared>);
+
+#[derive(Debug, Default)]
+struct Shared {
+    /// Bytes.
+    waiting: AtomicUsize,
+    /// The queue was full.
+    cut: AtomicBool,
+    /// Nothing more comes.
+    over: Notify,
 }
 
 /// Why something was not queued.
@@ -54,14 +70,14 @@ pub enum SendError {
 #[must_use]
 pub fn outgoing() -> (OutgoingSender, OutgoingReceiver) {
     let (sender, receiver) = mpsc::channel(MESSAGES_MAX);
-    let waiting = Arc::new(AtomicUsize::new(0));
+    let shared = Arc::new(Shared::default());
     let sender = OutgoingSender {
         queue: sender,
-        waiting: Arc::clone(&waiting),
+        shared: Arc::clone(&shared),
     };
     let receiver = OutgoingReceiver {
         queue: receiver,
-        waiting,
+        shared,
     };
     (sender, receiver)
 }
@@ -70,17 +86,29 @@ impl OutgoingSender {
     /// Queues without waiting.
     ///
     /// # Errors
-    /// When a bound is reached or nobody reads any more. The connection is to be given up then.
+    /// When a bound is reached, which cuts the connection, or nobody reads any more. Drop this then.
     pub fn send(&self, outgoing: Outgoing) -> Result<(), SendError> {
         let bytes = size(&outgoing);
-        if self.waiting.load(Ordering::Relaxed).saturating_add(bytes) > BYTES_MAX {
-            return Err(SendError::Full);
+        if self.shared.waiting.load(Ordering::Relaxed).saturating_add(bytes) > BYTES_MAX {
+            return Err(self.cut());
         }
-        self.waiting.fetch_add(bytes, Ordering::Relaxed);
+        self.shared.waiting.fetch_add(bytes, Ordering::Relaxed);
         self.queue.try_send(outgoing).map_err(|error| match error {
-            mpsc::error::TrySendError::Full(_) => SendError::Full,
+            mpsc::error::TrySendError::Full(_) => self.cut(),
             mpsc::error::TrySendError::Closed(_) => SendError::Gone,
         })
+    }
+
+    fn cut(&self) -> SendError {
+        self.shared.cut.store(true, Ordering::Release);
+        self.shared.over.notify_one();
+        SendError::Full
+    }
+}
+
+impl Drop for OutgoingSender {
+    fn drop(&mut self) {
+        self.shared.over.notify_one();
     }
 }
 
@@ -99,19 +127,33 @@ impl OutgoingReceiver {
         Some(outgoing)
     }
 
-    /// The room gave the connection up.
+    /// The watch over its end, for one task at a time.
     #[must_use]
-    pub fn is_given_up(&self) -> bool {
-        self.queue.is_closed()
+    pub fn ending(&self) -> Ending {
+        Ending(Arc::clone(&self.shared))
     }
 
     /// Takes nothing new any more.
     pub fn close(&mut self) {
         self.queue.close();
+        self.shared.over.notify_one();
     }
 
     fn taken(&self, outgoing: &Outgoing) {
-        self.waiting.fetch_sub(size(outgoing), Ordering::Relaxed);
+        self.shared.waiting.fetch_sub(size(outgoing), Ordering::Relaxed);
+    }
+}
+
+impl Ending {
+    /// Waits until nothing more comes: the room gave the connection up, or the receiver closed.
+    pub async fn over(&self) {
+        self.0.over.notified().await;
+    }
+
+    /// The queue was full: what the client still reads of it is of no use, for more is missing.
+    #[must_use]
+    pub fn is_cut(&self) -> bool {
+        self.0.cut.load(Ordering::Acquire)
     }
 }
 
