@@ -32,6 +32,8 @@ const REFERENCE_TIMES_MAX: usize = 8;
 #[derive(Debug, Default)]
 pub(crate) struct Sending {
     streams: Vec<Option<SendStream>>,
+    /// Primary SSRC → place in `streams`, sorted: one datagram asks about more than a hundred.
+    by_ssrc: Vec<(u32, u32)>,
     ssrcs: OutgoingSsrcs,
     /// The next transport-wide sequence number.
     transport_cc: u16,
@@ -82,16 +84,21 @@ impl Sending {
             }
         };
         let stream = Some(SendStream::new(&spec, primary, rtx, random));
+        let place = free.unwrap_or(self.streams.len());
         match free {
             Some(free) => self.streams[free] = stream,
             None => self.streams.push(stream),
         }
+        let at = self.by_ssrc.partition_point(|&(known, _)| known < spec.ssrc);
+        let place = u32::try_from(place).expect("at most STREAMS_MAX");
+        self.by_ssrc.insert(at, (spec.ssrc, place));
         true
     }
 
     pub(crate) fn remove(&mut self, tag: Tag) {
         let Some(index) = self.index(tag) else { return };
         self.reports.retain(|report| report.index != index);
+        self.by_ssrc.retain(|&(_, place)| place != index);
         let stream = self.streams.get_mut(index as usize).and_then(Option::take);
         for index in stream.into_iter().flat_map(SendStream::into_indices) {
             self.ssrcs.put_back(index);
@@ -281,9 +288,13 @@ impl Sending {
 
     /// By primary SSRC: nobody asks for retransmissions of retransmissions.
     fn by_ssrc(&mut self, ssrc: u32) -> Option<&mut SendStream> {
-        self.streams
-            .iter_mut()
-            .flatten()
-            .find(|stream| stream.ssrc() == ssrc)
+        let at = self
+            .by_ssrc
+            .binary_search_by_key(&ssrc, |&(known, _)| known)
+            .ok()?;
+        let &(_, place) = self.by_ssrc.get(at)?;
+        let stream = self.stream_mut(place)?;
+        debug_assert_eq!(stream.ssrc(), ssrc, "the table knows each stream");
+        Some(stream)
     }
 }

@@ -232,6 +232,49 @@ fn a_repeated_fir_counts_once() {
 }
 
 #[test]
+fn feedback_finds_its_stream_whatever_was_added_and_removed() {
+    let mut streams = server();
+    let now = test_epoch();
+    let mut raw = Raw::new();
+    let mut asked = |streams: &mut Streams, ssrc| {
+        streams.handle_rtcp(now, &mut raw.rtcp(|writer| writer.pli(9, ssrc)));
+        events(streams)
+    };
+    let wanted = |tag| vec![PeerEvent::KeyFrameWanted { tag }];
+    let ssrc = |tag: Tag| 1000 + 10 * (tag as u32 * 7 % 20);
+    // Neither in the order of SSRCs, nor in that of tags afterwards.
+    for tag in 1..20 {
+        streams.add_send(send_video(tag, ssrc(tag)));
+    }
+    for tag in (1..20).step_by(3) {
+        streams.remove_send(tag);
+    }
+    // One description changes, one stream gets another SSRC, one comes anew in a place that is free.
+    let changed = SendSpec {
+        mid: "other".into(),
+        ..send_video(2, ssrc(2))
+    };
+    streams.add_send(changed);
+    streams.add_send(send_video(3, 5000));
+    streams.add_send(send_video(30, 10));
+    for tag in 1..20 {
+        let here = tag % 3 != 1 && tag != 3;
+        let expected = if here { wanted(tag) } else { Vec::new() };
+        assert_eq!(asked(&mut streams, ssrc(tag)), expected, "{tag}");
+        assert_eq!(asked(&mut streams, ssrc(tag) + 1), [], "the RTX stream of {tag}");
+    }
+    assert_eq!(asked(&mut streams, 5000), wanted(3));
+    assert_eq!(asked(&mut streams, 10), wanted(30));
+    // The SSRC of one that was removed is another's now.
+    streams.add_send(send_video(31, ssrc(1)));
+    assert_eq!(asked(&mut streams, ssrc(1)), wanted(31));
+    // A refused one changes nothing.
+    streams.add_send(send_video(32, ssrc(5)));
+    assert_eq!(streams.stats().streams_refused, 1);
+    assert_eq!(asked(&mut streams, ssrc(5)), wanted(5));
+}
+
+#[test]
 fn remb_and_reference_times_are_understood() {
     let mut streams = server();
     let now = test_epoch();
