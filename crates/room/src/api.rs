@@ -13,8 +13,9 @@ type ApiResult = Result<ApiReply, ApiError>;
 impl Room {
     pub(crate) fn api(&mut self, reply: ReplyId, call: ApiCall) {
         if matches!(call, ApiCall::DeleteRoom) {
-            self.reply(reply, Ok(ApiReply::Empty));
+            // Who is answered finds no room any more.
             self.close(proto::DisconnectReason::RoomDeleted);
+            self.reply(reply, Ok(ApiReply::Empty));
             return;
         }
         let result = match call {

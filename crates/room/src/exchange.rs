@@ -71,6 +71,9 @@ impl Room {
             self.full_reconnect(id);
             return;
         };
+        if outcome.stale {
+            return;
+        }
         // Tracks wait for the answer to the first offer, and refused sections must be shown as free.
         let retry = std::mem::replace(&mut link.retry, false) || link.transport.needs_offer();
         self.timers.cancel(Timer::Answer(id));

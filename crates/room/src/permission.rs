@@ -81,14 +81,19 @@ impl Room {
         }
         let mut grants = BTreeMap::new();
         for permission in &message.track_permissions {
-            let identity = if permission.participant_identity.is_empty() {
-                self.participants
-                    .values()
-                    .find(|participant| participant.sid == permission.participant_sid)?
-                    .identity()
-                    .to_owned()
-            } else {
+            let identity = if !permission.participant_identity.is_empty() {
                 permission.participant_identity.clone()
+            } else if permission.participant_sid.is_empty() {
+                // It names nobody: the message cannot be meant.
+                return None;
+            } else {
+                let mut participants = self.participants.values();
+                let named = participants.find(|participant| participant.sid == permission.participant_sid);
+                match named {
+                    Some(participant) => participant.identity().to_owned(),
+                    // Who has left needs no grant; the others are no less restricted for it.
+                    None => continue,
+                }
             };
             let grant = if permission.all_tracks {
                 Grant::All

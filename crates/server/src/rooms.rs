@@ -31,9 +31,16 @@ pub struct RoomWish {
     pub preset: String,
 }
 
-/// The preset that a wish names is not configured.
+/// Why there is no room.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct UnknownPreset;
+pub enum OpenError {
+    /// The preset that the wish names is not configured.
+    UnknownPreset,
+    /// There is none, and who asks may not make it.
+    NotFound,
+    /// The server stops.
+    Stopping,
+}
 
 /// All rooms of this process. Cheap to clone.
 #[derive(Clone, Debug)]
@@ -93,14 +100,25 @@ impl Rooms {
         self.shared.lock().by_name.contains_key(name)
     }
 
-    /// The mailbox of a room, which is made if it does not exist yet.
+    /// The mailbox of a room. If it does not exist yet it is made, with `may_create`.
     ///
     /// # Errors
-    /// When the wish names an unknown preset.
-    pub fn open(&self, name: &str, wish: &RoomWish) -> Result<mpsc::Sender<Input>, UnknownPreset> {
+    /// When there is no room and none may be made.
+    pub fn open(
+        &self,
+        name: &str,
+        wish: &RoomWish,
+        may_create: bool,
+    ) -> Result<mpsc::Sender<Input>, OpenError> {
         let mut state = self.shared.lock();
-        if let Some(entry) = state.by_name.get(name) {
+        if state.stopping {
+            return Err(OpenError::Stopping);
+        }
+        if let Some(entry) = state.by_name.get(name).filter(|entry| !entry.mailbox.is_closed()) {
             return Ok(entry.mailbox.clone());
+        }
+        if !may_create {
+            return Err(OpenError::NotFound);
         }
         let key = RoomKey(state.next_key);
         let config = self.shared.room_config(key, name, wish)?;
@@ -176,20 +194,16 @@ impl Rooms {
     /// CreateRoom: makes the room or finds it, and answers with it.
     ///
     /// # Errors
-    /// When the wish names an unknown preset, or the room ends at that moment.
-    pub async fn create(
-        &self,
-        name: &str,
-        wish: &RoomWish,
-    ) -> Result<Result<ApiReply, ApiError>, UnknownPreset> {
-        let mailbox = self.open(name, wish)?;
+    /// When it can't be made, or ends at that moment.
+    pub async fn create(&self, name: &str, wish: &RoomWish) -> Result<Result<ApiReply, ApiError>, OpenError> {
+        let mailbox = self.open(name, wish, true)?;
         let answer = ask(&mailbox, ApiCall::CreateRoom).await;
         if answer
             .as_ref()
             .is_err_and(|error| error.code == ApiErrorCode::NoTarget)
         {
             // The room was just closing; its successor is another one.
-            let mailbox = self.open(name, wish)?;
+            let mailbox = self.open(name, wish, true)?;
             return Ok(ask(&mailbox, ApiCall::CreateRoom).await);
         }
         Ok(answer)
@@ -217,8 +231,13 @@ impl Rooms {
         };
         let all_closed = async {
             for mailbox in &mailboxes {
-                // A room that is already gone needs no telling.
-                let _ = mailbox.send(Input::Action(Action::Shutdown)).await;
+                // A room that is already gone needs no telling; one that is busy is told when it
+                // can take it, and keeps no other one waiting.
+                let told = mailbox.try_send(Input::Action(Action::Shutdown));
+                if let Err(mpsc::error::TrySendError::Full(input)) = told {
+                    let mailbox = mailbox.clone();
+                    tokio::spawn(async move { mailbox.send(input).await });
+                }
             }
             for mailbox in &mailboxes {
                 mailbox.closed().await;
@@ -227,12 +246,6 @@ impl Rooms {
         if tokio::time::timeout(patience, all_closed).await.is_err() {
             tracing::warn!("some rooms did not end in time");
         }
-    }
-
-    /// The server stops: no new rooms, no new joins.
-    #[must_use]
-    pub fn stopping(&self) -> bool {
-        self.shared.lock().stopping
     }
 }
 
@@ -258,7 +271,7 @@ impl Shared {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn room_config(&self, key: RoomKey, name: &str, wish: &RoomWish) -> Result<RoomConfig, UnknownPreset> {
+    fn room_config(&self, key: RoomKey, name: &str, wish: &RoomWish) -> Result<RoomConfig, OpenError> {
         let defaults = &self.config.room;
         let limit = &self.config.limit;
         let mut room = RoomConfig::new(key, name);
@@ -283,7 +296,10 @@ impl Shared {
         room.ice_lite = self.config.rtc.use_ice_lite;
         room.data_tracks = self.config.data_tracks;
         if !wish.preset.is_empty() {
-            let preset = defaults.presets.get(&wish.preset).ok_or(UnknownPreset)?;
+            let preset = defaults
+                .presets
+                .get(&wish.preset)
+                .ok_or(OpenError::UnknownPreset)?;
             apply_settings(&mut room, preset);
         }
         apply_settings(&mut room, &wish.settings);
@@ -351,14 +367,13 @@ impl RoomExit {
         }
     }
 
-    /// The room ended as it should.
+    /// The room ended as it should: from now on its name stands for no room, or another one.
     pub(crate) fn closed(&mut self) {
         self.orderly = true;
+        self.forget();
     }
-}
 
-impl Drop for RoomExit {
-    fn drop(&mut self) {
+    fn forget(&self) {
         let mut state = self.rooms.shared.lock();
         state.by_key.remove(&self.key);
         if state
@@ -368,7 +383,12 @@ impl Drop for RoomExit {
         {
             state.by_name.remove(&self.name);
         }
-        drop(state);
+    }
+}
+
+impl Drop for RoomExit {
+    fn drop(&mut self) {
+        self.forget();
         if self.orderly {
             tracing::info!(room = self.name, "room closed");
         } else {

@@ -137,6 +137,8 @@ pub struct AnswerOutcome {
     pub refused: Vec<DownKey>,
     /// To the media plane, in order.
     pub commands: Vec<Command>,
+    /// It came too late, behind another offer, and changed nothing.
+    pub stale: bool,
 }
 
 /// A wanted copy of a track.

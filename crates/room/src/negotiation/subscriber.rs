@@ -72,6 +72,12 @@ impl Transport {
         &mut self,
         answer: &proto::SessionDescription,
     ) -> Result<AnswerOutcome, NegotiationError> {
+        if self.config.role == Role::Subscriber && self.is_replaced(answer.id) {
+            return Ok(AnswerOutcome {
+                stale: true,
+                ..AnswerOutcome::default()
+            });
+        }
         if self.config.role != Role::Subscriber || !self.subscriber.unanswered {
             return Err(NegotiationError::WrongState);
         }
@@ -84,6 +90,14 @@ impl Transport {
             self.answered(index, parsed.media.get(index), &mut outcome);
         }
         Ok(outcome)
+    }
+
+    /// Whether an answer is to an offer that another one has replaced. Clients that name none answer
+    /// the last one.
+    fn is_replaced(&self, answer: u32) -> bool {
+        let state = &self.subscriber;
+        let age = state.offer_id.wrapping_sub(answer);
+        answer != 0 && age > 0 && u64::from(age) < state.offers
     }
 
     /// Gives every waiting down track a section.

@@ -135,7 +135,7 @@ fn sections_after_two_tracks(mut join: room::Join, browser: &str) -> usize {
     world.publish(&carol, microphone("two"));
     world.pass_ms(1_000);
     let offer = world.last_offer(&bob);
-    offer.matches("m=audio").count()
+    offer.sdp.matches("m=audio").count()
 }
 
 fn settle(world: &mut World, bob: &Client) {

@@ -129,7 +129,7 @@ fn ice_lite_is_not_used_towards_those_that_cannot_have_it() {
             _ => None,
         });
         assert_eq!(inits.collect::<Vec<_>>(), [lite, lite], "{who}");
-        let offer = world.last_offer(&client);
+        let offer = world.last_offer(&client).sdp;
         assert_eq!(offer.contains("a=ice-lite"), lite, "{who}: {offer}");
         let request = proto::signal_request::Message::Offer(sdp::offer(1, &[sdp::Section::data()]));
         world.request(&client, request);

@@ -1,5 +1,6 @@
 //! Coming back with a new signal connection.
 
+use crate::sdp;
 use crate::world::{World, camera, grant, microphone, wish, wish_protocol};
 use media::api::{ChannelLabel, EventKind};
 use prost::Message as _;
@@ -115,6 +116,26 @@ fn media_that_does_not_come_back_after_a_resume_ends_the_session() {
         world.pass_ms(5_000);
         assert_eq!(world.find("alice"), None, "signals: {signals}");
     }
+}
+
+#[test]
+fn an_answer_to_an_offer_that_a_resume_replaced_changes_nothing() {
+    let mut world = World::new();
+    let alice = world.enter(wish("alice"));
+    let bob = world.enter(wish("bob"));
+    world.publish(&alice, microphone("mic"));
+    world.pass_ms(200);
+    let old = sdp::answer_to(&world.last_offer(&bob));
+    let again = world.resume(&bob, wish("bob"));
+    let new = sdp::answer_to(&world.last_offer(&again));
+    assert_ne!(old.id, new.id);
+    world.forget();
+    world.request(&again, Request::Answer(old));
+    assert!(world.commands.is_empty(), "{:?}", world.commands);
+    world.request(&again, Request::Answer(new));
+    assert!(!world.commands.is_empty(), "the right one is applied");
+    assert!(!world.names(&again).contains("leave"));
+    assert!(world.closed.iter().all(|closed| *closed != again.connection));
 }
 
 #[test]

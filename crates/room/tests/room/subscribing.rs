@@ -338,8 +338,7 @@ fn a_rejected_section_is_reported_as_unsupported_codec() {
     world.pass_ms(1_000);
     world.publish(&alice, camera("cam"));
     world.pass_ms(10);
-    let messages = world.take(&bob);
-    let mut answer = sdp::answer_to(offers(&messages)[0]);
+    let mut answer = sdp::answer_to(&world.last_offer(&bob));
     answer.sdp = answer.sdp.replace("m=video 9", "m=video 0");
     world.request(&bob, Request::Answer(answer));
     let unsupported: i32 = proto::SubscriptionError::SeCodecUnsupported.into();
@@ -379,8 +378,16 @@ fn a_publishers_rule_allows_and_denies_single_tracks() {
     assert_eq!(world.names(&bob), "permission:true");
     world.request(&alice, rule(vec![proto::TrackPermission::default()], false));
     assert_eq!(world.names(&bob), "", "a rule for nobody keeps the previous one");
+    // Who has left is passed over; that she wants nobody else to have it holds.
+    let gone = proto::TrackPermission {
+        participant_sid: "PA_gone".to_owned(),
+        all_tracks: true,
+        ..Default::default()
+    };
+    world.request(&alice, rule(vec![gone], false));
+    assert_eq!(world.names(&bob), "permission:false");
     world.request(&alice, rule(Vec::new(), true));
-    assert_eq!(world.names(&bob), "", "still allowed");
+    assert_eq!(world.names(&bob), "permission:true");
 }
 
 #[test]

@@ -330,8 +330,8 @@ impl World {
     }
 
     /// The last offer that a client was sent since the last look.
-    pub fn last_offer(&self, client: &Client) -> String {
-        self.offer(client).expect("there was an offer").sdp
+    pub fn last_offer(&self, client: &Client) -> proto::SessionDescription {
+        self.offer(client).expect("there was an offer")
     }
 
     /// As [`Self::answer`] by a client that lacks some codecs.

@@ -5,7 +5,7 @@ use super::http::{Call, client_address, header, status, text};
 use super::socket::Agreed;
 use super::{Edge, OpenSocket, deflate, socket};
 use crate::clock;
-use crate::rooms::RoomWish;
+use crate::rooms::{OpenError, RoomWish};
 use crate::shell::outgoing::{Outgoing, OutgoingReceiver, outgoing};
 use crate::shell::room_task::Input;
 use axum::body::Body;
@@ -95,7 +95,7 @@ pub async fn connect(edge: &Edge, endpoint: Endpoint, call: Call) -> Response<Bo
             tokio::spawn(socket::run(edge.clone(), session, upgrade, agreed));
             switch(&parts.headers, agreed)
         }
-        Err(problem) => text(StatusCode::INTERNAL_SERVER_ERROR, problem),
+        Err((status, problem)) => text(status, problem),
     }
 }
 
@@ -131,14 +131,21 @@ impl Drop for Attached {
     }
 }
 
-async fn open_session(edge: &Edge, wish: &JoinParameters) -> Result<Session, String> {
+async fn open_session(edge: &Edge, wish: &JoinParameters) -> Result<Session, (StatusCode, String)> {
+    let failed = |text: String| (StatusCode::INTERNAL_SERVER_ERROR, text);
     let mut problem = "connection closed by media".to_owned();
+    let grants_creation = wish.claims.video.as_ref().is_some_and(|grant| grant.room_create);
+    let may_create = edge.config.room.auto_create || grants_creation;
     for attempt in 0..ATTEMPTS {
-        if edge.rooms.stopping() {
-            break;
-        }
-        let Ok(room) = edge.rooms.open(&wish.room, &room_wish(&wish.claims)) else {
-            break;
+        let opened = edge.rooms.open(&wish.room, &room_wish(&wish.claims), may_create);
+        let room = match opened {
+            Ok(room) => room,
+            // It was there when the request was checked.
+            Err(OpenError::NotFound) => {
+                let text = "requested room does not exist".to_owned();
+                return Err((StatusCode::NOT_FOUND, text));
+            }
+            Err(OpenError::Stopping | OpenError::UnknownPreset) => break,
         };
         let connection = edge.next_connection();
         let (sender, mut outgoing) = outgoing();
@@ -162,7 +169,7 @@ async fn open_session(edge: &Edge, wish: &JoinParameters) -> Result<Session, Str
             }
             Ok(Some(Outgoing::Refuse(text))) => {
                 tracing::debug!(reason = text, "join refused");
-                return Err(text);
+                return Err(failed(text));
             }
             Ok(Some(Outgoing::Close) | None) => {
                 "connection closed by media".clone_into(&mut problem);
@@ -170,7 +177,7 @@ async fn open_session(edge: &Edge, wish: &JoinParameters) -> Result<Session, Str
             Err(_) => "timed out while waiting for signal response".clone_into(&mut problem),
         }
     }
-    Err(problem)
+    Err(failed(problem))
 }
 
 fn room_wish(claims: &Claims) -> RoomWish {

@@ -4,7 +4,7 @@ mod absent;
 
 use super::Edge;
 use super::http::{Call, header, not_found, redirect, respond, status};
-use crate::rooms::RoomWish;
+use crate::rooms::{OpenError, RoomWish};
 use axum::body::{Body, to_bytes};
 use axum::http::header::CONTENT_TYPE;
 use axum::http::{HeaderMap, Method as HttpMethod, Response, StatusCode};
@@ -179,11 +179,14 @@ impl Request<'_> {
         };
         let records = request.egress.is_some_and(|egress| egress.room.is_some());
         let created = self.edge.rooms.create(&request.name, &wish).await;
-        let answer = created.map_err(|_| {
-            TwirpError::new(
+        let answer = created.map_err(|error| match error {
+            OpenError::UnknownPreset => TwirpError::new(
                 Code::InvalidArgument,
                 "unknown room configuration in create room request",
-            )
+            ),
+            OpenError::Stopping | OpenError::NotFound => {
+                TwirpError::new(Code::Unavailable, "the server is stopping")
+            }
         })?;
         let room = room_of(answer.map_err(twirp_error)?)?;
         if records {

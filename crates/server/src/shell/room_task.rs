@@ -160,6 +160,7 @@ impl State {
 
     /// Drains the room's effects. True: the room is over.
     fn carry_out(&mut self, task: &mut RoomTask) -> bool {
+        let mut over = false;
         while let Some(effect) = task.room.poll_effect() {
             match effect {
                 Effect::Signal { connection, response } => {
@@ -195,13 +196,14 @@ impl State {
                 Effect::Listed { room } => task.exit.list(*room),
                 Effect::Closed => {
                     task.exit.closed();
-                    return true;
+                    // What follows is the answer to who closed it.
+                    over = true;
                 }
                 // The enum may grow: what is new there needs an arm here.
                 _ => tracing::error!("effect without an arm"),
             }
         }
-        false
+        over
     }
 
     fn send(&mut self, task: &RoomTask, connection: ConnectionId, outgoing: Outgoing) {

@@ -32,14 +32,20 @@ pub(crate) enum Got {
 impl Socket {
     /// Connects; `path` carries the query without the token.
     pub(crate) async fn connect(address: SocketAddr, path: &str, token: &str) -> Self {
+        Self::try_connect(address, path, token).await.expect("upgrades")
+    }
+
+    /// The same where the server may refuse: its status then.
+    pub(crate) async fn try_connect(address: SocketAddr, path: &str, token: &str) -> Result<Self, u16> {
         let joint = if path.contains('?') { '&' } else { '?' };
         let url = format!("ws://{address}{path}{joint}access_token={token}");
         let stream = TcpStream::connect(address).await.expect("connects");
         let request = url.into_client_request().expect("a request");
-        let (socket, _) = tokio_tungstenite::client_async(request, stream)
-            .await
-            .expect("upgrades");
-        Self(socket)
+        match tokio_tungstenite::client_async(request, stream).await {
+            Ok((socket, _)) => Ok(Self(socket)),
+            Err(tokio_tungstenite::tungstenite::Error::Http(response)) => Err(response.status().as_u16()),
+            Err(error) => panic!("neither upgraded nor refused: {error}"),
+        }
     }
 
     pub(crate) async fn next(&mut self) -> Got {

@@ -116,11 +116,15 @@ pub(super) fn read_rule(
     }
     let mut named = BTreeMap::new();
     for one in &message.track_permissions {
-        let identity = if one.participant_identity.is_empty() {
-            let person = people.get(&one.participant_sid).filter(|person| !person.gone)?;
+        let identity = if !one.participant_identity.is_empty() {
+            one.participant_identity.clone()
+        } else if one.participant_sid.is_empty() {
+            return None;
+        } else if let Some(person) = people.get(&one.participant_sid).filter(|person| !person.gone) {
             person.identity.clone()
         } else {
-            one.participant_identity.clone()
+            // Nobody any more: that restricts the others no less.
+            continue;
         };
         let tracks = (!one.all_tracks).then(|| one.track_sids.iter().cloned().collect());
         named.insert(identity, tracks);
