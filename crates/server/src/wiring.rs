@@ -3,7 +3,7 @@
 use crate::clock;
 use crate::config::{Config, UdpPorts};
 use crate::counters::Counters;
-use crate::edge::{Edge, Sockets, http};
+use crate::edge::{Edge, Permit, Sockets, http};
 use crate::media_pool::{MediaPool, MediaPoolConfig, SocketPlan, default_threads};
 use crate::metrics::Metrics;
 use crate::rooms::Rooms;
@@ -34,10 +34,6 @@ const EVENTS_MAX: usize = 8192;
 
 /// Connections that the kernel may hold for us before we accept them.
 const BACKLOG: u32 = 1024;
-
-/// Open TCP connections per listener; further ones wait in the kernel. Above what one process's
-/// rooms can serve, below what its memory can bear.
-const CONNECTIONS_MAX: usize = 65_536;
 
 /// A request's head must be here by then, or the connection is closed. Idle connections count, too,
 /// and API clients keep theirs for later: shorter would break calls that come just then.
@@ -112,7 +108,8 @@ pub fn start(config: Config) -> Result<Running> {
     for socket in sockets {
         addresses.push(socket.local_addr()?);
         let front = Front::Edge(edge.clone());
-        listeners.push(tokio::spawn(serve(socket, front, stopped.clone())));
+        let permits = Semaphore::new(config.connections_max);
+        listeners.push(tokio::spawn(serve(socket, front, permits, stopped.clone())));
     }
     let metrics = Metrics::new(
         rooms.clone(),
@@ -125,7 +122,8 @@ pub fn start(config: Config) -> Result<Running> {
     for socket in metrics_sockets {
         metrics_addresses.push(socket.local_addr()?);
         let front = Front::Metrics(metrics.clone());
-        listeners.push(tokio::spawn(serve(socket, front, stopped.clone())));
+        let permits = Semaphore::new(config.connections_max);
+        listeners.push(tokio::spawn(serve(socket, front, permits, stopped.clone())));
     }
     Ok(Running {
         addresses,
@@ -187,26 +185,19 @@ impl Front {
 }
 
 /// Accepts connections until told to stop, then waits for the open ones to end.
-async fn serve(listener: TcpListener, front: Front, mut stopped: watch::Receiver<bool>) {
-    let permits = Arc::new(Semaphore::new(CONNECTIONS_MAX));
+async fn serve(listener: TcpListener, front: Front, permits: Semaphore, mut stopped: watch::Receiver<bool>) {
+    let permits = Arc::new(permits);
     let mut connections = JoinSet::new();
     loop {
-        // The semaphore is never closed.
-        let Ok(permit) = Arc::clone(&permits).acquire_owned().await else {
-            return;
-        };
         let accepted = tokio::select! {
-            accepted = listener.accept() => accepted,
+            biased;
             _ = stopped.wait_for(|stopped| *stopped) => break,
             Some(_) = connections.join_next() => continue,
+            accepted = accept(&listener, &permits) => accepted,
         };
         match accepted {
-            Ok((stream, peer)) => {
-                let connection = connection(stream, peer, front.clone(), stopped.clone());
-                connections.spawn(async move {
-                    connection.await;
-                    drop(permit);
-                });
+            Ok((permit, stream, peer)) => {
+                connections.spawn(connection(stream, peer, front.clone(), permit, stopped.clone()));
             }
             Err(error) => {
                 // Out of file descriptors, usually: waiting lets some close.
@@ -218,13 +209,32 @@ async fn serve(listener: TcpListener, front: Front, mut stopped: watch::Receiver
     while connections.join_next().await.is_some() {}
 }
 
-/// Serves the requests of one TCP connection.
-async fn connection(stream: TcpStream, peer: SocketAddr, front: Front, mut stopped: watch::Receiver<bool>) {
+/// Waits for a place, then for a connection to take it.
+async fn accept(
+    listener: &TcpListener,
+    permits: &Arc<Semaphore>,
+) -> std::io::Result<(Permit, TcpStream, SocketAddr)> {
+    let permit = Arc::clone(permits).acquire_owned().await;
+    let permit = permit.expect("the semaphore is never closed");
+    let (stream, peer) = listener.accept().await?;
+    Ok((Arc::new(permit), stream, peer))
+}
+
+/// Serves the requests of one TCP connection. What takes it over finds the permit in its request.
+async fn connection(
+    stream: TcpStream,
+    peer: SocketAddr,
+    front: Front,
+    permit: Permit,
+    mut stopped: watch::Receiver<bool>,
+) {
     // Signalling is small messages that somebody waits for.
     let _ = stream.set_nodelay(true);
     let service = service_fn(move |request: hyper::Request<Incoming>| {
         let front = front.clone();
-        async move { Ok::<_, Infallible>(front.respond(peer, request.map(Body::new)).await) }
+        let mut request = request.map(Body::new);
+        request.extensions_mut().insert(Arc::clone(&permit));
+        async move { Ok::<_, Infallible>(front.respond(peer, request).await) }
     });
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
@@ -317,5 +327,32 @@ fn server_info(config: &Config) -> proto::ServerInfo {
         node_id: protocol::ids::sid("ND_", clock::random_u128()),
         debug_info: String::new(),
         agent_protocol: 1,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use protocol::token::Keys;
+
+    #[tokio::test]
+    async fn a_listener_without_a_place_left_hears_that_it_is_to_stop() {
+        let mut config = Config {
+            port: 0,
+            bind_addresses: vec![Ipv4Addr::LOCALHOST.into()],
+            connections_max: 0,
+            keys: Keys::new(vec![("key".to_owned(), "secret".to_owned())]),
+            ..Config::default()
+        };
+        config.rtc.udp_port = UdpPorts::Single(0);
+        config.plenum.media_threads = Some(1);
+        let running = start(config).expect("the server starts");
+        // Now it waits for a place.
+        tokio::task::yield_now().await;
+        running.stop.send(true).expect("it listens");
+        for listener in running.listeners {
+            let ended = tokio::time::timeout(Duration::from_secs(30), listener).await;
+            ended.expect("it stops").expect("and does not panic");
+        }
     }
 }

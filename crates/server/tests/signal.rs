@@ -434,6 +434,29 @@ async fn stopping_tells_everybody() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_signal_connection_holds_its_place_among_the_open_ones_until_it_ends() {
+    let mut config = config();
+    config.connections_max = 1;
+    let server = Server::start(config);
+    let mut socket = Socket::connect(server.address, V0, &join_token("alice", "r")).await;
+    socket.join().await;
+    let address = server.address;
+    let waiting = tokio::spawn(async move { common::http(address, "GET", "/", &[], None).await });
+    // Many times what a request takes that need not wait.
+    for round in 0..200 {
+        socket.send(Request::Ping(round)).await;
+        socket
+            .wait(|response| matches!(response, Response::Pong(_)).then_some(()))
+            .await;
+    }
+    assert!(!waiting.is_finished());
+    socket.raw(Message::Close(None)).await;
+    socket.closed().await;
+    drop(socket);
+    assert_eq!(waiting.await.expect("an answer").status, 200);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn room_settings_of_the_token_shape_a_new_room() {
     let server = Server::start(config());
     let video = json!({"roomJoin": true, "room": "r"});

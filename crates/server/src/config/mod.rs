@@ -27,6 +27,8 @@ pub struct Config {
     pub port: u16,
     /// Addresses to bind; empty: all.
     pub bind_addresses: Vec<IpAddr>,
+    /// Open TCP connections per listener; further ones wait in the kernel. No key sets it.
+    pub connections_max: usize,
     /// API keys.
     pub keys: Keys,
     /// `--dev` or `development`.
@@ -190,6 +192,8 @@ impl Default for Config {
         Self {
             port: 7880,
             bind_addresses: Vec::new(),
+            // Above what one process's rooms can serve, below what its memory can bear.
+            connections_max: 65_536,
             keys: Keys::default(),
             development: false,
             region: String::new(),

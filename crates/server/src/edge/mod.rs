@@ -18,7 +18,7 @@ use crate::rooms::Rooms;
 use room::ConnectionId;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use tokio::sync::watch;
+use tokio::sync::{OwnedSemaphorePermit, watch};
 
 /// What every request handler needs. Cheap to clone.
 #[derive(Clone, Debug)]
@@ -33,6 +33,10 @@ pub struct Edge {
     pub sockets: Sockets,
     connections: Arc<AtomicU64>,
 }
+
+/// A connection's place among those that may be open; free when the last clone is dropped. Every
+/// request carries one, for HTTP does not see the end of a connection that is switched to WebSocket.
+pub(crate) type Permit = Arc<OwnedSemaphorePermit>;
 
 /// Counts open signal sockets, so that stopping can wait until they have flushed.
 #[derive(Clone, Debug, Default)]

@@ -3,7 +3,7 @@
 
 use super::http::{Call, client_address, header, status, text};
 use super::socket::Agreed;
-use super::{Edge, OpenSocket, deflate, socket};
+use super::{Edge, OpenSocket, Permit, deflate, socket};
 use crate::clock;
 use crate::rooms::{OpenError, RoomWish};
 use crate::shell::outgoing::{Outgoing, OutgoingReceiver, outgoing};
@@ -92,7 +92,8 @@ pub async fn connect(edge: &Edge, endpoint: Endpoint, call: Call) -> Response<Bo
                     limit => limit,
                 },
             };
-            tokio::spawn(socket::run(edge.clone(), session, upgrade, agreed));
+            let permit = parts.extensions.remove::<Permit>();
+            tokio::spawn(socket::run(edge.clone(), session, upgrade, agreed, permit));
             switch(&parts.headers, agreed)
         }
         Err((status, problem)) => text(status, problem),

@@ -3,10 +3,10 @@
 //! Owns: framing, pings, close codes, the patience with slow clients. It reads nothing into the
 //! messages except both kinds of ping, which it answers and passes on.
 
-use super::Edge;
 use super::deflate::deflate;
 use super::inflating::Inflating;
 use super::signal::{Attached, Session};
+use super::{Edge, Permit};
 use crate::clock;
 use crate::counters::Counters;
 use crate::shell::outgoing::{Ending, Outgoing, OutgoingReceiver};
@@ -70,7 +70,13 @@ pub(super) struct Agreed {
 }
 
 /// Takes over a connection once its switch to WebSocket is through, and serves it until it ends.
-pub(super) async fn run(edge: Edge, session: Session, upgrade: OnUpgrade, agreed: Agreed) {
+pub(super) async fn run(
+    edge: Edge,
+    session: Session,
+    upgrade: OnUpgrade,
+    agreed: Agreed,
+    permit: Option<Permit>,
+) {
     // Dropping the session tells the room.
     let upgraded = match timeout(WRITE_PATIENCE, upgrade).await {
         Ok(Ok(upgraded)) => upgraded,
@@ -81,6 +87,7 @@ pub(super) async fn run(edge: Edge, session: Session, upgrade: OnUpgrade, agreed
     };
     let stream: TokioIo<Upgraded> = TokioIo::new(upgraded);
     serve(&edge.counters, session, stream, agreed).await;
+    drop(permit);
 }
 
 /// Serves a connection until it ends; dropping what is attached tells the room.
