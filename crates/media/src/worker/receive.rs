@@ -44,7 +44,10 @@ impl Worker {
                 }
             }
             Some(Route::Thread(thread)) if first_hand => {
-                self.demux.learn_foreign(from, thread);
+                // Anybody may name another thread in a request with a forged source.
+                if !matches!(known, Some(Route::Peer(_))) {
+                    self.demux.learn_foreign(from, thread);
+                }
                 if self.mesh.send_datagram(thread, from, local, data) {
                     self.stats.datagrams_handed_over += 1;
                 } else {

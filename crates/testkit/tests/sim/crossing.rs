@@ -129,3 +129,36 @@ fn datagrams_on_a_shared_port_reach_the_thread_that_owns_their_peer() {
     assert_eq!(connected.count(), 2);
     assert_eq!(down.key.thread(), ThreadId(1));
 }
+
+/// A binding request (RFC 8489 §5) for a user name fragment, without integrity: all that a stranger has.
+fn request_for(fragment: &str) -> Vec<u8> {
+    let name = format!("{fragment}:x");
+    let padded = name.len().next_multiple_of(4);
+    let mut request = vec![0, 1, 0, padded as u8 + 4, 0x21, 0x12, 0xA4, 0x42];
+    request.extend([7; 12]);
+    request.extend([0, 6, 0, name.len() as u8]);
+    request.extend(name.as_bytes());
+    request.resize(20 + 4 + padded, 0);
+    request
+}
+
+#[test]
+fn requests_with_a_forged_source_take_no_address_from_its_peer() {
+    let mut sim = Sim::new(27, 2, 64);
+    let (publisher, subscriber) = (sim.add_client(0), sim.add_client(0));
+    sim.connect();
+    let track = sim.publish_audio(publisher);
+    let down = sim.subscribe(subscriber, track, Kind::Audio, LayerWish::BEST);
+    sim.run_for(Duration::from_secs(1));
+    let before = count(&sim, down);
+    let (victim, server) = (sim.clients[publisher].address, sim.threads[0].address);
+    for _ in 0..100 {
+        // The fragment names the other thread.
+        sim.network
+            .send(sim.now, victim, server, &request_for("01abcdef"));
+        sim.run_for(Duration::from_millis(10));
+    }
+    assert!(sim.threads[0].worker.stats().datagrams_handed_over >= 99);
+    let heard = count(&sim, down) - before;
+    assert!(heard >= 49, "{heard} packets in a second");
+}
