@@ -55,38 +55,8 @@ impl<'a> Extensions<'a> {
     #[must_use]
     pub fn parse(profile: u16, elements: &'a [u8], ids: &ExtensionIds) -> Self {
         let mut found = Self::default();
-        match profile {
-            0xBEDE => found.read::<true>(elements, ids),
-            0x1000..=0x100F => found.read::<false>(elements, ids),
-            _ => {}
-        }
+        each(profile, elements, |id, value| found.take(id, value, ids));
         found
-    }
-
-    #[inline]
-    fn read<const ONE_BYTE: bool>(&mut self, elements: &'a [u8], ids: &ExtensionIds) {
-        let mut rest = elements;
-        while let [first, after @ ..] = rest {
-            if *first == 0 {
-                rest = after;
-                continue;
-            }
-            let (id, len, body) = if ONE_BYTE {
-                (first >> 4, usize::from(first & 0x0F) + 1, after)
-            } else {
-                let [len, body @ ..] = after else { return };
-                (*first, usize::from(*len), body)
-            };
-            // Id 15 of the one-byte form is reserved and ends the reading (RFC 8285 §4.2).
-            if ONE_BYTE && id == 15 {
-                return;
-            }
-            let Some((value, next)) = body.split_at_checked(len) else {
-                return;
-            };
-            self.take(id, value, ids);
-            rest = next;
-        }
     }
 
     #[inline]
@@ -117,6 +87,71 @@ impl<'a> Extensions<'a> {
         } else if id == ids.abs_capture_time && matches!(value.len(), 8 | 16) {
             self.abs_capture_time = Some(value);
         }
+    }
+}
+
+/// The elements of a header extension by their ids, for who does not know yet which ids hold: read
+/// once, asked often.
+#[derive(Clone, Copy, Debug)]
+pub struct Elements<'a>([Option<&'a [u8]>; 256]);
+
+impl<'a> Elements<'a> {
+    /// Reads as [`Extensions::parse`] does.
+    #[must_use]
+    pub fn parse(profile: u16, elements: &'a [u8]) -> Self {
+        let mut found = [None; 256];
+        each(profile, elements, |id, value| {
+            found[usize::from(id)] = Some(value)
+        });
+        Self(found)
+    }
+
+    /// MID and RIDs with these ids; all else is left out.
+    #[must_use]
+    pub fn names(&self, ids: &ExtensionIds) -> Extensions<'a> {
+        let mut found = Extensions::default();
+        for id in [ids.mid, ids.rid, ids.repaired_rid] {
+            if let Some(value) = self.0[usize::from(id)] {
+                found.take(id, value, ids);
+            }
+        }
+        found
+    }
+}
+
+/// Calls `take` with id and value of each element, in their order, up to the first broken one.
+#[inline]
+fn each<'a>(profile: u16, elements: &'a [u8], take: impl FnMut(u8, &'a [u8])) {
+    match profile {
+        0xBEDE => each_of::<true>(elements, take),
+        0x1000..=0x100F => each_of::<false>(elements, take),
+        _ => {}
+    }
+}
+
+#[inline]
+fn each_of<'a, const ONE_BYTE: bool>(elements: &'a [u8], mut take: impl FnMut(u8, &'a [u8])) {
+    let mut rest = elements;
+    while let [first, after @ ..] = rest {
+        if *first == 0 {
+            rest = after;
+            continue;
+        }
+        let (id, len, body) = if ONE_BYTE {
+            (first >> 4, usize::from(first & 0x0F) + 1, after)
+        } else {
+            let [len, body @ ..] = after else { return };
+            (*first, usize::from(*len), body)
+        };
+        // Id 15 of the one-byte form is reserved and ends the reading (RFC 8285 §4.2).
+        if ONE_BYTE && id == 15 {
+            return;
+        }
+        let Some((value, next)) = body.split_at_checked(len) else {
+            return;
+        };
+        take(id, value);
+        rest = next;
     }
 }
 
@@ -278,6 +313,21 @@ mod tests {
             } else {
                 prop_assert!(room < 4 + 6 + mid.len() + 2 + descriptor.len() + 3);
             }
+        }
+
+        #[test]
+        fn elements_name_a_stream_as_extensions_do(
+            profile in prop_oneof![Just(0xBEDE), Just(0x1000), any::<u16>()],
+            bytes in prop::collection::vec(prop_oneof![0u8..6, 16u8..99, any::<u8>()], 0..100),
+            // Small ones clash now and then.
+            (mid, rid, repaired_rid, transport_cc) in (0u8..6, 0u8..6, 0u8..6, 0u8..6),
+        ) {
+            let ids = ExtensionIds { mid, rid, repaired_rid, transport_cc, ..ExtensionIds::default() };
+            let expected = Extensions::parse(profile, &bytes, &ids);
+            let names = Elements::parse(profile, &bytes).names(&ids);
+            prop_assert_eq!(names.mid, expected.mid);
+            prop_assert_eq!(names.rid, expected.rid);
+            prop_assert_eq!(names.repaired_rid, expected.repaired_rid);
         }
 
         #[test]

@@ -3,7 +3,7 @@
 
 use crate::config::{Codec, ReceiveSpec};
 use std::time::Instant;
-use wire::ext::Extensions;
+use wire::ext::{Elements, Extensions};
 use wire::rtp::Header;
 
 #[derive(Debug)]
@@ -118,28 +118,26 @@ pub(super) fn find(sections: &[Option<Section>], header: &Header, plain: &[u8]) 
     if let Some(place) = all().find_map(|(at, section)| announced(at, section, header.ssrc)) {
         return Some(place);
     }
+    let elements = Elements::parse(header.extension_profile, header.extension_bytes(plain));
     let mut by_rid = None;
     for (at, section) in all() {
-        // Ids may differ between sections, so each reads the packet with its own.
-        let extensions = Extensions::parse(
-            header.extension_profile,
-            header.extension_bytes(plain),
-            &section.spec.extensions,
-        );
-        let place = section
-            .within(&extensions, header.payload_type)
-            .map(|(layer, part)| Place {
+        // Ids may differ between sections, so each asks with its own.
+        let extensions = elements.names(&section.spec.extensions);
+        let place = || {
+            let (layer, part) = section.within(&extensions, header.payload_type)?;
+            Some(Place {
                 section: at,
                 layer,
                 part,
-            });
+            })
+        };
         if let Some(mid) = extensions.mid {
             if mid == section.spec.mid.as_bytes() {
-                return place;
+                return place();
             }
         } else if (extensions.rid.is_some() || extensions.repaired_rid.is_some())
             && !section.spec.rids.is_empty()
-            && let Some(place) = place
+            && let Some(place) = place()
         {
             match by_rid {
                 None => by_rid = Some(place),

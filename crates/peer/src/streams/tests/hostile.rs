@@ -151,6 +151,51 @@ fn a_flood_of_ssrcs_is_bounded() {
 }
 
 #[test]
+fn a_stream_is_found_among_many_sections_whose_ids_differ() {
+    let mut streams = server();
+    let now = test_epoch();
+    let raw = Raw::new();
+    let ids = |n: u16| ExtensionIds {
+        mid: (1 + n % 7) as u8,
+        rid: (8 + n % 7) as u8,
+        repaired_rid: (15 + n % 7) as u8,
+        ..ExtensionIds::default()
+    };
+    for n in 0..512 {
+        streams.add_receive(ReceiveSpec {
+            mid: format!("m{n}"),
+            extensions: ids(n),
+            rids: vec!["q".into(), "h".into()],
+            ..receive_video(u64::from(n))
+        });
+    }
+    let many: Vec<(u8, &[u8])> = vec![(200, &[]); 600];
+    for n in [0u16, 1, 255, 511] {
+        let mid = format!("m{n}");
+        let ExtensionIds { mid: id, rid, .. } = ids(n);
+        for (ssrc, names, found) in [
+            (1, &[][..], false),
+            (2, &[(id, &b"m512"[..]), (rid, b"h")], false),
+            (3, &[(id, mid.as_bytes()), (rid, b"x")], false),
+            // Of two values the last one counts.
+            (4, &[(id, b"m512"), (rid, b"h"), (id, mid.as_bytes())], true),
+        ] {
+            let extensions = [&many[..], names].concat();
+            let packet = RawPacket {
+                ssrc: u32::from(n) * 10 + ssrc,
+                pt: 96,
+                index: 1,
+                extensions: &extensions,
+                payload: b"x",
+            };
+            let received = streams.handle_rtp(now, &mut raw.rtp(&packet));
+            let place = received.map(|received| (received.tag, received.layer));
+            assert_eq!(place, found.then_some((u64::from(n), 1)), "{n} {names:?}");
+        }
+    }
+}
+
+#[test]
 fn events_that_nobody_takes_are_bounded() {
     let mut streams = busy();
     let now = test_epoch();
