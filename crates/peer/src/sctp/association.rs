@@ -1,6 +1,7 @@
 //! The one place that knows `sctp-proto`: an association with exactly one remote side.
 
 use super::MESSAGE_LEN_MAX;
+use super::admission::{Admission, STREAMS_MAX};
 use crate::config::DtlsRole;
 use bytes::Bytes;
 use sctp_proto::{
@@ -15,16 +16,13 @@ use std::time::Instant;
 use wire::dcep::Reliability;
 
 /// Receive window and bound on unfinished messages. Throughput is at most this per round trip; a
-/// hostile peer can make us hold this much.
+/// hostile peer can make us hold this much, and what [`Admission`] lets come ahead.
 const RECEIVE_BUFFER_MAX: u32 = 256 * 1024;
 /// Retransmission timeouts. Lower recovers lost tails sooner and retransmits in vain when the
 /// remote side delays its acknowledgements (200 ms) on a long path.
 const RTO_INITIAL_MS: u64 = 500;
 const RTO_MIN_MS: u64 = 300;
 const RTO_MAX_MS: u64 = 5_000;
-/// Stream ids above this are nobody's: browsers count up from 0, LiveKit's own are 100 to 102.
-const STREAMS_MAX: u16 = 1024;
-const COMMON_HEADER_LEN: usize = 12;
 /// `sctp-proto` wants an address, over DTLS there is none.
 const NOWHERE: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST), 5000);
 
@@ -53,9 +51,9 @@ pub(super) enum LinkEvent {
 pub(super) struct Link {
     endpoint: Endpoint,
     association: Option<(AssociationHandle, Association)>,
-    initiates: bool,
-    initiate_tag: Option<[u8; 4]>,
+    admission: Admission,
     up: bool,
+    ended: bool,
     outgoing: VecDeque<Bytes>,
     events: VecDeque<LinkEvent>,
     /// Streams that may hold messages, each once. What stays there closes the receive window.
@@ -78,9 +76,9 @@ impl Link {
         Self {
             endpoint,
             association,
-            initiates,
-            initiate_tag: None,
+            admission: Admission::new(initiates),
             up: false,
+            ended: false,
             outgoing: VecDeque::new(),
             events: VecDeque::new(),
             readable: VecDeque::new(),
@@ -91,11 +89,18 @@ impl Link {
         self.up
     }
 
+    /// Packets that came too far ahead of what is missing, in whole or in part.
+    pub(super) fn dropped(&self) -> u64 {
+        self.admission.ahead()
+    }
+
     pub(super) fn handle_packet(&mut self, now: Instant, data: &[u8]) {
-        if !self.admits(data) {
+        if self.ended {
             return;
         }
-        let data = Bytes::copy_from_slice(data);
+        let Some(data) = self.admission.admit(self.up, data) else {
+            return;
+        };
         match self.endpoint.handle(now, NOWHERE, None, None, data) {
             Some((handle, DatagramEvent::NewAssociation(association))) => {
                 self.association = Some((handle, association));
@@ -103,6 +108,10 @@ impl Link {
             Some((_, DatagramEvent::AssociationEvent(event))) => {
                 if let Some((_, association)) = &mut self.association {
                     association.handle_event(event);
+                    if !self.admission.explains(association.stats().get_num_datas()) {
+                        // Ends it, which is all that can fail.
+                        let _ = association.close();
+                    }
                 }
             }
             None => {}
@@ -199,32 +208,14 @@ impl Link {
         {
             self.outgoing.extend(packets);
         }
-        self.outgoing.pop_front()
+        let packet = self.outgoing.pop_front()?;
+        self.admission.sent(&packet);
+        Some(packet)
     }
 
     pub(super) fn poll_timeout(&self) -> Option<Instant> {
         let (_, association) = self.association.as_ref()?;
         association.poll_timeout()
-    }
-
-    /// INITs are for the beginning only: a duplicate would end an established association in
-    /// `sctp-proto`, and each new tag would make it remember one more association.
-    fn admits(&mut self, data: &[u8]) -> bool {
-        const INIT: u8 = 1;
-        if data.get(COMMON_HEADER_LEN) != Some(&INIT) {
-            return streams_are_sane(data);
-        }
-        let Some(tag) = data.get(16..20) else { return false };
-        if self.up || self.initiates {
-            return false;
-        }
-        match self.initiate_tag {
-            Some(known) => known == tag,
-            None => {
-                self.initiate_tag = tag.try_into().ok();
-                true
-            }
-        }
     }
 
     fn settle(&mut self) {
@@ -249,6 +240,7 @@ impl Link {
                 }
                 Event::HandshakeFailed { .. } => self.events.push_back(LinkEvent::Broken),
                 Event::AssociationLost { reason } => {
+                    self.ended = true;
                     let ended = matches!(
                         reason,
                         AssociationError::AssociationClosed
@@ -276,24 +268,6 @@ impl Link {
             self.up = false;
         }
     }
-}
-
-/// Whether no DATA chunk (RFC 9260 §3.3.1) names a stream beyond [`STREAMS_MAX`]: `sctp-proto`
-/// makes a stream for any id.
-fn streams_are_sane(data: &[u8]) -> bool {
-    const DATA: u8 = 0;
-    let mut rest = data.get(COMMON_HEADER_LEN..).unwrap_or_default();
-    while let [kind, _, high, low, value @ ..] = rest {
-        if let (DATA, [_, _, _, _, id @ ..]) = (*kind, value)
-            && let [high, low, ..] = id
-            && u16::from_be_bytes([*high, *low]) >= STREAMS_MAX
-        {
-            return false;
-        }
-        let len = usize::from(u16::from_be_bytes([*high, *low]));
-        rest = rest.get(len.max(4).next_multiple_of(4)..).unwrap_or_default();
-    }
-    true
 }
 
 fn read_next(association: &mut Association, id: u16) -> Option<LinkEvent> {

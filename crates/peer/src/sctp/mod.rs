@@ -3,6 +3,7 @@
 //! Owns stream ids, channel states and the bounds on what is queued. Must not know: DTLS (it
 //! speaks of plain packets), what the messages mean.
 
+mod admission;
 mod association;
 
 use crate::config::{ChannelSpec, DtlsRole};
@@ -101,6 +102,7 @@ impl Sctp {
         while self.link.as_mut().is_some_and(Link::read) {
             self.take_link_events();
         }
+        self.dropped = self.dropped();
         self.link = None;
         self.close_all();
     }
@@ -175,9 +177,9 @@ impl Sctp {
         self.channels.get(&id).map_or(0, |channel| channel.buffered)
     }
 
-    /// Messages and channels refused, unknown or malformed.
+    /// Messages and channels refused, unknown or malformed, and packets too far ahead.
     pub(crate) fn dropped(&self) -> u64 {
-        self.dropped
+        self.dropped + self.link.as_ref().map_or(0, Link::dropped)
     }
 
     // ---- inside --------------------------------------------------------------------------

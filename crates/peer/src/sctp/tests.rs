@@ -1,6 +1,7 @@
 //! Channels without DTLS: two ends, packets handed over directly, some of them forged by a remote
 //! side that has the keys.
 
+use super::admission::sign;
 use super::*;
 use std::time::Duration;
 
@@ -9,6 +10,8 @@ struct Ends {
     b: Sctp,
     now: Instant,
     rng: u64,
+    /// What was exchanged to connect, with its receiver (true for B).
+    seen: Vec<(bool, Bytes)>,
 }
 
 impl Ends {
@@ -18,6 +21,7 @@ impl Ends {
             b: Sctp::default(),
             now: crate::test_epoch(),
             rng: 0x1234_5678_9abc_def1,
+            seen: Vec::new(),
         };
         ends.a.start(DtlsRole::Client, 0);
         ends.b.start(DtlsRole::Server, 0);
@@ -27,7 +31,7 @@ impl Ends {
             max_retransmits: None,
             negotiated: None,
         });
-        ends.exchange();
+        ends.seen = ends.exchange();
         assert!(ends.is_open());
         ends
     }
@@ -163,23 +167,6 @@ fn forged_packets_cannot_panic() {
     }
 }
 
-/// Puts the checksum in place (RFC 9260 appendix A).
-fn sign(packet: &mut [u8]) {
-    packet[8..12].fill(0);
-    let mut crc = !0u32;
-    for byte in &*packet {
-        crc ^= u32::from(*byte);
-        for _ in 0..8 {
-            crc = if crc & 1 == 1 {
-                (crc >> 1) ^ 0x82f6_3b78
-            } else {
-                crc >> 1
-            };
-        }
-    }
-    packet[8..12].copy_from_slice(&(!crc).to_le_bytes());
-}
-
 /// Bytes of messages that wait to be taken.
 fn waiting(sctp: &Sctp) -> usize {
     let bytes = sctp.events.iter().map(|event| {
@@ -238,4 +225,186 @@ fn what_was_sent_before_the_end_is_read_before_it() {
     let arrived = messages.count();
     assert!(arrived * 10_000 > 300_000, "{arrived} of {sent}");
     assert!(matches!(events.last(), Some(PeerEvent::ChannelClosed { .. })));
+}
+
+/// Plays A's part towards B from where A was when connected, and acknowledges nothing.
+struct Forger {
+    b: Sctp,
+    now: Instant,
+    header: [u8; 12],
+    /// The TSN of A's next DATA chunk.
+    next: u32,
+    /// A's last SACK.
+    sack: Vec<u8>,
+}
+
+impl Forger {
+    fn connected() -> Self {
+        let ends = Ends::connected();
+        let of_data = |(to_b, packet): &&(bool, Bytes)| *to_b && packet[12] == 0;
+        let data = ends.seen.iter().filter(of_data).map(|(_, packet)| packet);
+        let tsn = |packet: &Bytes| u32::from_be_bytes(packet[16..20].try_into().expect("a TSN"));
+        let first = data.clone().next().expect("A opened a channel");
+        let last = data.map(tsn).max().expect("one");
+        let mut sacks = ends.seen.iter().rev();
+        let sack = sacks.find(|(to_b, packet)| *to_b && packet[12] == 3);
+        Self {
+            sack: sack.expect("B answered").1[12..].to_vec(),
+            header: first[..12].try_into().expect("a header"),
+            next: last.wrapping_add(1),
+            b: ends.b,
+            now: ends.now,
+        }
+    }
+
+    /// Whole and unordered, with its TSN counted from the next.
+    fn data(&self, offset: u32, stream: u16, ppid: u32, message: &[u8]) -> Vec<u8> {
+        let len = u16::try_from(16 + message.len()).expect("short");
+        let mut chunk = vec![0, 7];
+        chunk.extend(len.to_be_bytes());
+        chunk.extend(self.next.wrapping_add(offset).to_be_bytes());
+        chunk.extend(stream.to_be_bytes());
+        chunk.extend([0, 0]);
+        chunk.extend(ppid.to_be_bytes());
+        chunk.extend(message);
+        chunk.resize(chunk.len().next_multiple_of(4), 0);
+        chunk
+    }
+
+    /// Gives B a packet of chunks, and takes its answers: the cumulative TSN, counted from the next,
+    /// and the end of the last gap block of a SACK.
+    fn packet(&mut self, chunks: &[Vec<u8>]) -> Option<(u32, u32)> {
+        let mut packet = [&self.header[..], &chunks.concat()].concat();
+        sign(&mut packet);
+        self.b.handle_packet(self.now, &packet);
+        self.answers()
+    }
+
+    /// The same of what B says after a while, with which it delays its SACKs.
+    fn later(&mut self) -> Option<(u32, u32)> {
+        self.now += Duration::from_millis(300);
+        self.b.handle_timeout(self.now);
+        self.answers()
+    }
+
+    fn answers(&mut self) -> Option<(u32, u32)> {
+        let mut said = None;
+        while let Some(packet) = self.b.poll_packet(self.now) {
+            if packet[12] == 3 {
+                let number =
+                    |at: usize| u32::from_be_bytes(packet[at..at + 4].try_into().expect("four bytes"));
+                let blocks = usize::try_from(number(24) >> 16).expect("16 bits");
+                let end = blocks
+                    .checked_sub(1)
+                    .map_or(0, |last| number(28 + 4 * last) & 0xffff);
+                said = Some((number(16).wrapping_sub(self.next), end));
+            }
+        }
+        said
+    }
+}
+
+/// Under this identifier a message is nothing.
+const PPID_OF_NOBODY: u32 = 99;
+
+#[test]
+fn who_withholds_a_packet_is_taken_only_so_far_ahead_and_can_go_on() {
+    let mut forger = Forger::connected();
+    let mut held = 0;
+    let many = |forger: &Forger, from: u32, to: u32| -> Vec<Vec<u8>> {
+        let chunk = |offset| forger.data(offset, 7, PPID_OF_NOBODY, b"x");
+        (from..to).map(chunk).collect()
+    };
+    for batch in 0..400 {
+        let chunks = many(&forger, 1 + batch * 50, 51 + batch * 50);
+        if let Some((_, end)) = forger.packet(&chunks) {
+            held = end;
+        }
+    }
+    assert_eq!(held, 16_384, "chunks behind the gap");
+    let refused = forger.b.dropped();
+    // What was missing comes in one packet with what is too far ahead.
+    let (missing, beyond) = (
+        forger.data(0, 7, PPID_OF_NOBODY, b"x"),
+        forger.data(17_000, 7, PPID_OF_NOBODY, b"x"),
+    );
+    forger.packet(&[missing, beyond]);
+    assert_eq!(forger.later(), Some((16_383, 0)));
+    assert_eq!(
+        forger.b.dropped(),
+        refused + 2,
+        "a packet cut, a message of nobody"
+    );
+    let chunks = many(&forger, 16_384, 16_434);
+    forger.packet(&chunks);
+    assert_eq!(forger.later(), Some((16_433, 0)));
+    assert!(forger.b.channels.contains_key(&0));
+}
+
+#[test]
+fn a_window_of_small_messages_survives_a_loss() {
+    let mut ends = Ends::connected();
+    let mut sent = 0u32;
+    while ends
+        .a
+        .send(0, true, &[&sent.to_be_bytes()[..], &[5; 12]].concat())
+    {
+        sent += 1;
+    }
+    let (mut packets, mut got) = (0, Vec::new());
+    for _ in 0..2000 {
+        while let Some(packet) = ends.a.poll_packet(ends.now) {
+            packets += 1;
+            if packets != 40 {
+                ends.b.handle_packet(ends.now, &packet);
+            }
+        }
+        while let Some(event) = ends.b.poll_event() {
+            if let PeerEvent::Message { data, .. } = event {
+                got.push(u32::from_be_bytes(data[..4].try_into().expect("a number")));
+            }
+        }
+        while let Some(packet) = ends.b.poll_packet(ends.now) {
+            ends.a.handle_packet(ends.now, &packet);
+        }
+        ends.now += Duration::from_millis(20);
+        ends.a.handle_timeout(ends.now);
+        ends.b.handle_timeout(ends.now);
+    }
+    assert_eq!(sent, 16_384);
+    assert!(got.iter().copied().eq(0..sent), "{} of {sent}", got.len());
+    assert_eq!(ends.b.dropped(), 0);
+}
+
+#[test]
+fn data_hidden_in_another_chunk_ends_the_association() {
+    let mut forger = Forger::connected();
+    let hidden = forger.data(1, STREAM_BEYOND, PPID_OF_NOBODY, b"x");
+    let mut sack = forger.sack.clone();
+    let len = sack.len() + hidden.len();
+    sack[2..4].copy_from_slice(&u16::try_from(len).expect("short").to_be_bytes());
+    sack.extend(hidden);
+    forger.packet(&[sack]);
+    assert!(forger.b.channels.is_empty());
+    let events: Vec<_> = std::iter::from_fn(|| forger.b.poll_event()).collect();
+    assert!(matches!(events.last(), Some(PeerEvent::ChannelClosed { .. })));
+}
+
+#[test]
+fn a_beginning_is_not_begun_anew() {
+    let mut a = Sctp::default();
+    let mut b = Sctp::default();
+    let now = crate::test_epoch();
+    a.start(DtlsRole::Client, 0);
+    b.start(DtlsRole::Server, 0);
+    let init = a.poll_packet(now).expect("the client initiates");
+    b.handle_packet(now, &init);
+    assert!(b.poll_packet(now).is_some(), "INIT ACK");
+    let mut moved = init.to_vec();
+    moved[28] ^= 0x10;
+    sign(&mut moved);
+    b.handle_packet(now, &moved);
+    assert!(b.poll_packet(now).is_none());
+    b.handle_packet(now, &init);
+    assert!(b.poll_packet(now).is_some(), "INIT ACK again");
 }
