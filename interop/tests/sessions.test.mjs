@@ -84,6 +84,29 @@ for (const name of ['single', 'dual']) {
     await flows();
   });
 
+  test(`tracks of the ${name} client that are unpublished and published again at once come back`, async () => {
+    // Nothing is awaited in between: one offer stops the old sections and has the new ones, and the announcements wait for it.
+    const old = await clients[name].page.evaluate(async () => {
+      const before = [...window.room.localParticipant.trackPublications.values()];
+      const again = before.map(({ track, options, source }) => {
+        const { mediaStreamTrack } = track;
+        const gone = window.room.localParticipant.unpublishTrack(track, false);
+        return [gone, window.room.localParticipant.publishTrack(mediaStreamTrack, { ...options, source })];
+      });
+      await Promise.all(again.flat());
+      return before.map(({ trackSid }) => trackSid);
+    });
+    await clients[other(name)].page.evaluate(
+      ({ from, gone }) =>
+        window.until(() => {
+          const now = [...window.room.remoteParticipants.get(from).trackPublications.values()];
+          return (now.length === gone.length && now.every((one) => one.track && !gone.includes(one.trackSid))) || undefined;
+        }),
+      { from: name, gone: old },
+    );
+    await flows();
+  });
+
   test(`the ${name} client unsubscribes and subscribes again`, async () => {
     await clients[name].page.evaluate(async (from) => {
       const all = () => [...window.room.remoteParticipants.get(from).trackPublications.values()];

@@ -168,6 +168,7 @@ impl Room {
         self.tracks.extend(backup_keys.into_iter().map(|key| (key, id)));
         self.track_sids.insert(info.sid.clone(), key);
         self.send_published(id, &request.cid, info);
+        self.publish_waiting(id);
     }
 
     fn send_published(&mut self, id: ParticipantId, cid: &str, track: proto::TrackInfo) {
@@ -221,6 +222,7 @@ impl Room {
             Some(info) => {
                 let cid = request.cid;
                 self.send_published(id, &cid, info);
+                self.publish_waiting(id);
             }
             None => self.request_failed(id, Reason::NotFound, "", Request::AddTrack(request)),
         }

@@ -31,14 +31,24 @@ impl Room {
         let Some(participant) = self.participants.get_mut(&id) else {
             return;
         };
-        let Ok(outcome) = participant.publisher.transport.handle_offer(offer, &announced) else {
+        let Ok(mut offer) = participant.publisher.transport.accept_offer(offer, &announced) else {
             self.full_reconnect(id);
             return;
         };
+        self.commands(id, std::mem::take(&mut offer.commands));
+        // What waited for these tracks to end may stand on another section of this very offer.
+        let mut told = false;
+        for track in std::mem::take(&mut offer.ended) {
+            told |= self.unpublish(id, track);
+        }
+        let announced = self.announced(id);
+        let Some(participant) = self.participants.get_mut(&id) else {
+            return;
+        };
+        let outcome = participant.publisher.transport.answer_offer(offer, &announced);
         let OfferOutcome {
             answer,
             published,
-            ended,
             bound,
             refused,
             commands,
@@ -49,11 +59,22 @@ impl Room {
         self.trickle(id, proto::SignalTarget::Publisher);
         self.copies_bound(&bound);
         self.copies_refused(&refused);
-        for track in ended {
-            self.unpublish(id, track);
+        if told {
+            self.tell_unpublished(id);
         }
         self.plan_demand_repeat(id);
         self.ask_for_sections(id);
+    }
+
+    /// A track was announced or has got another client id: its section may have been offered already.
+    pub(crate) fn publish_waiting(&mut self, id: ParticipantId) {
+        let announced = self.announced(id);
+        let Some(participant) = self.participants.get_mut(&id) else {
+            return;
+        };
+        let (published, commands) = participant.publisher.transport.publish_waiting(&announced);
+        self.commands(id, commands);
+        self.sections_published(id, &published);
     }
 
     /// A client's answer to the server's offer. With a single peer connection there is none.

@@ -262,19 +262,17 @@ impl Room {
     }
 
     /// A track's section went away: it is unpublished, and the next one of its cid has its turn.
-    pub(crate) fn unpublish(&mut self, id: ParticipantId, track: TrackKey) {
-        if self.backup_ended(id, track) {
-            return;
+    /// Whether others must be told ([`Self::tell_unpublished`]).
+    pub(crate) fn unpublish(&mut self, id: ParticipantId, track: TrackKey) -> bool {
+        !self.backup_ended(id, track) && self.end_track(id, track) == Some(true)
+    }
+
+    /// Tells everybody that tracks are unpublished.
+    pub(crate) fn tell_unpublished(&mut self, id: ParticipantId) {
+        if let Some(participant) = self.participants.get_mut(&id) {
+            participant.dirty = true;
         }
-        let Some(published) = self.end_track(id, track) else {
-            return;
-        };
-        if published {
-            if let Some(participant) = self.participants.get_mut(&id) {
-                participant.dirty = true;
-            }
-            self.broadcast(id, true);
-        }
+        self.broadcast(id, true);
     }
 
     /// As [`Self::unpublish`] at the server's wish, without telling anybody yet. Its SID when

@@ -13,6 +13,7 @@ mod sections;
 mod subscriber;
 mod transport;
 
+pub use offer::AcceptedOffer;
 pub use transport::Transport;
 
 use media::api::{Codec, Command, DownKey, IceCredentials, Kind, LayerWish, PeerKey, TrackKey};
@@ -111,15 +112,13 @@ pub struct PublishedSection {
     pub codec: Codec,
 }
 
-/// What an applied offer leads to.
+/// What an answered offer leads to.
 #[derive(Debug)]
 pub struct OfferOutcome {
     /// The answer: type, sdp, the offer's id, mid_to_track_id.
     pub answer: proto::SessionDescription,
     /// Tracks newly (or again) negotiated on a section.
     pub published: Vec<PublishedSection>,
-    /// Tracks whose section is gone, inactive or no longer sends.
-    pub ended: Vec<TrackKey>,
     /// Down tracks that have a section now (their `Subscribe` is among `commands`).
     pub bound: Vec<DownKey>,
     /// Waiting down tracks that were dropped: the client has sections but none of their codecs.

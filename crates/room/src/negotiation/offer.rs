@@ -9,17 +9,31 @@ use media::api::{Codec, Command, DtlsRole, Kind, TrackKey};
 use protocol::proto;
 use wire::sdp::{Description, Direction, Media, MediaKind, Rid, Setup, Simulcast};
 
+/// A client's offer that is applied and waits for its answer.
+#[derive(Debug)]
+#[must_use]
+pub struct AcceptedOffer {
+    /// Tracks whose section is gone, inactive, no longer sends, or sends something else.
+    pub ended: Vec<TrackKey>,
+    /// To the media plane, in order, before those of the answer.
+    pub commands: Vec<Command>,
+    description: Description,
+    id: u32,
+    setup: Setup,
+}
+
 impl Transport {
     /// Applies a client's offer (roles Single and Publisher). `announced` are all tracks of this
-    /// participant that are pending or published.
+    /// participant that are pending or published. It must be answered: by
+    /// [`Transport::answer_offer`], when what took the place of the tracks that ended is announced.
     ///
     /// # Errors
     /// When the SDP cannot be used; nothing was changed then.
-    pub fn handle_offer(
+    pub fn accept_offer(
         &mut self,
         offer: &proto::SessionDescription,
         announced: &[AnnouncedTrack],
-    ) -> Result<OfferOutcome, NegotiationError> {
+    ) -> Result<AcceptedOffer, NegotiationError> {
         if self.config.role == Role::Subscriber {
             return Err(NegotiationError::WrongState);
         }
@@ -32,23 +46,38 @@ impl Transport {
             DtlsRole::Server => Setup::Passive,
         };
         self.apply_remote(remote, &parsed, &mut commands);
+        let mut ended: Vec<TrackKey> = self.published().collect();
+        self.update_slots(&parsed, announced, &mut commands);
+        let kept: Vec<TrackKey> = self.published().collect();
+        ended.retain(|track| !kept.contains(track));
+        commands.extend(ended.iter().map(|track| Command::Unpublish { track: *track }));
+        Ok(AcceptedOffer {
+            ended,
+            commands,
+            description: parsed,
+            id: offer.id,
+            setup,
+        })
+    }
+
+    /// Answers an offer. `announced` are the tracks of this participant without those that ended by
+    /// it, and with those that it announced at once because of that.
+    pub fn answer_offer(&mut self, offer: AcceptedOffer, announced: &[AnnouncedTrack]) -> OfferOutcome {
+        let AcceptedOffer {
+            description: parsed,
+            id,
+            setup,
+            ..
+        } = offer;
         let mut outcome = OfferOutcome {
             answer: proto::SessionDescription::default(),
             published: Vec::new(),
-            ended: Vec::new(),
             bound: Vec::new(),
             refused: Vec::new(),
-            commands,
+            commands: Vec::new(),
         };
-        let uses = publish::assign(&parsed, &self.slots, announced, &self.released);
-        let before: Vec<TrackKey> = self.published().collect();
-        self.update_slots(&parsed, &mut outcome);
-        let answered = self.publish(&parsed, announced, &uses, &mut outcome);
-        let now: Vec<TrackKey> = self.published().collect();
-        for track in before.into_iter().filter(|track| !now.contains(track)) {
-            outcome.ended.push(track);
-            outcome.commands.push(Command::Unpublish { track });
-        }
+        let uses = publish::assign(&self.slots, announced, &self.released);
+        let answered = self.publish(announced, &uses, &mut outcome);
         self.place_downs(&mut outcome);
         let sections = parsed
             .media
@@ -58,11 +87,11 @@ impl Transport {
         let sections = sections
             .map(|((media, slot), (used, formats))| self.answer_section(media, slot, *used, formats, setup))
             .collect();
-        outcome.answer = self.describe(sections, "answer", offer.id, parsed.session.extmap_allow_mixed);
+        outcome.answer = self.describe(sections, "answer", id, parsed.session.extmap_allow_mixed);
         for slot in &mut self.slots {
             slot.draining = false;
         }
-        Ok(outcome)
+        outcome
     }
 
     /// Role Single: how many (audio, video) recvonly sections the client lacks for what is
@@ -98,10 +127,15 @@ impl Transport {
 
     /// Makes the slots follow the sections of an offer. A section that changed its mid or kind is
     /// another one; what stood there has ended.
-    fn update_slots(&mut self, offer: &Description, outcome: &mut OfferOutcome) {
+    fn update_slots(
+        &mut self,
+        offer: &Description,
+        announced: &[AnnouncedTrack],
+        commands: &mut Vec<Command>,
+    ) {
         let gone = self.slots.len().min(offer.media.len());
         for slot in self.slots.drain(gone..) {
-            lose_down(&slot, &mut self.waiting, &mut outcome.commands);
+            lose_down(&slot, &mut self.waiting, commands);
         }
         for (index, media) in offer.media.iter().enumerate() {
             let mid = media.mid.as_deref().unwrap_or_default();
@@ -109,7 +143,7 @@ impl Transport {
             match self.slots.get_mut(index) {
                 None => self.slots.push(fresh()),
                 Some(slot) if slot.mid != mid || slot.kind != media.kind => {
-                    lose_down(slot, &mut self.waiting, &mut outcome.commands);
+                    lose_down(slot, &mut self.waiting, commands);
                     *slot = fresh();
                 }
                 Some(_) => {}
@@ -127,34 +161,33 @@ impl Transport {
             };
             slot.extensions = common_extensions(role, kind, media, self.config.playout_delay.is_some());
             slot.receives = role == Role::Single && media.direction.receives() && !slot.formats.is_empty();
-            if !media.direction.sends() || slot.formats.is_empty() {
-                slot.publication = None;
-            }
+            slot.read_sender(media);
+            slot.keep_publication(announced, &self.released);
         }
     }
 
     /// Puts tracks on their sections; returns the codecs that each section is answered with.
     fn publish(
         &mut self,
-        offer: &Description,
         announced: &[AnnouncedTrack],
         uses: &[Use],
         outcome: &mut OfferOutcome,
     ) -> Vec<Vec<Format>> {
         let only_preferred = self.config.client.ignores_answer_order;
-        let mut all = Vec::with_capacity(offer.media.len());
-        for ((slot, media), used) in self.slots.iter_mut().zip(&offer.media).zip(uses) {
+        let mut all = Vec::with_capacity(self.slots.len());
+        for (slot, used) in self.slots.iter_mut().zip(uses) {
             let track = match used {
                 Use::Track(index) => announced.get(*index),
                 Use::None | Use::Spare => None,
             };
-            let Some(track) = track.filter(|_| !slot.formats.is_empty()) else {
+            let Some(track) = track else {
                 slot.publication = None;
+                slot.wait(*used == Use::None);
                 all.push(slot.formats.clone());
                 continue;
             };
             let answered = answered_formats(&slot.formats, track, only_preferred);
-            if let Some((section, command)) = slot.publish(self.config.peer, media, track, &answered) {
+            if let Some((section, command)) = slot.publish(self.config.peer, track, &answered) {
                 outcome.published.push(section);
                 outcome.commands.push(command);
             }

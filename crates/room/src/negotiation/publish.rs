@@ -1,13 +1,13 @@
 //! Which track of the client a section carries (`media.md` §3, `signal.md` §8.9).
 
 use super::codecs::{self, Format, OPUS_FMTP};
-use super::sections::{Slot, extension_ids, kind_of, live};
+use super::sections::{Slot, extension_ids, kind_of};
 use super::transport::Transport;
 use super::{AnnouncedTrack, PublishedSection};
 use media::api::{Codec, Command, Kind, Payload, PeerKey, ReceiveSpec, TrackKey};
 use std::collections::VecDeque;
 use wire::ext::ExtensionIds;
-use wire::sdp::{Description, Media, order_rids};
+use wire::sdp::{Media, order_rids};
 
 /// Most layers of a simulcast stream.
 const LAYERS_MAX: usize = 3;
@@ -15,12 +15,25 @@ const LAYERS_MAX: usize = 3;
 /// Most client ids that are remembered as given up. More would let a client hold memory here.
 const RELEASED_MAX: usize = 64;
 
+/// What a client sends on a section.
+#[derive(Debug)]
+pub(super) struct Sender {
+    /// msid track id, empty when there is none.
+    cid: String,
+    /// From low to high, empty without simulcast.
+    rids: Vec<String>,
+    /// (primary, RTX) SSRCs that are announced.
+    ssrcs: Vec<(u32, Option<u32>)>,
+    /// A track stands or stood here under this client id. What took it back may be on its way.
+    carried: bool,
+    /// Was answered as something that nobody has announced yet.
+    waits: bool,
+}
+
 /// A track on a section.
 #[derive(Debug)]
 pub(super) struct Publication {
     pub(super) track: TrackKey,
-    /// msid track id of the section.
-    pub(super) sdp_cid: String,
     /// What the media plane knows.
     sent: Option<Sent>,
 }
@@ -48,23 +61,17 @@ pub(super) enum Use {
 
 /// Decides what every section carries: by msid track id, else what it carried before, else the
 /// first announced track of its kind that has no section. What was `released` is nobody's.
-pub(super) fn assign(
-    offer: &Description,
-    slots: &[Slot],
-    announced: &[AnnouncedTrack],
-    released: &VecDeque<String>,
-) -> Vec<Use> {
-    let mut uses = vec![Use::None; offer.media.len()];
+pub(super) fn assign(slots: &[Slot], announced: &[AnnouncedTrack], released: &VecDeque<String>) -> Vec<Use> {
+    let mut uses = vec![Use::None; slots.len()];
     let mut taken = vec![false; announced.len()];
-    let sending =
-        |media: &Media| live(media) && media.direction.sends() && !released.contains(&sdp_cid(media));
-    let sections = || offer.media.iter().enumerate().filter(|(_, media)| sending(media));
-    for (index, media) in sections() {
-        let (cid, kind) = (sdp_cid(media), kind_of(&media.kind));
-        let named = |track: &AnnouncedTrack| Some(track.kind) == kind && track.cids.contains(&cid);
-        let found = announced.iter().position(|track| !cid.is_empty() && named(track));
-        if let (Some(found), Some(slot)) = (found, uses.get_mut(index)) {
-            *slot = if taken[found] {
+    let sections = || {
+        let all = slots.iter().enumerate();
+        let sending = all.filter_map(|(index, slot)| Some((index, slot, slot.sender.as_ref()?)));
+        sending.filter(|(_, _, sender)| !released.contains(&sender.cid))
+    };
+    for (index, slot, sender) in sections() {
+        if let Some(found) = named(slot, sender, announced) {
+            uses[index] = if taken[found] {
                 Use::Spare
             } else {
                 Use::Track(found)
@@ -72,22 +79,16 @@ pub(super) fn assign(
             taken[found] = true;
         }
     }
-    for (index, media) in sections() {
+    for (index, slot, sender) in sections() {
         if uses[index] != Use::None {
             continue;
         }
-        let before = slots.get(index).and_then(|slot| slot.publication.as_ref());
-        let before = before.filter(|before| before.sdp_cid == sdp_cid(media));
-        let found = match before {
+        let found = match &slot.publication {
             Some(before) => announced.iter().position(|track| track.track == before.track),
+            None if sender.carried => None,
             None => {
-                let placed = |track: TrackKey| {
-                    let mut publications = slots.iter().filter_map(|slot| slot.publication.as_ref());
-                    publications.any(|known| known.track == track)
-                };
-                let kind = kind_of(&media.kind);
                 let free = |(track, taken): (&AnnouncedTrack, &bool)| {
-                    !taken && Some(track.kind) == kind && !placed(track.track)
+                    !taken && Some(track.kind) == kind_of(&slot.kind) && !placed(slots, track.track)
                 };
                 announced.iter().zip(&taken).position(free)
             }
@@ -98,6 +99,20 @@ pub(super) fn assign(
         }
     }
     uses
+}
+
+/// The announcement whose client id a section shows.
+fn named(slot: &Slot, sender: &Sender, announced: &[AnnouncedTrack]) -> Option<usize> {
+    let kind = kind_of(&slot.kind);
+    let is_it = |track: &AnnouncedTrack| Some(track.kind) == kind && track.cids.contains(&sender.cid);
+    let mut all = announced.iter();
+    all.position(is_it).filter(|_| !sender.cid.is_empty())
+}
+
+/// Whether a track has a section.
+fn placed(slots: &[Slot], track: TrackKey) -> bool {
+    let mut publications = slots.iter().filter_map(|slot| slot.publication.as_ref());
+    publications.any(|known| known.track == track)
 }
 
 /// msid track id, empty when there is none.
@@ -197,21 +212,87 @@ impl Transport {
     pub fn readmit(&mut self, cid: &str) {
         self.released.retain(|released| released != cid);
     }
+
+    /// Tracks may have been announced behind the offer with their sections: those that wait and show
+    /// the client id of one carry it from now on. Only by name, for what else a section sends may
+    /// be what its client was not allowed to publish.
+    pub fn publish_waiting(&mut self, announced: &[AnnouncedTrack]) -> (Vec<PublishedSection>, Vec<Command>) {
+        let mut new = (Vec::new(), Vec::new());
+        for index in 0..self.slots.len() {
+            let slot = &self.slots[index];
+            let waits = |sender: &&Sender| sender.waits && !self.released.contains(&sender.cid);
+            let sender = slot.sender.as_ref().filter(waits);
+            let found = sender.and_then(|sender| named(slot, sender, announced));
+            let track = found.and_then(|found| announced.get(found));
+            let Some(track) = track.filter(|track| !placed(&self.slots, track.track)) else {
+                continue;
+            };
+            let slot = &mut self.slots[index];
+            // As it was answered, so it is sent.
+            let answered = slot.formats.clone();
+            if let Some((section, command)) = slot.publish(self.config.peer, track, &answered) {
+                new.0.push(section);
+                new.1.push(command);
+            }
+        }
+        new
+    }
 }
 
 impl Slot {
+    /// Takes from an offer what the client sends here.
+    pub(super) fn read_sender(&mut self, media: &Media) {
+        let before = self.sender.take();
+        if !media.direction.sends() || self.formats.is_empty() {
+            return;
+        }
+        let cid = sdp_cid(media);
+        let rids = sent_rids(media);
+        self.sender = Some(Sender {
+            carried: before.is_some_and(|before| before.carried && before.cid == cid),
+            waits: false,
+            ssrcs: if rids.is_empty() { ssrcs(media) } else { Vec::new() },
+            cid,
+            rids,
+        });
+    }
+
+    /// The track that stands here ends unless it is still what the client sends: by its client id,
+    /// or under the name that it had.
+    pub(super) fn keep_publication(&mut self, announced: &[AnnouncedTrack], released: &VecDeque<String>) {
+        let Some((before, sender)) = self.publication.as_ref().zip(self.sender.as_ref()) else {
+            self.publication = None;
+            return;
+        };
+        let goes_on = match named(self, sender, announced) {
+            Some(found) => announced[found].track == before.track,
+            None => sender.carried && announced.iter().any(|track| track.track == before.track),
+        };
+        if !goes_on || released.contains(&sender.cid) {
+            self.publication = None;
+        }
+    }
+
+    /// No track stands here: a section that may wait is given to one that is announced later, if
+    /// none was here before.
+    pub(super) fn wait(&mut self, may_wait: bool) {
+        if let Some(sender) = &mut self.sender {
+            sender.waits = may_wait && !sender.carried;
+        }
+    }
+
     /// Puts a track on this section. Returns what is new: the section, and the command.
     pub(super) fn publish(
         &mut self,
         peer: PeerKey,
-        media: &Media,
         track: &AnnouncedTrack,
         answered: &[Format],
     ) -> Option<(PublishedSection, Command)> {
         let codec = answered.first()?.codec;
-        let sdp_cid = sdp_cid(media);
-        let rids = sent_rids(media);
-        let ssrcs = if rids.is_empty() { ssrcs(media) } else { Vec::new() };
+        let sender = self.sender.as_mut()?;
+        sender.carried = true;
+        sender.waits = false;
+        let (sdp_cid, rids, ssrcs) = (sender.cid.clone(), sender.rids.clone(), sender.ssrcs.clone());
         let payloads: Vec<Payload> = answered.iter().map(Format::payload).collect();
         let extensions = extension_ids(&self.extensions);
         let feedback = answered
@@ -233,7 +314,6 @@ impl Slot {
         let known = before.is_some_and(|before| before.sent == sent);
         self.publication = Some(Publication {
             track: track.track,
-            sdp_cid: sdp_cid.clone(),
             sent,
         });
         if known {

@@ -2,7 +2,7 @@
 //! its mid for the connection's lifetime.
 
 use super::codecs::Format;
-use super::publish::Publication;
+use super::publish::{Publication, Sender};
 use super::{DownRequest, Role};
 use media::api::{Codec, DownKey, Kind, Payload, TrackKey};
 use wire::ext::ExtensionIds;
@@ -37,7 +37,9 @@ pub(super) struct Slot {
     /// Was freed, and the client has not been told yet. A section must be seen without a track
     /// before it carries the next one, or browsers do not fire their `track` event.
     pub(super) draining: bool,
-    /// The track that the client sends here.
+    /// What the client sends here, by its last offer.
+    pub(super) sender: Option<Sender>,
+    /// The track that this is.
     pub(super) publication: Option<Publication>,
 }
 
@@ -56,6 +58,7 @@ impl Slot {
             leaving: false,
             used: false,
             draining: false,
+            sender: None,
             publication: None,
         }
     }

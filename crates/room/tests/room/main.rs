@@ -32,6 +32,7 @@ mod permissions;
 mod publishing;
 mod rating;
 mod replaying;
+mod republishing;
 mod resuming;
 mod rpc;
 mod sdp;

@@ -14,6 +14,41 @@ use media::api::{RoomKey, ThreadId};
 
 pub(super) const ALL_CODECS: [Codec; 5] = [Codec::Vp8, Codec::Vp9, Codec::H264, Codec::H265, Codec::Av1];
 
+/// What a client's offer leads to, when nothing is announced in the place of what ends by it.
+#[derive(Debug)]
+pub(super) struct Handled {
+    pub(super) answer: proto::SessionDescription,
+    pub(super) published: Vec<PublishedSection>,
+    pub(super) ended: Vec<TrackKey>,
+    pub(super) bound: Vec<DownKey>,
+    pub(super) refused: Vec<DownKey>,
+    pub(super) commands: Vec<Command>,
+}
+
+impl Transport {
+    fn handle_offer(
+        &mut self,
+        offer: &proto::SessionDescription,
+        announced: &[AnnouncedTrack],
+    ) -> Result<Handled, NegotiationError> {
+        let mut accepted = self.accept_offer(offer, announced)?;
+        let ended = std::mem::take(&mut accepted.ended);
+        let mut commands = std::mem::take(&mut accepted.commands);
+        let mut announced = announced.to_vec();
+        announced.retain(|track| !ended.contains(&track.track));
+        let outcome = self.answer_offer(accepted, &announced);
+        commands.extend(outcome.commands);
+        Ok(Handled {
+            answer: outcome.answer,
+            published: outcome.published,
+            ended,
+            bound: outcome.bound,
+            refused: outcome.refused,
+            commands,
+        })
+    }
+}
+
 pub(super) fn config(role: Role) -> TransportConfig {
     TransportConfig {
         peer: PeerKey::new(ThreadId(3), RoomKey(1), 1),

@@ -56,11 +56,27 @@ fn a_section_whose_track_was_taken_back_gets_no_other_one() {
     transport
         .handle_offer(&offer(&sections), &[announced(1, Kind::Audio, "a")])
         .unwrap();
-    let outcome = transport
-        .handle_offer(&offer(&sections), &[announced(2, Kind::Audio, "b")])
-        .unwrap();
-    assert_eq!(outcome.published, []);
-    assert_eq!(outcome.ended.len(), 1);
+    for ended in [1, 0] {
+        let outcome = transport
+            .handle_offer(&offer(&sections), &[announced(2, Kind::Audio, "b")])
+            .unwrap();
+        assert_eq!(outcome.published, []);
+        assert_eq!(outcome.ended.len(), ended);
+    }
+}
+
+#[test]
+fn a_section_that_sends_another_track_ends_the_one_before() {
+    let mut transport = transport(Role::Publisher);
+    let (first, second) = (announced(1, Kind::Audio, "a"), announced(2, Kind::Audio, "b"));
+    for (cid, published, ended) in [("a", 1, None), ("b", 2, Some(first.track))] {
+        let sections = [audio(0, "sendonly").track(cid)];
+        let outcome = transport
+            .handle_offer(&offer(&sections), &[first.clone(), second.clone()])
+            .unwrap();
+        assert_eq!(tracks(&outcome.published), [(published, "0")]);
+        assert_eq!(outcome.ended, Vec::from_iter(ended));
+    }
 }
 
 #[test]
