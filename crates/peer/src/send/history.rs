@@ -8,6 +8,10 @@ const RESENDS_MAX: u8 = 3;
 /// A packet is not sent again within two round trips, or within this when that is shorter.
 const RESEND_INTERVAL_MAX: Duration = Duration::from_millis(100);
 
+/// Nor within this, whatever the round trip is: the remote side tells it, and could tell none. Receivers
+/// ask again after 20 ms at the earliest; more would delay the second try in a local network.
+const RESEND_INTERVAL_MIN: Duration = Duration::from_millis(10);
+
 /// How often packets were asked for, by packet index. Allocated by the first request.
 #[derive(Debug, Default)]
 pub(super) struct Resends(Box<[Resend]>);
@@ -45,7 +49,7 @@ impl Resends {
             return true;
         }
         let interval = round_trip.map_or(RESEND_INTERVAL_MAX, |round_trip| {
-            (round_trip * 2).min(RESEND_INTERVAL_MAX)
+            (round_trip * 2).clamp(RESEND_INTERVAL_MIN, RESEND_INTERVAL_MAX)
         });
         let passed = now_ms.wrapping_sub(resend.last_ms);
         if resend.count >= RESENDS_MAX || u128::from(passed) < interval.as_millis() {
@@ -125,6 +129,17 @@ mod tests {
         // A short round trip shortens the wait.
         assert!(!resends.allow(ms(939), Some(ms(20)), 70_001, 256));
         assert!(resends.allow(ms(940), Some(ms(20)), 70_001, 256));
+    }
+
+    #[test]
+    fn no_round_trip_is_so_short_that_a_packet_is_sent_again_at_once() {
+        let mut resends = Resends::default();
+        for round_trip in [Duration::ZERO, ms(2)] {
+            let times = [0, 0, 9, 10, 19, 20];
+            let mut allow = |at| resends.allow(ms(at), Some(round_trip), 5, 256);
+            assert_eq!(times.map(&mut allow), [true, false, false, true, false, true]);
+            resends = Resends::default();
+        }
     }
 
     #[test]
