@@ -23,6 +23,9 @@ const RECEIVE_BUFFER_MAX: u32 = 256 * 1024;
 const RTO_INITIAL_MS: u64 = 500;
 const RTO_MIN_MS: u64 = 300;
 const RTO_MAX_MS: u64 = 5_000;
+/// Resets of the remote side whose answer, a reset of ours, it has yet to acknowledge: `sctp-proto`
+/// queues them without end. A peer has 32 channels.
+const RESETS_MAX: usize = 128;
 /// `sctp-proto` wants an address, over DTLS there is none.
 const NOWHERE: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST), 5000);
 
@@ -54,6 +57,8 @@ pub(super) struct Link {
     admission: Admission,
     up: bool,
     ended: bool,
+    /// Streams that the remote side reset, less those whose reset it acknowledged.
+    resets: usize,
     outgoing: VecDeque<Bytes>,
     events: VecDeque<LinkEvent>,
     /// Streams that may hold messages, each once. What stays there closes the receive window.
@@ -79,6 +84,7 @@ impl Link {
             admission: Admission::new(initiates),
             up: false,
             ended: false,
+            resets: 0,
             outgoing: VecDeque::new(),
             events: VecDeque::new(),
             readable: VecDeque::new(),
@@ -237,6 +243,14 @@ impl Link {
                     self.events
                         .extend(std::iter::from_fn(|| read_next(association, id)));
                     self.events.push_back(LinkEvent::Closed { id });
+                    self.resets += 1;
+                    if self.resets > RESETS_MAX {
+                        // Ends it, which is all that can fail.
+                        let _ = association.close();
+                    }
+                }
+                Event::Stream(StreamEvent::ResetComplete { .. } | StreamEvent::ResetFailed { .. }) => {
+                    self.resets = self.resets.saturating_sub(1);
                 }
                 Event::HandshakeFailed { .. } => self.events.push_back(LinkEvent::Broken),
                 Event::AssociationLost { reason } => {

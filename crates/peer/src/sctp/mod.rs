@@ -51,6 +51,8 @@ pub(crate) struct Sctp {
 struct Channel {
     label: String,
     state: State,
+    /// Whether a DATA_CHANNEL_OPEN was answered: one is, and nobody sends two.
+    answered: bool,
     /// Bytes queued and not acknowledged, as of the last look.
     buffered: usize,
 }
@@ -258,6 +260,11 @@ impl Sctp {
                     return self.refuse(id);
                 }
                 let Some(link) = &mut self.link else { return };
+                // Another would queue one more answer, acknowledged or not.
+                if self.channels.get(&id).is_some_and(|channel| channel.answered) {
+                    self.dropped += 1;
+                    return;
+                }
                 link.configure(id, open.ordered, open.reliability);
                 link.write(id, Ppid::Dcep, &dcep::ACK);
                 self.channels.insert(
@@ -265,6 +272,7 @@ impl Sctp {
                     Channel {
                         label: open.label.to_owned(),
                         state: State::Opening,
+                        answered: true,
                         buffered: 0,
                     },
                 );
@@ -312,6 +320,7 @@ impl Sctp {
             Channel {
                 label: spec.label,
                 state: State::Opening,
+                answered: false,
                 buffered: 0,
             },
         );

@@ -232,7 +232,8 @@ struct Forger {
     b: Sctp,
     now: Instant,
     header: [u8; 12],
-    /// The TSN of A's next DATA chunk.
+    /// The TSN of A's first DATA chunk, and of its next.
+    initial: u32,
     next: u32,
     /// A's last SACK.
     sack: Vec<u8>,
@@ -245,12 +246,14 @@ impl Forger {
         let data = ends.seen.iter().filter(of_data).map(|(_, packet)| packet);
         let tsn = |packet: &Bytes| u32::from_be_bytes(packet[16..20].try_into().expect("a TSN"));
         let first = data.clone().next().expect("A opened a channel");
+        let initial = tsn(first);
         let last = data.map(tsn).max().expect("one");
         let mut sacks = ends.seen.iter().rev();
         let sack = sacks.find(|(to_b, packet)| *to_b && packet[12] == 3);
         Self {
             sack: sack.expect("B answered").1[12..].to_vec(),
             header: first[..12].try_into().expect("a header"),
+            initial,
             next: last.wrapping_add(1),
             b: ends.b,
             now: ends.now,
@@ -268,6 +271,17 @@ impl Forger {
         chunk.extend(ppid.to_be_bytes());
         chunk.extend(message);
         chunk.resize(chunk.len().next_multiple_of(4), 0);
+        chunk
+    }
+
+    /// A's reset of a stream (RFC 6525 §4.1) after a number of others, when so much DATA is sent.
+    fn reset(&self, number: u32, stream: u16, sent: u32) -> Vec<u8> {
+        let mut chunk = vec![130, 0, 0, 22, 0, 13, 0, 18];
+        chunk.extend(self.initial.wrapping_add(number).to_be_bytes());
+        chunk.extend([0; 4]);
+        chunk.extend(self.next.wrapping_add(sent).wrapping_sub(1).to_be_bytes());
+        chunk.extend(stream.to_be_bytes());
+        chunk.extend([0, 0]);
         chunk
     }
 
@@ -407,4 +421,71 @@ fn a_beginning_is_not_begun_anew() {
     assert!(b.poll_packet(now).is_none());
     b.handle_packet(now, &init);
     assert!(b.poll_packet(now).is_some(), "INIT ACK again");
+}
+
+#[test]
+fn a_channel_opened_again_and_again_is_answered_and_announced_once() {
+    let mut forger = Forger::connected();
+    let mut open = [0; OPEN_LEN_MAX];
+    let message = dcep::Open {
+        ordered: true,
+        reliability: Reliability::Reliable,
+        priority: 0,
+        label: "x",
+        protocol: "",
+    };
+    let len = message.write(&mut open).expect("short");
+    for round in 0..300 {
+        let of = |offset, stream| forger.data(offset, stream, 50, &open[..len]);
+        let chunks = [of(2 * round, 0), of(2 * round + 1, 2)];
+        forger.packet(&chunks);
+    }
+    let announced = |id: u16| move |event: &PeerEvent| matches!(event, PeerEvent::ChannelOpen { id: of, .. } if *of == id);
+    let events: Vec<_> = std::iter::from_fn(|| forger.b.poll_event()).collect();
+    for id in [0, 2] {
+        assert_eq!(events.iter().filter(|event| announced(id)(event)).count(), 1);
+        assert!(
+            forger.b.buffered(id) <= dcep::ACK.len(),
+            "{} bytes wait",
+            forger.b.buffered(id)
+        );
+    }
+}
+
+#[test]
+fn who_resets_streams_and_acknowledges_no_reset_is_ended() {
+    let mut forger = Forger::connected();
+    let mut rounds = 0;
+    while !forger.b.channels.is_empty() && rounds < 1000 {
+        let data = forger.data(rounds, 7, PPID_OF_NOBODY, b"x");
+        forger.packet(&[data]);
+        let reset = forger.reset(rounds, 7, rounds + 1);
+        forger.packet(&[reset]);
+        rounds += 1;
+    }
+    assert_eq!(rounds, 129);
+}
+
+#[test]
+fn channels_come_and_go_without_end() {
+    let mut ends = Ends::connected();
+    for round in 0..300 {
+        let closer = if round % 2 == 0 { &mut ends.a } else { &mut ends.b };
+        closer.close(0);
+        ends.exchange();
+        ends.a.open(ChannelSpec {
+            label: round.to_string(),
+            ordered: true,
+            max_retransmits: None,
+            negotiated: Some(0),
+        });
+        ends.b.open(ChannelSpec {
+            label: round.to_string(),
+            ordered: true,
+            max_retransmits: None,
+            negotiated: Some(0),
+        });
+        ends.exchange();
+        assert!(ends.is_open(), "round {round}");
+    }
 }
