@@ -448,14 +448,19 @@ impl Room {
         }
     }
 
+    /// Whose copy it is, and of which track.
+    pub(crate) fn subscriber_of(&self, down: DownKey) -> Option<(ParticipantId, String)> {
+        let Down {
+            subscriber,
+            track_sid,
+        } = self.downs.get(&down)?;
+        Some((*subscriber, track_sid.clone()))
+    }
+
     /// Copies that have a section now; the publisher hears of its first subscriber.
     pub(crate) fn copies_bound(&mut self, bound: &[DownKey]) {
         for down in bound {
-            let Some(Down {
-                subscriber,
-                track_sid,
-            }) = self.downs.get(down).cloned()
-            else {
+            let Some((subscriber, track_sid)) = self.subscriber_of(*down) else {
                 continue;
             };
             let Some(participant) = self.participants.get_mut(&subscriber) else {
@@ -501,11 +506,7 @@ impl Room {
     /// Copies whose section was rejected, or whose codecs the client does not know.
     pub(crate) fn copies_refused(&mut self, refused: &[DownKey]) {
         for down in refused {
-            if let Some(Down {
-                subscriber,
-                track_sid,
-            }) = self.downs.get(down).cloned()
-            {
+            if let Some((subscriber, track_sid)) = self.subscriber_of(*down) {
                 let error = proto::SubscriptionError::SeCodecUnsupported;
                 self.subscription_failed(subscriber, &track_sid, error);
             }
@@ -514,11 +515,7 @@ impl Room {
 
     /// A copy that nobody negotiated: the client is told once. It goes on being offered.
     pub(crate) fn copy_unbound(&mut self, down: DownKey) {
-        let Some(Down {
-            subscriber,
-            track_sid,
-        }) = self.downs.get(&down).cloned()
-        else {
+        let Some((subscriber, track_sid)) = self.subscriber_of(down) else {
             return;
         };
         let active = self
@@ -526,13 +523,7 @@ impl Room {
             .get(&subscriber)
             .is_some_and(|participant| participant.state == State::Active);
         if active {
-            self.send(
-                subscriber,
-                Response::SubscriptionResponse(proto::SubscriptionResponse {
-                    track_sid,
-                    err: proto::SubscriptionError::SeUnknown.into(),
-                }),
-            );
+            self.tell_failed(subscriber, &track_sid, proto::SubscriptionError::SeUnknown);
         } else {
             // It has no time yet in which to be bound.
             self.timers
@@ -542,6 +533,10 @@ impl Room {
 
     fn subscription_failed(&mut self, id: ParticipantId, sid: &str, error: proto::SubscriptionError) {
         self.unwant(id, sid);
+        self.tell_failed(id, sid, error);
+    }
+
+    fn tell_failed(&mut self, id: ParticipantId, sid: &str, error: proto::SubscriptionError) {
         self.send(
             id,
             Response::SubscriptionResponse(proto::SubscriptionResponse {

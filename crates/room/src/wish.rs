@@ -1,7 +1,7 @@
 //! Which layers a subscriber wants of a video track (`media.md` §6.1).
 
 use crate::participant::ParticipantId;
-use crate::room::{Down, Room};
+use crate::room::Room;
 use crate::timers::Timer;
 use media::api::{Command, DownKey, LayerWish, UpWindow};
 use protocol::proto;
@@ -44,11 +44,7 @@ impl Room {
 
     /// Settings took effect.
     pub(crate) fn apply_wish(&mut self, down: DownKey) {
-        let Some(Down {
-            subscriber,
-            track_sid,
-        }) = self.downs.get(&down).cloned()
-        else {
+        let Some((subscriber, track_sid)) = self.subscriber_of(down) else {
             return;
         };
         let wish = self.wish(subscriber, &track_sid);
