@@ -1,6 +1,8 @@
 //! Sources → [`Config`]: file or body, then the environment and flags, then `--dev`, then checks
 //! that need more than one key.
 
+mod tuning;
+
 use super::keys;
 use super::settings::{self, Settings, read_addresses, read_ports};
 use super::tree::{self, Problem};
@@ -218,7 +220,7 @@ fn build(settings: &Settings) -> Result<Config, ConfigError> {
     config.logging.json = settings.flag("logging.json").unwrap_or(false);
     build_rtc(settings, &mut config);
     build_room(settings, &mut config);
-    build_tuning(settings, &mut config);
+    tuning::build(settings, &mut config);
     build_limits(settings, &mut config);
     let port = settings.number::<u16>("prometheus_port").filter(|port| *port > 0);
     let port = port.or_else(|| settings.number::<u16>("prometheus.port").filter(|port| *port > 0));
@@ -352,47 +354,6 @@ fn build_room(settings: &Settings, config: &mut Config) {
         .map(|_| (delay("room.playout_delay.min"), delay("room.playout_delay.max")));
     assign(&mut room.enabled_codecs, settings.codecs.clone());
     room.presets = settings.presets.clone();
-}
-
-fn build_tuning(settings: &Settings, config: &mut Config) {
-    let tuning = &mut config.tuning;
-    tuning.active_red = config.room.active_red_encoding;
-    assign(
-        &mut tuning.loss_proxying,
-        settings.flag("audio.enable_loss_proxying"),
-    );
-    let speaking = &mut tuning.speaking;
-    assign(
-        &mut speaking.active_level_dbov,
-        settings.number("audio.active_level"),
-    );
-    assign(
-        &mut speaking.active_percent_min,
-        settings.number("audio.min_percentile"),
-    );
-    // Shorter than a packet would divide by nothing.
-    let window_ms = settings.number::<u32>("audio.update_interval");
-    assign(&mut speaking.window_ms, window_ms.map(|ms| ms.clamp(20, 60_000)));
-    assign(
-        &mut speaking.smooth_windows,
-        settings.number("audio.smooth_intervals"),
-    );
-    for (throttle, quality) in tuning.key_frame_throttle.iter_mut().zip(["low", "mid", "high"]) {
-        let path = format!("rtc.pli_throttle.{quality}_quality");
-        assign(throttle, settings.duration(&path));
-    }
-    assign(
-        &mut tuning.slow_reader_bps,
-        settings.number("rtc.datachannel_slow_threshold"),
-    );
-    assign(
-        &mut tuning.lossy_latency,
-        settings.duration("rtc.datachannel_lossy_target_latency"),
-    );
-    assign(
-        &mut tuning.data_track_latency,
-        settings.duration("rtc.datachannel_data_track_target_latency"),
-    );
 }
 
 fn bind_addresses(addresses: &[String]) -> Result<Vec<IpAddr>, ConfigError> {
