@@ -11,8 +11,21 @@ pub(crate) fn dev(rest: &[String]) -> Result<()> {
     steps::web()?;
     heading("server");
     run("cargo", &["build", "--package", "server"])?;
-    let mut server = Command::new("target/debug/plenum");
-    server.arg("--dev").args(rest);
-    let status = server.status().context("target/debug/plenum cannot be started")?;
+    // Cargo knows where it built it, and becomes the server.
+    let mut server = Command::new("cargo");
+    server.args([
+        "run",
+        "--quiet",
+        "--package",
+        "server",
+        "--bin",
+        "plenum",
+        "--",
+        "--dev",
+    ]);
+    let status = server
+        .args(rest)
+        .status()
+        .context("the server cannot be started")?;
     std::process::exit(status.code().unwrap_or(1));
 }
