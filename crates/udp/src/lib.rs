@@ -18,7 +18,7 @@ mod thread;
 mod wait;
 
 pub use interface::{Interface, interfaces};
-pub use limit::raise_open_files;
+pub use limit::{free_files, raise_open_files};
 pub use recv::{RecvBatch, RecvStats};
 pub use send::{Outgoing, SendStats, Sender};
 pub use socket::{Options, Socket};

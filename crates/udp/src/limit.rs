@@ -29,6 +29,17 @@ pub fn raise_open_files() -> io::Result<u64> {
     Ok(limit.rlim_cur)
 }
 
+/// How many more files this process may open, after raising the limit as far as it goes.
+///
+/// # Errors
+/// When the limit cannot be read, or it is unknown how many are open.
+pub fn free_files() -> io::Result<usize> {
+    let limit = usize::try_from(raise_open_files()?).unwrap_or(usize::MAX);
+    // Listing the directory opens one more, which is closed again.
+    let open = std::fs::read_dir("/proc/self/fd")?.count();
+    Ok(limit.saturating_sub(open))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -38,5 +49,16 @@ mod tests {
         let limit = raise_open_files().expect("raises");
         assert!(limit > 0);
         assert_eq!(raise_open_files().expect("nothing to do"), limit);
+    }
+
+    #[test]
+    fn an_open_file_is_one_less() {
+        let before = free_files().expect("counts");
+        let kept: Vec<_> = (0..50)
+            .map(|_| std::fs::File::open("/").expect("opens"))
+            .collect();
+        let after = free_files().expect("counts");
+        // Other tests open and close some at the same time.
+        assert!(after + kept.len() <= before + 10 && before <= after + kept.len() + 10);
     }
 }
