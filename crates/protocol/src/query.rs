@@ -1,6 +1,10 @@
 //! Query strings, read as the reference reads them: first value wins, `+` is a blank, a pair with a
 //! broken escape is dropped.
 
+/// Parameters that are read, at most: each costs much more memory than its text, and clients send
+/// about thirty. Further ones are passed over.
+const PARAMETERS_MAX: usize = 1000;
+
 /// A parsed query.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Query {
@@ -14,6 +18,7 @@ impl Query {
         let pairs = text
             .split('&')
             .filter(|pair| !pair.is_empty() && !pair.contains(';'))
+            .take(PARAMETERS_MAX)
             .filter_map(|pair| {
                 let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
                 Some((unescape(name)?, unescape(value)?))
@@ -84,5 +89,12 @@ mod tests {
         assert_eq!(query.flag("adaptive_stream"), Some(false));
         assert_eq!(query.flag("c"), None);
         assert_eq!(query.number("d"), 0);
+    }
+
+    #[test]
+    fn endless_queries_cost_no_memory() {
+        let query = Query::parse(&format!("a=1&{}&z=1", "b&".repeat(100_000)));
+        assert_eq!(query.pairs.len(), PARAMETERS_MAX);
+        assert_eq!((query.get("a"), query.get("z")), (Some("1"), None));
     }
 }
