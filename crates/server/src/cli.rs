@@ -4,12 +4,14 @@
 //! there are some 300.
 
 use crate::config::{self, Sources};
+use clap::error::{ContextKind, ContextValue};
 use clap::{Parser, Subcommand};
 use std::ffi::OsString;
+use std::fmt;
 use std::path::PathBuf;
 
 /// A realtime media server for LiveKit's clients and SDKs.
-#[derive(Debug, Parser)]
+#[derive(Parser)]
 #[command(name = "plenum", version, about)]
 pub struct Arguments {
     /// What to do instead of serving.
@@ -43,7 +45,7 @@ pub struct Arguments {
     )]
     keys: Option<String>,
     /// Region of this node.
-    #[arg(long, env = "LIVEKIT_REGION", global = true)]
+    #[arg(long, env = "LIVEKIT_REGION", hide_env_values = true, global = true)]
     region: Option<String>,
     /// Address to tell clients: `v4`, `v6` or `v4,v6`.
     #[arg(long, value_name = "IP", env = "NODE_IP", global = true)]
@@ -52,16 +54,16 @@ pub struct Arguments {
     #[arg(long, value_name = "PORT", env = "UDP_PORT", global = true)]
     udp_port: Option<String>,
     /// Redis host and port.
-    #[arg(long, env = "REDIS_HOST", global = true)]
+    #[arg(long, env = "REDIS_HOST", hide_env_values = true, global = true)]
     redis_host: Option<String>,
     /// Redis password.
     #[arg(long, env = "REDIS_PASSWORD", hide_env_values = true, global = true)]
     redis_password: Option<String>,
     /// Certificate of the TURN server.
-    #[arg(long, env = "LIVEKIT_TURN_CERT", global = true)]
+    #[arg(long, env = "LIVEKIT_TURN_CERT", hide_env_values = true, global = true)]
     turn_cert: Option<String>,
     /// Key of the TURN server's certificate.
-    #[arg(long, env = "LIVEKIT_TURN_KEY", global = true)]
+    #[arg(long, env = "LIVEKIT_TURN_KEY", hide_env_values = true, global = true)]
     turn_key: Option<String>,
     /// Development: keys `devkey`/`secret` on loopback, the page, more logging.
     #[arg(long, global = true)]
@@ -72,6 +74,15 @@ pub struct Arguments {
     /// Values of keys given as `--a.b.c`.
     #[arg(skip)]
     values: Vec<(String, String)>,
+}
+
+/// Secrets are never shown.
+impl fmt::Debug for Arguments {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Arguments")
+            .field("command", &self.command)
+            .finish_non_exhaustive()
+    }
 }
 
 /// Commands.
@@ -89,7 +100,7 @@ pub enum Command {
 /// What clap or the flags of keys found wrong.
 pub fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Arguments, clap::Error> {
     let (rest, values) = split_keys(arguments)?;
-    let mut parsed = Arguments::try_parse_from(rest)?;
+    let mut parsed = Arguments::try_parse_from(rest).map_err(without_values)?;
     parsed.values = values;
     Ok(parsed)
 }
@@ -173,6 +184,30 @@ fn split_keys(arguments: impl IntoIterator<Item = OsString>) -> Result<Split, cl
         values.push((key.path.to_owned(), value));
     }
     Ok((rest, values))
+}
+
+/// What was given wrongly may be a secret: only the names of flags are repeated.
+fn without_values(mut error: clap::Error) -> clap::Error {
+    let is_flag = |text: &str| text.starts_with("--") || text.starts_with('<');
+    for kind in [
+        ContextKind::InvalidArg,
+        ContextKind::InvalidSubcommand,
+        ContextKind::InvalidValue,
+        ContextKind::SuggestedSubcommand,
+    ] {
+        let shown = match error.get(kind) {
+            Some(ContextValue::String(text)) if is_flag(text) => {
+                text.split('=').next().unwrap_or_default().to_owned()
+            }
+            Some(ContextValue::String(_)) => "<hidden>".to_owned(),
+            _ => continue,
+        };
+        error.insert(kind, ContextValue::String(shown));
+    }
+    for kind in [ContextKind::Suggested, ContextKind::SuggestedValue] {
+        error.remove(kind);
+    }
+    error
 }
 
 fn missing_value(name: &str) -> clap::Error {

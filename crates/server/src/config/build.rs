@@ -3,6 +3,7 @@
 
 mod tuning;
 
+use super::hidden::{self, Parts};
 use super::keys;
 use super::settings::{self, Settings, read_addresses, read_ports};
 use super::tree::{self, Problem};
@@ -14,7 +15,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
 /// Where settings come from.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Default)]
 pub struct Sources {
     /// `--config`.
     pub file: Option<PathBuf>,
@@ -32,6 +33,15 @@ pub struct Sources {
     pub keys: Option<String>,
     /// Values of single keys by path, from flags and the environment, in order.
     pub values: Vec<(String, String)>,
+}
+
+/// Secrets are never shown.
+impl fmt::Debug for Sources {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Sources")
+            .field("file", &self.file)
+            .finish_non_exhaustive()
+    }
 }
 
 /// Why the server does not start. `Display` is what the user reads.
@@ -91,7 +101,7 @@ fn says_nothing(path: &str, value: &str) -> bool {
 }
 
 /// Keys that do something (prefixes).
-const BUILT: [&str; 54] = [
+const BUILT: [&str; 55] = [
     "audio.enable_loss_proxying",
     "audio.active_level",
     "audio.min_percentile",
@@ -146,6 +156,7 @@ const BUILT: [&str; 54] = [
     "limit.max_api_request_body_size",
     "plenum.media.",
     "plenum.page.",
+    "plenum.limit.",
 ];
 
 fn read_text(sources: &Sources) -> Result<Settings, ConfigError> {
@@ -154,15 +165,13 @@ fn read_text(sources: &Sources) -> Result<Settings, ConfigError> {
         (_, Some(file)) => (file.display().to_string(), read_file(file)?),
         (_, None) => return Ok(Settings::default()),
     };
-    let problems = match tree::parse(&text) {
-        Ok(None) => return Ok(Settings::default()),
-        Ok(Some(root)) => match settings::check(&root, !sources.lenient) {
-            Ok(settings) => return Ok(settings),
-            Err(problems) => problems,
-        },
-        Err(problem) => vec![problem],
-    };
-    fail(render(&name, &text, &problems))
+    match tree::parse(&text) {
+        Ok(None) => Ok(Settings::default()),
+        Ok(Some(root)) => settings::check(&root, !sources.lenient)
+            .or_else(|problems| fail(render(&name, &text, &Parts::of(&root), &problems))),
+        // Without its parts nobody knows what in the text is a secret: none of it is shown.
+        Err(problem) => fail(render(&name, &text, &Parts::default(), &[problem])),
+    }
 }
 
 fn read_file(path: &Path) -> Result<String, ConfigError> {
@@ -178,14 +187,15 @@ fn read_file(path: &Path) -> Result<String, ConfigError> {
 }
 
 /// Every problem with its place, its line, a mark below it, and what to do.
-fn render(name: &str, text: &str, problems: &[Problem]) -> String {
+fn render(name: &str, text: &str, parts: &Parts, problems: &[Problem]) -> String {
     let mut out = String::from("could not parse config:");
     for problem in problems {
         let at = problem.at;
-        out.push_str(&format!("\n{name}:{}:{}: {}", at.line, at.column, problem.text));
+        let told = parts.message(&problem.text);
+        out.push_str(&format!("\n{name}:{}:{}: {told}", at.line, at.column));
         if let Some(line) = at.line.checked_sub(1).and_then(|index| text.lines().nth(index)) {
             // Long lines are cut: a body in an environment variable may be one line.
-            let line: String = line.chars().take(160).collect();
+            let line: String = parts.line(at.line, line).chars().take(160).collect();
             let number = at.line.to_string();
             let margin = " ".repeat(number.len());
             let indent = " ".repeat(at.column.saturating_sub(1));
@@ -193,7 +203,7 @@ fn render(name: &str, text: &str, problems: &[Problem]) -> String {
             out.push_str(&format!("\n {number} | {line}\n {margin} | {indent}{mark}"));
         }
         if let Some(hint) = &problem.hint {
-            out.push_str(&format!("\n   {hint}"));
+            out.push_str(&format!("\n   {}", parts.message(hint)));
         }
     }
     out
@@ -231,6 +241,12 @@ fn build(settings: &Settings) -> Result<Config, ConfigError> {
     config.plenum.media_threads = count("plenum.media.threads").filter(|threads| *threads > 0);
     config.plenum.spread_rooms = settings.flag("plenum.media.spread_rooms").unwrap_or(false);
     config.plenum.page = settings.flag("plenum.page.enabled").unwrap_or(false);
+    config.plenum.page_hosts = settings.list("plenum.page.hosts").unwrap_or_default().to_vec();
+    assign(
+        &mut config.plenum.connections_per_address,
+        count("plenum.limit.connections_per_address"),
+    );
+    assign(&mut config.plenum.rooms_max, count("plenum.limit.rooms"));
     Ok(config)
 }
 
@@ -493,11 +509,10 @@ fn check_together(settings: &Settings, config: &Config) -> Result<(), ConfigErro
 fn show(settings: &Settings) -> Vec<String> {
     settings
         .given()
-        .map(|(path, value)| {
-            let name = path.rsplit('.').next().unwrap_or(path);
-            let secret = ["password", "credential", "secret"].contains(&name);
-            let value = if secret { "<hidden>" } else { value.as_str() };
-            format!("{path} = {value}")
+        .map(|(path, value)| match path {
+            // Only its names are in it.
+            "keys" => format!("{path} = {value}"),
+            _ => format!("{path} = {}", hidden::shown(path, &value)),
         })
         .collect()
 }

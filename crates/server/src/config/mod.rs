@@ -6,6 +6,7 @@
 
 mod build;
 mod duration;
+mod hidden;
 mod keys;
 mod settings;
 mod tree;
@@ -27,7 +28,7 @@ pub struct Config {
     pub port: u16,
     /// Addresses to bind; empty: all.
     pub bind_addresses: Vec<IpAddr>,
-    /// Open TCP connections per listener; further ones wait in the kernel. No key sets it.
+    /// Open TCP connections, at most; the process's limit of open files may allow fewer. No key sets it.
     pub connections_max: usize,
     /// API keys.
     pub keys: Keys,
@@ -130,6 +131,20 @@ pub struct Limits {
     pub max_api_request_body_size: usize,
 }
 
+impl Limits {
+    /// Bound of an API call's body when the configuration sets none.
+    const API_BODY_BYTES: usize = 64 << 20;
+
+    /// Bound of an API call's body.
+    #[must_use]
+    pub const fn api_body_bytes(&self) -> usize {
+        match self.max_api_request_body_size {
+            0 => Self::API_BODY_BYTES,
+            limit => limit,
+        }
+    }
+}
+
 /// Log output.
 #[derive(Clone, Debug)]
 pub struct Logging {
@@ -185,6 +200,12 @@ pub struct Plenum {
     pub spread_rooms: bool,
     /// `plenum.page.enabled`: serve the page and mint its tokens.
     pub page: bool,
+    /// `plenum.page.hosts`: names under which the page gives tokens, besides addresses and `localhost`.
+    pub page_hosts: Vec<String>,
+    /// `plenum.limit.connections_per_address`; 0 = no bound of its own.
+    pub connections_per_address: usize,
+    /// `plenum.limit.rooms`: rooms at a time; 0 = no bound.
+    pub rooms_max: usize,
 }
 
 impl Default for Config {
@@ -241,6 +262,9 @@ impl Default for Config {
                 media_threads: None,
                 spread_rooms: false,
                 page: false,
+                page_hosts: Vec::new(),
+                connections_per_address: 0,
+                rooms_max: 16_384,
             },
             not_built: Vec::new(),
             shown: Vec::new(),

@@ -2,6 +2,7 @@
 //! a place.
 
 use super::duration;
+use super::hidden;
 use super::keys::{self, Kind};
 use super::tree::{At, Node, Problem, Value};
 use protocol::proto;
@@ -14,7 +15,7 @@ use std::time::Duration;
 const PROBLEMS_MAX: usize = 10;
 
 /// Checked values by path. Unset and null keys are absent.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Default)]
 pub(super) struct Settings {
     scalars: BTreeMap<String, String>,
     lists: BTreeMap<String, Vec<String>>,
@@ -80,6 +81,7 @@ impl Settings {
             return Err(format!("there is no key `{path}` with one value"));
         };
         if !fits(key.kind, value) {
+            let value = hidden::shown(path, value);
             return Err(format!("`{value}` is not {}", key.kind.expected()));
         }
         self.scalars.insert(path.to_owned(), value.to_owned());
@@ -193,6 +195,7 @@ impl Checker {
             self.settings.scalars.insert(path.to_owned(), text.clone());
             return;
         }
+        let text = &hidden::shown(path, text);
         let hint = if kind == Kind::Duration && text.parse::<f64>().is_ok() {
             Some(format!("did you mean `{text}s`?"))
         } else if kind == Kind::Texts {

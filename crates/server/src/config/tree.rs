@@ -18,6 +18,8 @@ pub(super) struct At {
     pub(super) column: usize,
     /// Characters to mark.
     pub(super) width: usize,
+    /// It goes on in the lines below.
+    pub(super) several_lines: bool,
 }
 
 /// A value.
@@ -203,12 +205,18 @@ fn place(span: Span) -> At {
         line: span.start.line(),
         column: span.start.col() + 1,
         width: width.max(1),
+        several_lines: !one_line,
     }
 }
 
 fn problem(line: usize, column: usize, width: usize, text: String) -> Problem {
     Problem {
-        at: At { line, column, width },
+        at: At {
+            line,
+            column,
+            width,
+            several_lines: false,
+        },
         text,
         hint: None,
     }

@@ -102,7 +102,7 @@ fn an_unknown_key_is_shown_with_the_nearest_right_one() {
         refusal("room: {emtpy_timeout: 1}\n"),
         "could not parse config:\n\
          config:2:8: unknown key `room.emtpy_timeout`\n \
-         2 | room: {emtpy_timeout: 1}\n   \
+         2 | room: {emtpy_timeout: *}\n   \
          |        ^^^^^^^^^^^^^\n   \
          did you mean `room.empty_timeout`?"
     );
