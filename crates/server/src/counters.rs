@@ -39,4 +39,14 @@ pub struct Counters {
     pub rooms_failed: Counter,
     /// Twirp calls answered with an error.
     pub api_errors: Counter,
+    /// Idle connections, or unfinished heads, given up for others.
+    pub connections_evicted: Counter,
+    /// Connections refused: an address, or all WebSockets, had as many as they may.
+    pub connections_refused: Counter,
+    /// Connections that could not be accepted: no file or no memory left.
+    pub accepts_failed: Counter,
+    /// Heads and bodies refused because those of all took too much memory.
+    pub http_refused: Counter,
+    /// Heads, bodies and answers given up because the client was too slow.
+    pub http_late: Counter,
 }

@@ -6,14 +6,18 @@
     reason = "errors, generated keys and the page's address are for people at a terminal"
 )]
 
-use anyhow::Result;
+use anyhow::{Result, bail};
 use server::cli::{self, Command};
 use server::config::{self, Config, UdpPorts};
 use server::{clock, wiring};
 use std::net::{IpAddr, SocketAddr};
 use std::process::ExitCode;
 use tokio::signal::unix::{SignalKind, signal};
-use tracing_subscriber::EnvFilter;
+use tracing::{Level, Metadata};
+use tracing_subscriber::filter::FilterFn;
+use tracing_subscriber::layer::SubscriberExt as _;
+use tracing_subscriber::util::SubscriberInitExt as _;
+use tracing_subscriber::{EnvFilter, Layer as _};
 
 /// A media thread touches the state of every subscriber in every turn: the closer together it lies,
 /// the fewer page table entries and cache lines that costs (5 to 8 % of an audio fan-out).
@@ -56,17 +60,16 @@ fn run(arguments: cli::Arguments) -> Result<()> {
     }
     start_logging(&config);
     report(&config);
-    match udp::raise_open_files() {
-        Ok(limit) => tracing::info!(limit, "open files"),
-        Err(error) => tracing::warn!(%error, "the limit of open files stays low"),
-    }
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
-    runtime.block_on(serve(config))
+    let ended = runtime.block_on(serve(config));
+    // Nothing is left to wait for; a thread that hangs would keep the process.
+    runtime.shutdown_background();
+    ended
 }
 
 async fn serve(config: Config) -> Result<()> {
     let page = config.page_enabled();
-    let running = wiring::start(config)?;
+    let mut running = wiring::start(config)?;
     for address in &running.addresses {
         tracing::info!(%address, "listening");
     }
@@ -78,13 +81,20 @@ async fn serve(config: Config) -> Result<()> {
     }
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
-    tokio::select! {
-        _ = terminate.recv() => {}
-        _ = interrupt.recv() => {}
+    let failed = tokio::select! {
+        _ = terminate.recv() => None,
+        _ = interrupt.recv() => None,
+        failed = running.failed() => Some(failed),
+    };
+    match failed {
+        None => tracing::info!("stopping"),
+        Some(failed) => tracing::error!("{failed}: stopping, for nobody can be served"),
     }
-    tracing::info!("stopping");
     running.shutdown().await;
-    Ok(())
+    match failed {
+        None => Ok(()),
+        Some(failed) => bail!(failed),
+    }
 }
 
 /// Browsers give microphone and camera to `localhost` even without TLS.
@@ -111,14 +121,25 @@ fn start_logging(config: &Config) {
             "warn,plenum={level},server={level},media={level},room={level},peer={level}"
         ))
     });
-    let builder = tracing_subscriber::fmt()
-        .with_writer(std::io::stderr)
-        .with_env_filter(filter);
-    if config.logging.json {
-        builder.json().init();
+    let lines = tracing_subscriber::fmt::layer().with_writer(std::io::stderr);
+    let lines = if config.logging.json {
+        lines.json().boxed()
     } else {
-        builder.init();
-    }
+        lines.boxed()
+    };
+    tracing_subscriber::registry()
+        .with(lines.with_filter(filter).with_filter(FilterFn::new(no_secrets)))
+        .init();
+}
+
+/// Below WARN, dependencies write what they are sent: URLs with tokens, session descriptions with
+/// passwords. Whatever RUST_LOG says, that reaches no log.
+fn no_secrets(metadata: &Metadata<'_>) -> bool {
+    const OURS: [&str; 8] = [
+        "plenum", "server", "media", "room", "peer", "protocol", "wire", "udp",
+    ];
+    let root = metadata.target().split("::").next().unwrap_or_default();
+    *metadata.level() <= Level::WARN || OURS.contains(&root)
 }
 
 /// Tells what is in force, and what is not.

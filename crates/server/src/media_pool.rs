@@ -5,6 +5,7 @@
 mod sockets;
 
 use crate::shell::media_thread::{self, Parts, Shared};
+use crate::shell::vitals::Vitals;
 use anyhow::Context;
 use media::api::{Command, Event, ThreadId, ThreadInfo};
 use media::{Tuning, Worker, WorkerConfig};
@@ -127,6 +128,7 @@ pub struct ThreadStats {
 pub struct MediaPool {
     infos: Vec<ThreadInfo>,
     shared: Arc<[Arc<Shared>]>,
+    vitals: Vitals,
     commands: Vec<SyncSender<Command>>,
     handles: Vec<JoinHandle<()>>,
     fingerprint: [u8; 32],
@@ -157,6 +159,7 @@ impl MediaPool {
         let mut pool = Self {
             infos: Vec::new(),
             shared: Arc::clone(&shared),
+            vitals: Vitals::new(Arc::clone(&shared)),
             commands: Vec::new(),
             handles: Vec::new(),
             fingerprint,
@@ -176,6 +179,7 @@ impl MediaPool {
             let worker = Worker::new(worker_config, Arc::clone(&peer_shared), mesh);
             let (sender, commands) = sync_channel(config.commands_max);
             let parts = Parts {
+                ending: pool.vitals.ending(index),
                 worker,
                 sockets,
                 commands,
@@ -193,18 +197,29 @@ impl MediaPool {
         Ok(pool)
     }
 
-    /// Picks a thread for a new peer. `home` is the thread of the room's other peers: it is kept
+    /// The threads' signs of life.
+    #[must_use]
+    pub const fn vitals(&self) -> &Vitals {
+        &self.vitals
+    }
+
+    /// Picks a thread for a new peer, one that serves if there is any. `home` is the thread of the room's other peers: it is kept
     /// until it is full. Without one, the thread with the fewest peers.
     #[must_use]
     pub fn place(&self, home: Option<ThreadId>) -> ThreadInfo {
-        let loads: Vec<u64> = self
-            .shared
-            .iter()
-            .map(|thread| thread.peers.load(Ordering::Relaxed))
+        let threads = self.shared.iter().enumerate();
+        let loads: Vec<u64> = threads
+            .map(|(index, thread)| match self.vitals.serves(index) {
+                true => thread.peers.load(Ordering::Relaxed),
+                false => u64::MAX,
+            })
             .collect();
         let home = home.map(|home| usize::from(home.0));
-        let index = if self.spread {
-            self.next.fetch_add(1, Ordering::Relaxed) % self.infos.len()
+        let turn = || self.next.fetch_add(1, Ordering::Relaxed) % loads.len();
+        let spread = self.spread.then(|| loads.iter().map(|_| turn()));
+        let next = spread.and_then(|mut turns| turns.find(|index| loads.get(*index) < Some(&u64::MAX)));
+        let index = if let Some(next) = next {
+            next
         } else {
             choose(&loads, home, self.peers_per_thread)
         };
@@ -288,6 +303,17 @@ impl MediaPool {
 impl Drop for MediaPool {
     fn drop(&mut self) {
         self.end();
+    }
+}
+
+#[cfg(test)]
+impl MediaPool {
+    /// A thread's next turn goes wrong.
+    pub(crate) fn inject(&self, thread: usize, fault: media_thread::Fault) {
+        if let Some(shared) = self.shared.get(thread) {
+            *shared.fault.lock().unwrap_or_else(PoisonError::into_inner) = Some(fault);
+            shared.wake.ring();
+        }
     }
 }
 

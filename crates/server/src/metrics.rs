@@ -34,7 +34,7 @@ type CounterRow = (
     fn(&Counters) -> &Counter,
 );
 
-const COUNTERS: [CounterRow; 8] = [
+const COUNTERS: [CounterRow; 13] = [
     (
         "livekit_participant_join_total",
         "state=\"signal_connected\",warp=\"\",sdk=\"\"",
@@ -83,6 +83,36 @@ const COUNTERS: [CounterRow; 8] = [
         "API calls answered with an error.",
         |counters| &counters.api_errors,
     ),
+    (
+        "plenum_connections_evicted_total",
+        "",
+        "Idle connections and unfinished request heads given up for others.",
+        |counters| &counters.connections_evicted,
+    ),
+    (
+        "plenum_connections_refused_total",
+        "",
+        "Connections refused because an address, or all WebSockets, had as many as they may.",
+        |counters| &counters.connections_refused,
+    ),
+    (
+        "plenum_accepts_failed_total",
+        "",
+        "Connections that could not be accepted for want of files or memory.",
+        |counters| &counters.accepts_failed,
+    ),
+    (
+        "plenum_http_refused_total",
+        "",
+        "Request heads and bodies refused because those of all took too much memory.",
+        |counters| &counters.http_refused,
+    ),
+    (
+        "plenum_http_late_total",
+        "",
+        "Request heads, bodies and answers given up because the client was too slow.",
+        |counters| &counters.http_late,
+    ),
 ];
 
 impl Metrics {
@@ -129,9 +159,8 @@ impl Metrics {
             node: format!("node_id=\"{}\",node_type=\"SERVER\"", self.node_id),
             last: "",
         };
-        let rooms = self.rooms.list(&[]);
-        let participants: u64 = rooms.iter().map(|room| u64::from(room.num_participants)).sum();
-        out.row("livekit_room_total", "gauge", "Rooms.", "", rooms.len() as u64);
+        let (rooms, participants) = self.rooms.count();
+        out.row("livekit_room_total", "gauge", "Rooms.", "", rooms);
         out.row(
             "livekit_participant_total",
             "gauge",

@@ -10,7 +10,7 @@ use crate::shell::room_task::{self, Input, MAILBOX_MAX, RoomTask};
 use media::api::{Event, RoomKey, ThreadId, ThreadInfo};
 use protocol::proto;
 use room::{Action, ApiCall, ApiError, ApiErrorCode, ApiReply, RoomConfig};
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 use tokio::sync::{mpsc, oneshot};
@@ -40,7 +40,13 @@ pub enum OpenError {
     NotFound,
     /// The server stops.
     Stopping,
+    /// There are as many rooms as may be, or their metadata takes all the memory that it may.
+    Full,
 }
+
+/// Metadata of all rooms together. With up to 512 KiB each, whoever may make rooms could otherwise
+/// fill the memory; more serves more rooms of long metadata.
+const METADATA_BYTES_MAX: usize = 64 << 20;
 
 /// All rooms of this process. Cheap to clone.
 #[derive(Clone, Debug)]
@@ -63,6 +69,8 @@ struct State {
     by_key: HashMap<RoomKey, mpsc::Sender<Input>>,
     next_key: u32,
     stopping: bool,
+    /// Metadata of all rooms.
+    metadata_bytes: usize,
 }
 
 #[derive(Debug)]
@@ -71,7 +79,9 @@ struct Entry {
     mailbox: mpsc::Sender<Input>,
     /// Thread of the room's peers.
     home: Option<ThreadId>,
-    listed: Option<proto::Room>,
+    /// What others are told of it; whoever lists rooms copies it when the directory is free again.
+    listed: Option<Arc<proto::Room>>,
+    metadata_bytes: usize,
 }
 
 impl Rooms {
@@ -92,6 +102,12 @@ impl Rooms {
                 server_info,
             }),
         }
+    }
+
+    /// Why no media can be served.
+    #[must_use]
+    pub fn problem(&self) -> Option<String> {
+        self.shared.pool.vitals().problem()
     }
 
     /// Whether a room of that name is live.
@@ -120,8 +136,17 @@ impl Rooms {
         if !may_create {
             return Err(OpenError::NotFound);
         }
+        let most = self.shared.config.plenum.rooms_max;
+        if most > 0 && state.by_key.len() >= most {
+            return Err(OpenError::Full);
+        }
         let key = RoomKey(state.next_key);
         let config = self.shared.room_config(key, name, wish)?;
+        let metadata_bytes = config.metadata.len();
+        if state.metadata_bytes + metadata_bytes > METADATA_BYTES_MAX {
+            return Err(OpenError::Full);
+        }
+        state.metadata_bytes += metadata_bytes;
         state.next_key = state.next_key.wrapping_add(1);
         let (mailbox, inputs) = mpsc::channel(MAILBOX_MAX);
         state.by_key.insert(key, mailbox.clone());
@@ -130,8 +155,11 @@ impl Rooms {
             mailbox: mailbox.clone(),
             home: None,
             listed: None,
+            metadata_bytes,
         };
-        state.by_name.insert(name.to_owned(), entry);
+        // One that has ended and was not forgotten yet.
+        let before = state.by_name.insert(name.to_owned(), entry);
+        state.metadata_bytes -= before.map_or(0, |before| before.metadata_bytes);
         drop(state);
         tracing::info!(room = name, "room opened");
         let task = RoomTask {
@@ -162,16 +190,32 @@ impl Rooms {
         thread
     }
 
-    /// The rooms of these names, or all.
+    /// The rooms of these names, or all, in order of their names.
     #[must_use]
-    pub fn list(&self, names: &[String]) -> Vec<proto::Room> {
+    pub fn list(&self, names: &BTreeSet<String>) -> Vec<Arc<proto::Room>> {
         let state = self.shared.lock();
-        state
-            .by_name
-            .iter()
-            .filter(|(name, _)| names.is_empty() || names.contains(name))
-            .filter_map(|(_, entry)| entry.listed.clone())
-            .collect()
+        let listed = |entry: &Entry| entry.listed.clone();
+        if names.is_empty() {
+            return state.by_name.values().filter_map(listed).collect();
+        }
+        let found = names.iter().filter_map(|name| state.by_name.get(name));
+        found.filter_map(listed).collect()
+    }
+
+    /// Rooms and their participants.
+    #[must_use]
+    pub fn count(&self) -> (u64, u64) {
+        let rooms = self.list(&BTreeSet::new());
+        let participants = rooms.iter().map(|room| u64::from(room.num_participants)).sum();
+        (rooms.len() as u64, participants)
+    }
+
+    /// Whether a room's metadata may become this long.
+    #[must_use]
+    pub fn has_memory_for_metadata(&self, name: &str, bytes: usize) -> bool {
+        let state = self.shared.lock();
+        let own = state.by_name.get(name).map_or(0, |entry| entry.metadata_bytes);
+        state.metadata_bytes - own + bytes <= METADATA_BYTES_MAX
     }
 
     /// Asks a live room.
@@ -358,12 +402,15 @@ impl RoomExit {
     /// The room's listing changed.
     pub(crate) fn list(&self, listed: proto::Room) {
         let mut state = self.rooms.shared.lock();
-        if let Some(entry) = state
-            .by_name
-            .get_mut(&self.name)
-            .filter(|entry| entry.key == self.key)
-        {
-            entry.listed = Some(listed);
+        let State {
+            by_name,
+            metadata_bytes,
+            ..
+        } = &mut *state;
+        if let Some(entry) = by_name.get_mut(&self.name).filter(|entry| entry.key == self.key) {
+            *metadata_bytes = *metadata_bytes - entry.metadata_bytes + listed.metadata.len();
+            entry.metadata_bytes = listed.metadata.len();
+            entry.listed = Some(Arc::new(listed));
         }
     }
 
@@ -381,7 +428,8 @@ impl RoomExit {
             .get(&self.name)
             .is_some_and(|entry| entry.key == self.key)
         {
-            state.by_name.remove(&self.name);
+            let entry = state.by_name.remove(&self.name);
+            state.metadata_bytes -= entry.map_or(0, |entry| entry.metadata_bytes);
         }
     }
 }

@@ -3,25 +3,22 @@
 use crate::clock;
 use crate::config::{Config, UdpPorts};
 use crate::counters::Counters;
-use crate::edge::{Edge, Permit, Sockets, http};
+use crate::edge::{Edge, Sockets, http};
 use crate::media_pool::{MediaPool, MediaPoolConfig, SocketPlan, default_threads};
 use crate::metrics::Metrics;
 use crate::rooms::Rooms;
+use crate::shell::http_server::HttpServer;
+use crate::shell::places::{PlaceLimits, Places};
 use anyhow::{Context as _, Result, bail};
 use axum::body::Body;
-use hyper::body::Incoming;
-use hyper::server::conn::http1;
-use hyper::service::service_fn;
-use hyper_util::rt::{TokioIo, TokioTimer};
+use futures_util::future::select_all;
 use protocol::proto;
-use std::convert::Infallible;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
-use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::net::{TcpListener, TcpSocket, TcpStream};
-use tokio::sync::{Semaphore, mpsc, watch};
-use tokio::task::{JoinHandle, JoinSet};
+use tokio::net::{TcpListener, TcpSocket};
+use tokio::sync::{mpsc, watch};
+use tokio::task::JoinHandle;
 
 /// The version of livekit-server whose contract this server keeps; SDKs compare it.
 pub const CONTRACT_VERSION: &str = "1.13.11";
@@ -35,15 +32,12 @@ const EVENTS_MAX: usize = 8192;
 /// Connections that the kernel may hold for us before we accept them.
 const BACKLOG: u32 = 1024;
 
-/// A request's head must be here by then, or the connection is closed. Idle connections count, too,
-/// and API clients keep theirs for later: shorter would break calls that come just then.
-const HEADER_PATIENCE: Duration = Duration::from_secs(75);
+/// Files that places leave alone: those that are opened for a moment, and a connection per listener
+/// that is accepted and waits for its place.
+const FILES_KEPT: usize = 32;
 
-/// Bound of a request's head: the reference's 1 MiB and its slack. Tokens with metadata are large.
-const HEADER_BYTES_MAX: usize = (1 << 20) + 4096;
-
-/// Pause after a failed accept.
-const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
+/// Connections to the metrics. Scrapers need one each.
+const METRICS_CONNECTIONS: usize = 64;
 
 /// Rooms get this long to say goodbye, and then as much again for sockets to flush.
 const SHUTDOWN_PATIENCE: Duration = Duration::from_secs(5);
@@ -65,6 +59,7 @@ pub struct Running {
     stop: watch::Sender<bool>,
     listeners: Vec<JoinHandle<()>>,
     dispatcher: JoinHandle<()>,
+    watcher: JoinHandle<()>,
 }
 
 /// Starts a server on the current tokio runtime.
@@ -100,17 +95,17 @@ pub fn start(config: Config) -> Result<Running> {
             }
         }
     });
+    let watcher = tokio::spawn(pool.vitals().clone().watch());
     let edge = Edge::new(Arc::clone(&config), rooms.clone(), Arc::clone(&counters));
     let open_sockets = edge.sockets.clone();
     let (stop, stopped) = watch::channel(false);
-    let mut addresses = Vec::new();
-    let mut listeners = Vec::new();
-    for socket in sockets {
-        addresses.push(socket.local_addr()?);
-        let front = Front::Edge(edge.clone());
-        let permits = Semaphore::new(config.connections_max);
-        listeners.push(tokio::spawn(serve(socket, front, permits, stopped.clone())));
-    }
+    let (limits, metrics_limits) = place_limits(&config);
+    let places = Places::new(limits, Arc::clone(&counters));
+    let respond = move |peer, request| {
+        let edge = edge.clone();
+        async move { http::handle(&edge, peer, request).await }
+    };
+    let (addresses, mut listeners) = serve(sockets, &places, &counters, &respond, &stopped)?;
     let metrics = Metrics::new(
         rooms.clone(),
         Arc::clone(&counters),
@@ -118,13 +113,13 @@ pub fn start(config: Config) -> Result<Running> {
         node_id,
         config.prometheus.clone(),
     );
-    let mut metrics_addresses = Vec::new();
-    for socket in metrics_sockets {
-        metrics_addresses.push(socket.local_addr()?);
-        let front = Front::Metrics(metrics.clone());
-        let permits = Semaphore::new(config.connections_max);
-        listeners.push(tokio::spawn(serve(socket, front, permits, stopped.clone())));
-    }
+    let respond = move |_, request: hyper::Request<_>| {
+        let response = metrics.respond(request.headers());
+        async move { response }
+    };
+    let places = Places::new(metrics_limits, Arc::clone(&counters));
+    let (metrics_addresses, more) = serve(metrics_sockets, &places, &counters, &respond, &stopped)?;
+    listeners.extend(more);
     Ok(Running {
         addresses,
         metrics_addresses,
@@ -135,6 +130,7 @@ pub fn start(config: Config) -> Result<Running> {
         stop,
         listeners,
         dispatcher,
+        watcher,
     })
 }
 
@@ -145,6 +141,18 @@ impl Running {
         &self.pool
     }
 
+    /// Until a part has ended without which nothing works; which one it was. Nobody can be served
+    /// from then on: the process should end, so that whoever supervises it starts another one.
+    pub async fn failed(&mut self) -> &'static str {
+        tokio::select! {
+            biased;
+            () = self.pool.vitals().ended() => "a media thread has ended",
+            _ = &mut self.dispatcher => "the dispatcher of media events has ended",
+            _ = &mut self.watcher => "the watch over the media threads has ended",
+            _ = select_all(&mut self.listeners) => "a listener has ended",
+        }
+    }
+
     /// Ends everything: participants are told, queues flushed, sockets closed.
     pub async fn shutdown(self) {
         self.rooms.shutdown(SHUTDOWN_PATIENCE).await;
@@ -153,102 +161,26 @@ impl Running {
         let all = async {
             self.sockets.all_closed().await;
             for listener in self.listeners {
-                let _ = listener.await;
+                // One that has ended may have been waited for already.
+                if !listener.is_finished() {
+                    let _ = listener.await;
+                }
             }
         };
         if tokio::time::timeout(SHUTDOWN_PATIENCE, all).await.is_err() {
             tracing::warn!("some connections did not end in time");
         }
         self.dispatcher.abort();
+        self.watcher.abort();
         drop(self.rooms);
         if let Ok(pool) = Arc::try_unwrap(self.pool) {
-            // Waits for threads, so not on a task's thread.
-            let _ = tokio::task::spawn_blocking(move || pool.shutdown()).await;
-        }
-    }
-}
-
-/// Who answers the requests of a listener.
-#[derive(Clone)]
-enum Front {
-    Edge(Edge),
-    Metrics(Metrics),
-}
-
-impl Front {
-    async fn respond(&self, peer: SocketAddr, request: hyper::Request<Body>) -> hyper::Response<Body> {
-        match self {
-            Self::Edge(edge) => http::handle(edge, peer, request).await,
-            Self::Metrics(metrics) => metrics.respond(request.headers()),
-        }
-    }
-}
-
-/// Accepts connections until told to stop, then waits for the open ones to end.
-async fn serve(listener: TcpListener, front: Front, permits: Semaphore, mut stopped: watch::Receiver<bool>) {
-    let permits = Arc::new(permits);
-    let mut connections = JoinSet::new();
-    loop {
-        let accepted = tokio::select! {
-            biased;
-            _ = stopped.wait_for(|stopped| *stopped) => break,
-            Some(_) = connections.join_next() => continue,
-            accepted = accept(&listener, &permits) => accepted,
-        };
-        match accepted {
-            Ok((permit, stream, peer)) => {
-                connections.spawn(connection(stream, peer, front.clone(), permit, stopped.clone()));
-            }
-            Err(error) => {
-                // Out of file descriptors, usually: waiting lets some close.
-                tracing::warn!(%error, "accepting failed");
-                tokio::time::sleep(ACCEPT_PAUSE).await;
+            // Waits for threads, so not on a task's thread; one that hangs is not waited for.
+            let ended = tokio::task::spawn_blocking(move || pool.shutdown());
+            if tokio::time::timeout(SHUTDOWN_PATIENCE, ended).await.is_err() {
+                tracing::warn!("some media threads did not end in time");
             }
         }
     }
-    while connections.join_next().await.is_some() {}
-}
-
-/// Waits for a place, then for a connection to take it.
-async fn accept(
-    listener: &TcpListener,
-    permits: &Arc<Semaphore>,
-) -> std::io::Result<(Permit, TcpStream, SocketAddr)> {
-    let permit = Arc::clone(permits).acquire_owned().await;
-    let permit = permit.expect("the semaphore is never closed");
-    let (stream, peer) = listener.accept().await?;
-    Ok((Arc::new(permit), stream, peer))
-}
-
-/// Serves the requests of one TCP connection. What takes it over finds the permit in its request.
-async fn connection(
-    stream: TcpStream,
-    peer: SocketAddr,
-    front: Front,
-    permit: Permit,
-    mut stopped: watch::Receiver<bool>,
-) {
-    // Signalling is small messages that somebody waits for.
-    let _ = stream.set_nodelay(true);
-    let service = service_fn(move |request: hyper::Request<Incoming>| {
-        let front = front.clone();
-        let mut request = request.map(Body::new);
-        request.extensions_mut().insert(Arc::clone(&permit));
-        async move { Ok::<_, Infallible>(front.respond(peer, request).await) }
-    });
-    let connection = http1::Builder::new()
-        .timer(TokioTimer::new())
-        .header_read_timeout(HEADER_PATIENCE)
-        .max_buf_size(HEADER_BYTES_MAX)
-        .serve_connection(TokioIo::new(stream), service)
-        .with_upgrades();
-    let mut connection = pin!(connection);
-    // What a client does to its connection is its own business: errors are not ours.
-    tokio::select! {
-        _ = connection.as_mut() => return,
-        _ = stopped.wait_for(|stopped| *stopped) => connection.as_mut().graceful_shutdown(),
-    }
-    let _ = connection.await;
 }
 
 fn listen(config: &Config, port: u16) -> Result<Vec<TcpListener>> {
@@ -295,6 +227,54 @@ fn bind(address: SocketAddr) -> std::io::Result<TcpListener> {
     socket.listen(BACKLOG)
 }
 
+/// Starts to serve on sockets that share their places; where they listen.
+fn serve<R, F>(
+    sockets: Vec<TcpListener>,
+    places: &Places,
+    counters: &Arc<Counters>,
+    respond: &R,
+    stopped: &watch::Receiver<bool>,
+) -> Result<(Vec<SocketAddr>, Vec<JoinHandle<()>>)>
+where
+    R: Fn(SocketAddr, hyper::Request<Body>) -> F + Clone + Send + Sync + 'static,
+    F: Future<Output = hyper::Response<Body>> + Send + 'static,
+{
+    let mut addresses = Vec::new();
+    let mut tasks = Vec::new();
+    for listener in sockets {
+        addresses.push(listener.local_addr()?);
+        let server = HttpServer {
+            listener,
+            places: places.clone(),
+            counters: Arc::clone(counters),
+        };
+        tasks.push(tokio::spawn(server.serve(respond.clone(), stopped.clone())));
+    }
+    Ok((addresses, tasks))
+}
+
+/// As many places as files may still be opened, less those that are kept, for requests and for
+/// metrics. Called when everything else is open.
+fn place_limits(config: &Config) -> (PlaceLimits, PlaceLimits) {
+    let free = match udp::free_files() {
+        Ok(free) => free.saturating_sub(FILES_KEPT),
+        Err(error) => {
+            tracing::warn!(%error, "the limit of open files is unknown");
+            config.connections_max
+        }
+    };
+    let metrics = match config.prometheus.port {
+        Some(_) => METRICS_CONNECTIONS.min(free / 8 + 1),
+        None => 0,
+    };
+    let places = free.saturating_sub(metrics).max(1).min(config.connections_max);
+    tracing::info!(places, "connections");
+    (
+        PlaceLimits::of(places, config.plenum.connections_per_address),
+        PlaceLimits::of(metrics, 0),
+    )
+}
+
 fn pool_config(config: &Config) -> MediaPoolConfig {
     let loopback = |addresses: &[IpAddr]| !addresses.is_empty() && addresses.iter().all(IpAddr::is_loopback);
     MediaPoolConfig {
@@ -333,26 +313,81 @@ fn server_info(config: &Config) -> proto::ServerInfo {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::shell::media_thread::Fault;
     use protocol::token::Keys;
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
-    #[tokio::test]
-    async fn a_listener_without_a_place_left_hears_that_it_is_to_stop() {
+    fn config() -> Config {
         let mut config = Config {
             port: 0,
             bind_addresses: vec![Ipv4Addr::LOCALHOST.into()],
-            connections_max: 0,
             keys: Keys::new(vec![("key".to_owned(), "secret".to_owned())]),
             ..Config::default()
         };
         config.rtc.udp_port = UdpPorts::Single(0);
         config.plenum.media_threads = Some(1);
-        let running = start(config).expect("the server starts");
-        // Now it waits for a place.
+        config
+    }
+
+    async fn health(address: SocketAddr) -> String {
+        let mut stream = tokio::net::TcpStream::connect(address).await.expect("connects");
+        let request = b"GET / HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n";
+        stream.write_all(request).await.expect("writes");
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).await.expect("reads");
+        answer
+    }
+
+    #[tokio::test]
+    async fn a_listener_without_a_place_left_hears_that_it_is_to_stop() {
+        let running = start(Config {
+            connections_max: 0,
+            ..config()
+        });
+        let running = running.expect("the server starts");
+        // Somebody waits for a place.
+        let _waiting = tokio::net::TcpStream::connect(running.addresses[0]).await;
         tokio::task::yield_now().await;
         running.stop.send(true).expect("it listens");
         for listener in running.listeners {
             let ended = tokio::time::timeout(Duration::from_secs(30), listener).await;
             ended.expect("it stops").expect("and does not panic");
+        }
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn a_media_thread_that_dies_fails_the_server_and_its_health() {
+        let mut running = start(config()).expect("the server starts");
+        let address = running.addresses[0];
+        assert!(health(address).await.ends_with("\r\n\r\nOK"));
+        running.pool.inject(0, Fault::Panic);
+        let failed = tokio::time::timeout(Duration::from_secs(30), running.failed()).await;
+        assert_eq!(failed, Ok("a media thread has ended"));
+        let answer = health(address).await;
+        assert!(answer.starts_with("HTTP/1.1 406 "), "{answer}");
+        assert!(
+            answer.ends_with("Not Ready\nmedia thread 0 has ended"),
+            "{answer}"
+        );
+        running.shutdown().await;
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn tasks_that_end_fail_the_server() {
+        type End = fn(&Running);
+        let ends: [(End, &str); 2] = [
+            (
+                |running| running.dispatcher.abort(),
+                "the dispatcher of media events has ended",
+            ),
+            (|running| running.listeners[0].abort(), "a listener has ended"),
+        ];
+        for (end, expected) in ends {
+            let mut running = start(config()).expect("the server starts");
+            end(&running);
+            let failed = tokio::time::timeout(Duration::from_secs(30), running.failed()).await;
+            assert_eq!(failed, Ok(expected));
+            running.shutdown().await;
         }
     }
 }

@@ -11,6 +11,7 @@ use protocol::grants::Claims;
 use protocol::join::{Endpoint, Purpose};
 use protocol::query::Query;
 use protocol::token;
+use std::borrow::Cow;
 use std::net::SocketAddr;
 
 /// A request that passed the common checks.
@@ -92,8 +93,16 @@ async fn dispatch(edge: &Edge, call: Call) -> Response<Body> {
         "/rtc/validate" => validate(edge, Endpoint::V0, &call),
         "/rtc/v1/validate" => validate(edge, Endpoint::V1, &call),
         path if path.starts_with("/twirp/") => twirp::handle(edge, call).await,
-        "/" => page::page(edge, &call.request).unwrap_or_else(|| text(StatusCode::OK, "OK")),
+        "/" => page::page(edge, &call.request).unwrap_or_else(|| health(edge)),
         _ => page::asset(edge, &call).unwrap_or_else(not_found),
+    }
+}
+
+/// Like the reference's when its node is not fit to serve.
+fn health(edge: &Edge) -> Response<Body> {
+    match edge.rooms.problem() {
+        None => text(StatusCode::OK, "OK"),
+        Some(problem) => text(StatusCode::NOT_ACCEPTABLE, format!("Not Ready\n{problem}")),
     }
 }
 
@@ -135,17 +144,21 @@ pub fn not_found() -> Response<Body> {
     response
 }
 
-/// 307 to a clean path, with a link for those who read it.
+/// 307 to a clean path, with a link for those who read it. Browsers read a backslash as a slash, and
+/// skip control characters: `/\evil.example` would lead to another site.
 #[must_use]
 pub fn redirect(method: &Method, path: &str, query: Option<&str>) -> Response<Body> {
+    let path: String = path.chars().map(escaped).collect();
     let target = match query {
-        Some(query) => format!("{path}?{query}"),
-        None => path.to_owned(),
+        Some(query) => format!("{path}?{}", query.chars().map(escaped).collect::<String>()),
+        None => path,
     };
     let mut response = if method == Method::GET || method == Method::HEAD {
         let escaped = target
             .replace('&', "&amp;")
             .replace('<', "&lt;")
+            .replace('>', "&gt;")
+            .replace('\'', "&#39;")
             .replace('"', "&#34;");
         let link = format!("<a href=\"{escaped}\">Temporary Redirect</a>.\n\n");
         respond(StatusCode::TEMPORARY_REDIRECT, "text/html; charset=utf-8", link)
@@ -159,6 +172,26 @@ pub fn redirect(method: &Method, path: &str, query: Option<&str>) -> Response<Bo
         response.headers_mut().insert(LOCATION, location);
     }
     response
+}
+
+/// A character of a place to go to.
+fn escaped(character: char) -> Cow<'static, str> {
+    match character {
+        '\\' => "%5C".into(),
+        '"' => "%22".into(),
+        control if u32::from(control) <= 0x20 || u32::from(control) == 0x7F => {
+            format!("%{:02X}", u32::from(control)).into()
+        }
+        ascii if ascii.is_ascii() => ascii.to_string().into(),
+        other => {
+            let mut bytes = [0; 4];
+            let bytes = other.encode_utf8(&mut bytes).bytes();
+            bytes
+                .map(|byte| format!("%{byte:02X}"))
+                .collect::<String>()
+                .into()
+        }
+    }
 }
 
 /// A status from our own tables.

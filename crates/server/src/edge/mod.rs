@@ -2,6 +2,7 @@
 //!
 //! Turns requests into actions of rooms and effects into frames. Must not know: what they mean.
 
+mod body;
 pub mod cors;
 mod deflate;
 pub mod http;
@@ -15,10 +16,14 @@ pub mod twirp;
 use crate::config::Config;
 use crate::counters::Counters;
 use crate::rooms::Rooms;
+use body::Bodies;
 use room::ConnectionId;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use tokio::sync::{OwnedSemaphorePermit, watch};
+use tokio::sync::{Semaphore, watch};
+
+/// Long lists that are written at the same time: each takes a processor and its memory meanwhile.
+const LISTS_AT_ONCE: usize = 2;
 
 /// What every request handler needs. Cheap to clone.
 #[derive(Clone, Debug)]
@@ -31,12 +36,11 @@ pub struct Edge {
     pub counters: Arc<Counters>,
     /// Open signal sockets.
     pub sockets: Sockets,
+    bodies: Bodies,
+    /// Turns to write long lists.
+    lists: Arc<Semaphore>,
     connections: Arc<AtomicU64>,
 }
-
-/// A connection's place among those that may be open; free when the last clone is dropped. Every
-/// request carries one, for HTTP does not see the end of a connection that is switched to WebSocket.
-pub(crate) type Permit = Arc<OwnedSemaphorePermit>;
 
 /// Counts open signal sockets, so that stopping can wait until they have flushed.
 #[derive(Clone, Debug, Default)]
@@ -78,6 +82,8 @@ impl Edge {
     #[must_use]
     pub fn new(config: Arc<Config>, rooms: Rooms, counters: Arc<Counters>) -> Self {
         Self {
+            bodies: Bodies::new(config.limit.api_body_bytes()),
+            lists: Arc::new(Semaphore::new(LISTS_AT_ONCE)),
             config,
             rooms,
             counters,

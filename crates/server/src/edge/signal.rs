@@ -3,9 +3,10 @@
 
 use super::http::{Call, client_address, header, status, text};
 use super::socket::Agreed;
-use super::{Edge, OpenSocket, Permit, deflate, socket};
+use super::{Edge, OpenSocket, deflate, socket};
 use crate::clock;
 use crate::rooms::{OpenError, RoomWish};
+use crate::shell::http_server::Permit;
 use crate::shell::outgoing::{Outgoing, OutgoingReceiver, outgoing};
 use crate::shell::room_task::Input;
 use axum::body::Body;
@@ -84,6 +85,11 @@ pub async fn connect(edge: &Edge, endpoint: Endpoint, call: Call) -> Response<Bo
     };
     match open_session(edge, &wish).await {
         Ok(session) => {
+            let permit = parts.extensions.remove::<Permit>();
+            if permit.as_ref().is_some_and(|permit| !permit.switch()) {
+                edge.counters.connections_refused.add();
+                return text(StatusCode::SERVICE_UNAVAILABLE, "too many connections");
+            }
             edge.counters.signal_connections.add();
             let agreed = Agreed {
                 deflate: deflate_offered(&parts.headers),
@@ -92,7 +98,6 @@ pub async fn connect(edge: &Edge, endpoint: Endpoint, call: Call) -> Response<Bo
                     limit => limit,
                 },
             };
-            let permit = parts.extensions.remove::<Permit>();
             tokio::spawn(socket::run(edge.clone(), session, upgrade, agreed, permit));
             switch(&parts.headers, agreed)
         }
@@ -132,6 +137,10 @@ impl Drop for Attached {
     }
 }
 
+/// A token's rest is not counted any longer than this: ten years. Some tokens end in some billion
+/// years, which no clock can add.
+const REMAINING_S_MAX: u64 = 10 * 365 * 24 * 60 * 60;
+
 async fn open_session(edge: &Edge, wish: &JoinParameters) -> Result<Session, (StatusCode, String)> {
     let failed = |text: String| (StatusCode::INTERNAL_SERVER_ERROR, text);
     let mut problem = "connection closed by media".to_owned();
@@ -145,6 +154,11 @@ async fn open_session(edge: &Edge, wish: &JoinParameters) -> Result<Session, (St
             Err(OpenError::NotFound) => {
                 let text = "requested room does not exist".to_owned();
                 return Err((StatusCode::NOT_FOUND, text));
+            }
+            Err(OpenError::Full) => {
+                edge.counters.joins_refused.add();
+                let text = "too many rooms".to_owned();
+                return Err((StatusCode::SERVICE_UNAVAILABLE, text));
             }
             Err(OpenError::Stopping | OpenError::UnknownPreset) => break,
         };
@@ -209,7 +223,7 @@ fn join_of(edge: &Edge, connection: room::ConnectionId, wish: &JoinParameters) -
             reason,
         }),
         placement: edge.rooms.place(&wish.room),
-        token_remaining_s: u64::try_from(remaining).unwrap_or(0),
+        token_remaining_s: u64::try_from(remaining).unwrap_or(0).min(REMAINING_S_MAX),
     }
 }
 

@@ -3,12 +3,13 @@
 //! Owns: framing, pings, close codes, the patience with slow clients. It reads nothing into the
 //! messages except both kinds of ping, which it answers and passes on.
 
+use super::Edge;
 use super::deflate::deflate;
 use super::inflating::Inflating;
 use super::signal::{Attached, Session};
-use super::{Edge, Permit};
 use crate::clock;
 use crate::counters::Counters;
+use crate::shell::http_server::Permit;
 use crate::shell::outgoing::{Ending, Outgoing, OutgoingReceiver};
 use crate::shell::room_task::Input;
 use bytes::Bytes;

@@ -3,9 +3,12 @@
 mod absent;
 
 use super::Edge;
+use super::body::{BodyError, Held, STRANGERS_BYTES};
 use super::http::{Call, header, not_found, redirect, respond, status};
 use crate::rooms::{OpenError, RoomWish};
-use axum::body::{Body, to_bytes};
+use crate::shell::http_server::Permit;
+use axum::body::Body;
+use axum::extract::Request as HttpRequest;
 use axum::http::header::CONTENT_TYPE;
 use axum::http::{HeaderMap, Method as HttpMethod, Response, StatusCode};
 use protocol::grants::{Claims, VideoGrant};
@@ -16,6 +19,7 @@ use room::{ApiCall, ApiError, ApiErrorCode, ApiReply};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use std::collections::HashMap;
+use std::sync::Arc;
 use std::time::Duration;
 use tokio::time::timeout;
 
@@ -24,12 +28,6 @@ const NO_TARGET_DELAY: Duration = Duration::from_secs(3);
 
 /// How long the caller waits for the answer, in milliseconds.
 const TIMEOUT_HEADER: &str = "x-twirp-timeout-ms";
-
-/// A body that is not here by then is given up.
-const BODY_PATIENCE: Duration = Duration::from_secs(30);
-
-/// Bound of a body when the configuration sets none.
-const BODY_BYTES_MAX: usize = 64 << 20;
 
 /// Handles a path below `/twirp/`.
 pub async fn handle(edge: &Edge, call: Call) -> Response<Body> {
@@ -64,7 +62,8 @@ fn patience(headers: &HeaderMap) -> Option<Duration> {
     Some(Duration::from_millis(u64::try_from(ms).unwrap_or(0)))
 }
 
-/// In the reference's order: HTTP method, content type, route, body, grants, call.
+/// In the reference's order: HTTP method, content type, route, body, grants, call. But a call that its
+/// token allows for no body at all is refused before there is one.
 async fn answer(
     edge: &Edge,
     call: Call,
@@ -85,19 +84,23 @@ async fn answer(
     let Some(encoding) = Encoding::of_content_type(content_type) else {
         return Err(bad_route(format!("unexpected Content-Type: \"{content_type}\"")));
     };
-    let limit = match edge.config.limit.max_api_request_body_size {
-        0 => BODY_BYTES_MAX,
-        limit => limit,
+    let limit = edge.config.limit.api_body_bytes();
+    let allowed = allowed(method, call.claims.as_ref());
+    if !allowed && !told_before_grants(method, call.claims.is_some()) {
+        return Err(TwirpError::denied());
+    }
+    let limit = if allowed {
+        limit
+    } else {
+        limit.min(STRANGERS_BYTES)
     };
-    let body = timeout(BODY_PATIENCE, to_bytes(call.request.into_body(), limit)).await;
-    let Ok(Ok(body)) = body else {
-        return Err(TwirpError::malformed(encoding));
-    };
+    let body = read(edge, call.request, limit, encoding).await;
+    let body = body.map_err(|error| if allowed { error } else { TwirpError::denied() })?;
     let request = Request {
         edge,
         claims: call.claims.as_ref(),
         encoding,
-        body: &body,
+        body: &body.bytes,
     };
     let body = match method {
         Method::Room(method) => request.in_time(method, patience).await?,
@@ -106,6 +109,60 @@ async fn answer(
         }
     };
     Ok((encoding, body))
+}
+
+/// Whether there is a body with which this token allows the call.
+fn allowed(method: Method, claims: Option<&Claims>) -> bool {
+    let video = claims.and_then(|claims| claims.video.as_ref());
+    let video = |allows: fn(&VideoGrant) -> bool| video.is_some_and(allows);
+    match method {
+        Method::Room(RoomMethod::CreateRoom | RoomMethod::DeleteRoom) => video(|grant| grant.room_create),
+        Method::Room(RoomMethod::ListRooms) => video(|grant| grant.room_list),
+        Method::Room(_) | Method::Dispatch(_) => video(|grant| grant.room_admin),
+        Method::Egress(_) => video(|grant| grant.room_record),
+        Method::Ingress(_) => video(|grant| grant.ingress_admin),
+        Method::Sip(_) => claims
+            .and_then(|claims| claims.sip.as_ref())
+            .is_some_and(|sip| sip.admin || sip.call),
+    }
+}
+
+/// Whether something about a short body is told first, though no body makes the call allowed: that a
+/// room's name is missing, or to those who have a token of some kind, that a text is too long.
+fn told_before_grants(method: Method, has_token: bool) -> bool {
+    match method {
+        Method::Sip(name) => name == "TransferSIPParticipant",
+        Method::Room(RoomMethod::UpdateParticipant | RoomMethod::UpdateRoomMetadata) => has_token,
+        Method::Room(_) | Method::Egress(_) | Method::Ingress(_) | Method::Dispatch(_) => false,
+    }
+}
+
+async fn read(
+    edge: &Edge,
+    request: HttpRequest,
+    limit: usize,
+    encoding: Encoding,
+) -> Result<Held, TwirpError> {
+    let permit = request.extensions().get::<Permit>().cloned();
+    // A body that does not come keeps no place from others.
+    if let Some(permit) = &permit {
+        permit.wait();
+    }
+    let held = edge.bodies.read(request.into_body(), limit).await;
+    if let Some(permit) = &permit {
+        permit.work();
+    }
+    held.map_err(|error| match error {
+        BodyError::Broken => TwirpError::malformed(encoding),
+        BodyError::Late => {
+            edge.counters.http_late.add();
+            TwirpError::malformed(encoding)
+        }
+        BodyError::Full => {
+            edge.counters.http_refused.add();
+            TwirpError::new(Code::Unavailable, "too many request bodies at once")
+        }
+    })
 }
 
 /// A call whose route is known.
@@ -130,7 +187,7 @@ impl Request<'_> {
     async fn room_service(&self, method: RoomMethod) -> Result<Vec<u8>, TwirpError> {
         match method {
             RoomMethod::CreateRoom => self.create_room().await,
-            RoomMethod::ListRooms => self.list_rooms(),
+            RoomMethod::ListRooms => self.list_rooms().await,
             RoomMethod::DeleteRoom => self.delete_room().await,
             RoomMethod::ListParticipants => self.list_participants().await,
             RoomMethod::GetParticipant => self.get_participant().await,
@@ -184,6 +241,7 @@ impl Request<'_> {
                 Code::InvalidArgument,
                 "unknown room configuration in create room request",
             ),
+            OpenError::Full => full(),
             OpenError::Stopping | OpenError::NotFound => {
                 TwirpError::new(Code::Unavailable, "the server is stopping")
             }
@@ -196,11 +254,14 @@ impl Request<'_> {
         self.encode(&room, &twirp_json::ROOM)
     }
 
-    fn list_rooms(&self) -> Result<Vec<u8>, TwirpError> {
+    async fn list_rooms(&self) -> Result<Vec<u8>, TwirpError> {
         let request: proto::ListRoomsRequest = self.decode()?;
         self.require(|grant| grant.room_list)?;
-        let rooms = self.edge.rooms.list(&request.names);
-        self.encode(&proto::ListRoomsResponse { rooms }, &twirp_json::LIST_ROOMS)
+        let listed = self.edge.rooms.list(&request.names.into_iter().collect());
+        self.encode_list(&twirp_json::LIST_ROOMS, move || proto::ListRoomsResponse {
+            rooms: listed.iter().map(|room| proto::Room::clone(room)).collect(),
+        })
+        .await
     }
 
     async fn delete_room(&self) -> Result<Vec<u8>, TwirpError> {
@@ -224,8 +285,10 @@ impl Request<'_> {
             Err(error) if error.code == ApiErrorCode::NoTarget => Vec::new(),
             Err(error) => return Err(twirp_error(error)),
         };
-        let response = proto::ListParticipantsResponse { participants };
-        self.encode(&response, &twirp_json::LIST_PARTICIPANTS)
+        self.encode_list(&twirp_json::LIST_PARTICIPANTS, move || {
+            proto::ListParticipantsResponse { participants }
+        })
+        .await
     }
 
     async fn get_participant(&self) -> Result<Vec<u8>, TwirpError> {
@@ -316,6 +379,10 @@ impl Request<'_> {
         let request: proto::UpdateRoomMetadataRequest = self.decode()?;
         self.check_metadata(&request.metadata)?;
         self.require_admin(&request.room)?;
+        let rooms = &self.edge.rooms;
+        if !rooms.has_memory_for_metadata(&request.room, request.metadata.len()) {
+            return Err(full());
+        }
         let call = ApiCall::UpdateRoomMetadata {
             metadata: request.metadata,
         };
@@ -395,10 +462,24 @@ impl Request<'_> {
         message: &T,
         schema: &Schema,
     ) -> Result<Vec<u8>, TwirpError> {
-        Ok(match self.encoding {
-            Encoding::Json => twirp_json::encode(message, schema).into_bytes(),
-            Encoding::Protobuf => message.encode_to_vec(),
-        })
+        Ok(encode(self.encoding, message, schema))
+    }
+
+    /// A long list takes its time: not that of the threads that serve everybody, and few at once.
+    async fn encode_list<T: Serialize + prost::Message>(
+        &self,
+        schema: &'static Schema,
+        message: impl FnOnce() -> T + Send + 'static,
+    ) -> Result<Vec<u8>, TwirpError> {
+        let encoding = self.encoding;
+        let turn = Arc::clone(&self.edge.lists).acquire_owned().await;
+        let encoded = tokio::task::spawn_blocking(move || {
+            let encoded = encode(encoding, &message(), schema);
+            drop(turn);
+            encoded
+        });
+        let failed = |_| TwirpError::new(Code::Internal, "the answer could not be written");
+        encoded.await.map_err(failed)
     }
 
     fn require(&self, allows: impl Fn(&VideoGrant) -> bool) -> Result<(), TwirpError> {
@@ -444,8 +525,23 @@ impl Request<'_> {
     }
 }
 
+fn encode<T: Serialize + prost::Message>(encoding: Encoding, message: &T, schema: &Schema) -> Vec<u8> {
+    match encoding {
+        Encoding::Json => twirp_json::encode(message, schema).into_bytes(),
+        Encoding::Protobuf => message.encode_to_vec(),
+    }
+}
+
 fn over(text: &str, max: usize) -> bool {
     max > 0 && text.len() > max
+}
+
+/// Rooms take all that they may.
+fn full() -> TwirpError {
+    TwirpError::new(
+        Code::ResourceExhausted,
+        "too many rooms, or too much metadata of rooms",
+    )
 }
 
 fn no_room() -> TwirpError {

@@ -1,6 +1,9 @@
-//! Placement; threads with real sockets are tested in `tests/media_pool.rs`.
+//! Placement, and what becomes of threads that fail; threads that serve are tested in
+//! `tests/media_pool.rs`.
 
-use super::choose;
+use super::*;
+use crate::shell::media_thread::Fault;
+use std::net::Ipv4Addr;
 
 #[test]
 fn a_room_stays_at_home_until_home_is_full() {
@@ -12,4 +15,62 @@ fn a_room_stays_at_home_until_home_is_full() {
 fn a_new_room_goes_to_the_least_loaded_thread() {
     assert_eq!(choose(&[5, 2, 2], None, 10), 1);
     assert_eq!(choose(&[10, 10], None, 10), 0, "full everywhere is still placed");
+}
+
+fn pool(threads: usize, spread: bool) -> (MediaPool, mpsc::Receiver<Event>) {
+    let (events, arrived) = mpsc::channel(64);
+    let config = MediaPoolConfig {
+        threads,
+        sockets: SocketPlan::Single(0),
+        bind: vec![Ipv4Addr::LOCALHOST.into()],
+        spread,
+        ..MediaPoolConfig::default()
+    };
+    (MediaPool::start(config, events).expect("it starts"), arrived)
+}
+
+/// How long a thread may take until its fault is seen.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+#[tokio::test]
+async fn a_thread_that_panics_where_none_is_caught_is_told_and_gets_no_more_peers() {
+    for spread in [false, true] {
+        let (pool, _arrived) = pool(2, spread);
+        assert_eq!(pool.vitals().problem(), None);
+        pool.inject(0, Fault::Panic);
+        tokio::time::timeout(PATIENCE, pool.vitals().ended())
+            .await
+            .expect("it is told");
+        assert_eq!(
+            pool.vitals().problem().as_deref(),
+            Some("media thread 0 has ended")
+        );
+        for home in [None, Some(ThreadId(0)), Some(ThreadId(1)), None] {
+            assert_eq!(pool.place(home).thread, ThreadId(1), "{home:?}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_thread_that_hangs_is_told_until_it_goes_on() {
+    let (pool, _arrived) = pool(2, false);
+    let (go_on, hang) = sync_channel(0);
+    pool.inject(1, Fault::Hang(hang));
+    let watch = tokio::spawn(pool.vitals().clone().watch());
+    let hung = pool.vitals().wait(|vitals| vitals.problem().is_some());
+    tokio::time::timeout(PATIENCE, hung).await.expect("it is noticed");
+    assert_eq!(pool.vitals().problem().as_deref(), Some("media thread 1 hangs"));
+    assert_eq!(pool.place(Some(ThreadId(1))).thread, ThreadId(0));
+    drop(go_on);
+    let on = pool.vitals().wait(|vitals| vitals.problem().is_none());
+    tokio::time::timeout(PATIENCE, on).await.expect("it is noticed");
+    watch.abort();
+}
+
+#[tokio::test]
+async fn threads_that_are_told_to_end_are_no_failure() {
+    let (pool, _arrived) = pool(2, false);
+    let vitals = pool.vitals().clone();
+    pool.shutdown();
+    assert_eq!(vitals.problem(), None);
 }

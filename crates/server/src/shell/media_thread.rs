@@ -12,6 +12,7 @@
 //! so peers touched by the interrupted call may be inconsistent until they close.
 
 use crate::shell::message_budget::MessageBudget;
+use crate::shell::vitals::Ending;
 use crate::shell::wake::Wake;
 use media::Worker;
 use media::api::{Command, Event};
@@ -87,6 +88,15 @@ pub(crate) struct Shared {
     pub(crate) commands_refused: AtomicU64,
     /// Data messages among the commands that wait.
     pub(crate) messages: MessageBudget,
+    /// Turns, written in each one: a sign of life.
+    pub(crate) beat: AtomicU64,
+    /// The thread ended without being told to.
+    pub(crate) ended: AtomicBool,
+    /// No turn for seconds.
+    pub(crate) hung: AtomicBool,
+    /// What a test makes of the next turn.
+    #[cfg(test)]
+    pub(crate) fault: Mutex<Option<Fault>>,
     /// The thread's CPU clock, once it runs.
     pub(crate) clock: std::sync::OnceLock<ThreadClock>,
 }
@@ -101,13 +111,43 @@ impl Shared {
             peers: AtomicU64::new(0),
             commands_refused: AtomicU64::new(0),
             messages: MessageBudget::new(commands_max),
+            beat: AtomicU64::new(0),
+            ended: AtomicBool::new(false),
+            hung: AtomicBool::new(false),
+            #[cfg(test)]
+            fault: Mutex::default(),
             clock: std::sync::OnceLock::new(),
         })
     }
 }
 
+/// What tests make a thread do.
+#[cfg(test)]
+#[derive(Debug)]
+pub(crate) enum Fault {
+    /// A panic where none is caught.
+    Panic,
+    /// No turn until the other side is dropped.
+    Hang(Receiver<()>),
+}
+
+#[cfg(test)]
+impl Shared {
+    fn take_fault(&self) {
+        let fault = self.fault.lock().map(|mut fault| fault.take());
+        match fault {
+            Ok(Some(Fault::Panic)) => std::panic::resume_unwind(Box::new("as the test wants")),
+            Ok(Some(Fault::Hang(until))) => drop(until.recv()),
+            Ok(None) | Err(_) => {}
+        }
+    }
+}
+
 /// What a media thread is made of.
 pub(crate) struct Parts {
+    /// Dropped before the rest: who misses the thread's events is to know why.
+    #[expect(dead_code, reason = "it acts when it is dropped")]
+    pub(crate) ending: Ending,
     pub(crate) worker: Worker,
     pub(crate) sockets: Vec<Socket>,
     pub(crate) commands: Receiver<Command>,
@@ -182,6 +222,9 @@ impl MediaThread {
     fn turn(&mut self) -> bool {
         self.shared.wake.begin_turn();
         self.counters.turns += 1;
+        self.shared.beat.store(self.counters.turns, Ordering::Relaxed);
+        #[cfg(test)]
+        self.shared.take_fault();
         let mut now = Instant::now();
         let mut more = self.take_commands(now);
         more |= self.take_datagrams(now);
