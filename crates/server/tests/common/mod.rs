@@ -74,7 +74,7 @@ fn written(claims: &Value) -> String {
     claims.to_string().replace("\":", "\": ")
 }
 
-fn sign_text(header: &Value, claims: &str, secret: &str) -> String {
+pub(crate) fn sign_text(header: &Value, claims: &str, secret: &str) -> String {
     let encode = |text: &str| URL_SAFE_NO_PAD.encode(text);
     let message = format!("{}.{}", encode(&header.to_string()), encode(claims));
     let key = hmac::Key::new(hmac::HMAC_SHA256, secret.as_bytes());
