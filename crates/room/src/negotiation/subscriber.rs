@@ -20,6 +20,10 @@ impl Transport {
     pub fn needs_offer(&self) -> bool {
         let state = &self.subscriber;
         let place = |key: &DownKey| {
+            let down = self.downs.get(key);
+            if down.is_some_and(|down| self.is_shown_elsewhere(&down.request)) {
+                return false;
+            }
             let room = self.slots.len() < SECTIONS_MAX || self.slots.iter().any(|slot| slot.dead);
             room || self.free_slot(*key).is_some()
         };
@@ -106,6 +110,10 @@ impl Transport {
             let Some(down) = self.downs.get(&key) else {
                 continue;
             };
+            if self.is_shown_elsewhere(&down.request) {
+                self.waiting.push(key);
+                continue;
+            }
             let kind = down.request.kind;
             if let Some(index) = self.free_slot(key) {
                 self.slots[index].down = Some(key);
