@@ -37,6 +37,12 @@ impl Transport {
         self.subscriber.unanswered
     }
 
+    /// Role Subscriber: whether the first offer is the only one so far.
+    #[must_use]
+    pub fn has_offered_once(&self) -> bool {
+        self.subscriber.offers == 1
+    }
+
     /// Role Subscriber: whether the client has ever answered.
     #[must_use]
     pub fn was_answered(&self) -> bool {
