@@ -155,11 +155,10 @@ impl Receiving {
             header.extension_bytes(plain),
             &section.spec.extensions,
         );
+        // The sender moved the stream to another section (RFC 9143 §9.2).
         if let Some(mid) = extensions.mid.filter(|mid| *mid != section.spec.mid.as_bytes()) {
-            // The sender moved the stream to another section (RFC 9143 §9.2).
-            let former = Former::new(mid, None);
             stats.rtp_unknown += 1;
-            self.forget(place, former);
+            self.forget(place, Former::new(mid, None));
             return None;
         }
         let since_epoch = clock.since_epoch(now);
@@ -177,19 +176,14 @@ impl Receiving {
             arm(&mut self.deadline, self.arrivals.due_at());
         }
 
-        let Some((format, mut payload)) = section
-            .format(header.payload_type, is_rtx)
-            .zip(rtp::payload(header, plain))
-        else {
+        let format = section.format(header.payload_type, is_rtx);
+        let Some((format, mut payload)) = format.zip(rtp::payload(header, plain)) else {
             stats.rtp_unknown += 1;
             return None;
         };
         let primary_place = if is_rtx { section.primary(layer)? } else { place };
-        let primary = self
-            .streams
-            .get_mut(usize::from(primary_place))?
-            .as_mut()?
-            .primary_mut()?;
+        let primary = self.streams.get_mut(usize::from(primary_place))?.as_mut()?;
+        let primary = primary.primary_mut()?;
         let sequence = if is_rtx {
             let Some(original) = plain.get(payload.clone()).and_then(<[u8]>::first_chunk) else {
                 stats.rtx_useless += 1;

@@ -219,8 +219,8 @@ fn read(media: &Media, pt: u8, enabled: &[&'static Registered], feedback: &[&'st
 fn of_the_receiver(media: &Media, pt: u8) -> String {
     let fmtp = media.fmtp(pt);
     let receives = media.direction == Direction::RecvOnly;
-    let kept = |one: &&str| !one.trim().is_empty() && !(receives && one.trim().starts_with(START_BITRATE));
-    let parameters: Vec<&str> = fmtp.split(';').filter(kept).collect();
+    let is_left_out = |one: &str| one.is_empty() || receives && one.starts_with(START_BITRATE);
+    let parameters: Vec<&str> = fmtp.split(';').filter(|one| !is_left_out(one.trim())).collect();
     parameters.join(";")
 }
 
