@@ -8,6 +8,7 @@ pub mod client;
 pub mod grants;
 pub mod ids;
 pub mod join;
+pub mod lenient;
 pub mod query;
 pub mod signal;
 pub mod token;

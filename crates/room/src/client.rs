@@ -76,6 +76,29 @@ pub(crate) fn traits(client: &proto::ClientInfo) -> ClientTraits {
     }
 }
 
+/// Whether a client is built on a stack known to take an offer while it still connects: LiveKit's own
+/// SDKs on libwebrtc or pion. Any other may not be (aiortc is not, nor are embedded stacks).
+pub(crate) fn renegotiates_at_any_time(client: &proto::ClientInfo) -> bool {
+    use proto::client_info::Sdk;
+    match client.sdk() {
+        Sdk::Unknown | Sdk::Esp32 => false,
+        Sdk::Js
+        | Sdk::Swift
+        | Sdk::Android
+        | Sdk::Flutter
+        | Sdk::Go
+        | Sdk::Unity
+        | Sdk::ReactNative
+        | Sdk::Rust
+        | Sdk::Python
+        | Sdk::Cpp
+        | Sdk::UnityWeb
+        | Sdk::Node
+        | Sdk::Unreal
+        | Sdk::Dotnet => true,
+    }
+}
+
 /// The list that a client may publish with: VP8, H264, other video, audio; no RTX.
 pub(crate) fn publish_codecs(enabled: &[proto::Codec], rules: &ClientRules) -> Vec<proto::Codec> {
     let mut codecs: Vec<_> = enabled

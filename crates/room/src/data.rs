@@ -174,12 +174,20 @@ impl Room {
         if label != ChannelLabel::Reliable {
             return;
         }
-        let Some(participant) = self.peers.get(&peer).and_then(|id| self.participants.get_mut(id)) else {
+        let Some(&id) = self.peers.get(&peer) else {
             return;
         };
-        if let Some(link) = participant.link_mut(peer) {
+        if let Some(link) = self
+            .participants
+            .get_mut(&id)
+            .and_then(|participant| participant.link_mut(peer))
+        {
             link.reliable_open = true;
         }
+        self.offer_held_back(id);
+        let Some(participant) = self.participants.get_mut(&id) else {
+            return;
+        };
         if participant.primary().transport.peer() != peer {
             return;
         }

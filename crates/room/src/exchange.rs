@@ -1,6 +1,7 @@
 //! When to negotiate: offers, answers and candidates between a client and its transports
 //! (`signal.md` §7, §11; `media.md` §1). What the descriptions say is the negotiation's business.
 
+use crate::client;
 use crate::negotiation::OfferOutcome;
 use crate::participant::{Link, Participant, ParticipantId};
 use crate::room::Room;
@@ -14,6 +15,11 @@ use std::time::Duration;
 /// Changes are gathered this long before an offer: briefly after a pause, longer in a burst.
 const DEBOUNCE_FIRST: Duration = Duration::from_millis(10);
 const DEBOUNCE_BURST: Duration = Duration::from_millis(150);
+
+/// A client that may not be able to renegotiate while it connects gets its second offer this long
+/// behind the first, as from the reference, or once it is seen to be connected. Less, and a slow one is
+/// still in its handshake and never starts the new sections (aiortc); more, and its first picture is late.
+const SECOND_OFFER_AFTER: Duration = Duration::from_millis(150);
 
 /// How long a section goes on to be shown behind the end of its copy: until the last blank frame has
 /// been sent, and half as long again for its way. Less, and a late frame finds its section gone: the
@@ -216,7 +222,27 @@ impl Room {
         if link.transport.awaits_answer() {
             link.retry = true;
         } else if link.transport.needs_offer() {
-            self.make_offer(id);
+            let first = link
+                .last_negotiation
+                .filter(|_| link.transport.has_offered_once());
+            let connecting = !link.reliable_open && !client::renegotiates_at_any_time(&participant.client);
+            let held = first.map(|first| first + SECOND_OFFER_AFTER);
+            match held.filter(|until| connecting && now < *until) {
+                Some(until) => self.timers.set(Timer::Negotiate(id), until),
+                None => self.make_offer(id),
+            }
+        }
+    }
+
+    /// A client's data channel is open, so its side of the connection is up: a second offer that was
+    /// held back for that can go.
+    pub(crate) fn offer_held_back(&mut self, id: ParticipantId) {
+        let link = self
+            .participants
+            .get(&id)
+            .and_then(|participant| participant.subscriber.as_ref());
+        if link.is_some_and(|link| link.reliable_open && link.transport.has_offered_once()) {
+            self.negotiate(id);
         }
     }
 

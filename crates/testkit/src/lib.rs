@@ -14,6 +14,7 @@
 
 pub mod checker;
 pub mod client;
+pub mod description;
 pub mod media;
 pub mod network;
 pub mod permission;

@@ -9,18 +9,18 @@ mod feedback;
 mod nack;
 mod report;
 mod section;
+mod strangers;
 mod stream;
 mod transport_cc;
 
 use crate::config::{ReceiveSpec, Tag};
 use crate::peer::{PeerEvent, ReceivedRtp};
-use crate::srtp::IncomingIndex;
 use crate::streams::clock::{Clock, Echoes};
 use crate::streams::{Events, StreamStats};
 use crate::totals::ReceiveTotals;
 use section::{Part, Place, Section};
-use std::collections::VecDeque;
 use std::time::{Duration, Instant};
+use strangers::{Former, Strangers};
 use stream::{Primary, Role, Stream};
 use transport_cc::Arrivals;
 use wire::ext::Extensions;
@@ -30,8 +30,6 @@ use wire::rtp::{self, Header};
 const SECTIONS_MAX: usize = 512;
 /// Streams of one peer: SSRCs that belong to a section. Three layers with RTX of forty tracks.
 const STREAMS_MAX: usize = 256;
-/// SSRCs without a section whose rollover counter is remembered; the oldest is forgotten.
-const STRANGERS_MAX: usize = 64;
 /// Key frame requests that wait to be written.
 const KEY_FRAMES_MAX: usize = 64;
 /// Receiver reports leave at this interval while packets arrive.
@@ -47,7 +45,7 @@ pub(crate) struct Receiving {
     streams: Vec<Option<Stream>>,
     /// SSRC → place in `streams`, sorted.
     by_ssrc: Vec<(u32, u16)>,
-    strangers: VecDeque<(u32, IncomingIndex)>,
+    strangers: Strangers,
     arrivals: Arrivals,
     key_frames: Vec<u32>,
     report_at: Option<Instant>,
@@ -79,7 +77,7 @@ impl Receiving {
                 let layers = old.layers;
                 self.sections[at] = Some(Section { layers, ..section });
             } else {
-                self.forget_section(at);
+                self.forget_section(at, &old.spec.mid);
                 self.sections[at] = Some(section);
             }
             return true;
@@ -97,8 +95,9 @@ impl Receiving {
 
     pub(crate) fn remove(&mut self, tag: Tag) {
         let Some(at) = self.section_at(tag) else { return };
-        self.sections[at] = None;
-        self.forget_section(at);
+        if let Some(section) = self.sections[at].take() {
+            self.forget_section(at, &section.spec.mid);
+        }
     }
 
     /// Where a packet belongs, before it is known to be authentic. `None`: it cannot be decrypted.
@@ -107,7 +106,7 @@ impl Receiving {
         let stream = self.find(header.ssrc);
         let index = match stream.and_then(|place| self.stream(place)) {
             Some(stream) => stream.index.estimate(header.sequence)?,
-            None => self.stranger(header.ssrc).estimate(header.sequence)?,
+            None => self.strangers.index(header.ssrc).estimate(header.sequence)?,
         };
         Some(Estimate { stream, index })
     }
@@ -129,7 +128,7 @@ impl Receiving {
                 Some(place) => place,
                 None => {
                     stats.rtp_unknown += 1;
-                    self.note_stranger(header.ssrc, estimate.index);
+                    self.strangers.note(header.ssrc, estimate.index);
                     return None;
                 }
             },
@@ -156,6 +155,12 @@ impl Receiving {
             header.extension_bytes(plain),
             &section.spec.extensions,
         );
+        // The sender moved the stream to another section (RFC 9143 §9.2).
+        if let Some(mid) = extensions.mid.filter(|mid| *mid != section.spec.mid.as_bytes()) {
+            stats.rtp_unknown += 1;
+            self.forget(place, Former::new(mid, None));
+            return None;
+        }
         let since_epoch = clock.since_epoch(now);
         if self.report_at.is_none() {
             self.report_at = Some(now + REPORT_INTERVAL);
@@ -171,19 +176,14 @@ impl Receiving {
             arm(&mut self.deadline, self.arrivals.due_at());
         }
 
-        let Some((format, mut payload)) = section
-            .format(header.payload_type, is_rtx)
-            .zip(rtp::payload(header, plain))
-        else {
+        let format = section.format(header.payload_type, is_rtx);
+        let Some((format, mut payload)) = format.zip(rtp::payload(header, plain)) else {
             stats.rtp_unknown += 1;
             return None;
         };
         let primary_place = if is_rtx { section.primary(layer)? } else { place };
-        let primary = self
-            .streams
-            .get_mut(usize::from(primary_place))?
-            .as_mut()?
-            .primary_mut()?;
+        let primary = self.streams.get_mut(usize::from(primary_place))?.as_mut()?;
+        let primary = primary.primary_mut()?;
         let sequence = if is_rtx {
             let Some(original) = plain.get(payload.clone()).and_then(<[u8]>::first_chunk) else {
                 stats.rtx_useless += 1;
@@ -330,7 +330,7 @@ impl Receiving {
         stats: &mut StreamStats,
         events: &mut Events,
     ) -> Option<u16> {
-        let found = section::find(&self.sections, header, plain)?;
+        let found = section::find(&self.sections, self.strangers.former(header.ssrc), header, plain)?;
         let Place { section, layer, part } = found;
         // Comfort noise or error correction that comes first tells nothing about the stream.
         let format = self
@@ -359,13 +359,13 @@ impl Receiving {
         }
         if let Some(old) = old {
             // The sender started over with another SSRC.
-            self.forget(old);
+            self.forget(old, None);
         }
         if self.by_ssrc.len() >= STREAMS_MAX {
             stats.streams_refused += 1;
             return None;
         }
-        let index = self.take_stranger(header.ssrc);
+        let index = self.strangers.take(header.ssrc);
         let first = index.estimate(header.sequence)?;
         let role = match part {
             Part::Primary => Role::Primary(Box::new(Primary::new(first))),
@@ -412,50 +412,27 @@ impl Receiving {
         Some(place)
     }
 
-    /// Forgets a stream, but not its rollover counter: the sender may go on with it.
-    fn forget(&mut self, place: u16) {
+    /// Forgets a stream, but not its rollover counter: the sender may go on with it. Nor, when it has lost
+    /// its section, what it was.
+    fn forget(&mut self, place: u16, former: Option<Former>) {
         let Some(stream) = self.streams.get_mut(usize::from(place)).and_then(Option::take) else {
             return;
         };
         self.by_ssrc.retain(|&(ssrc, _)| ssrc != stream.ssrc);
-        self.remember(stream.ssrc, stream.index);
+        self.strangers.remember(stream.ssrc, stream.index, former);
     }
 
-    fn forget_section(&mut self, section: usize) {
+    /// The streams of a section that ended, `mid`.
+    fn forget_section(&mut self, section: usize, mid: &str) {
         for place in 0..self.streams.len() {
-            let of_section = self.streams[place]
-                .as_ref()
-                .is_some_and(|stream| usize::from(stream.section) == section);
-            if of_section && let Ok(place) = u16::try_from(place) {
-                self.forget(place);
+            let stream = self.streams[place].as_ref();
+            let stream = stream.filter(|stream| usize::from(stream.section) == section);
+            let former =
+                stream.map(|stream| Former::new(mid.as_bytes(), Some((stream.layer, stream.part()))));
+            if let (Some(former), Ok(place)) = (former, u16::try_from(place)) {
+                self.forget(place, former);
             }
         }
-    }
-
-    // ---- rollover counters of SSRCs without a section --------------------------------------
-
-    fn stranger(&self, ssrc: u32) -> IncomingIndex {
-        let known = self.strangers.iter().find(|(stranger, _)| *stranger == ssrc);
-        known.map_or_else(IncomingIndex::default, |&(_, index)| index)
-    }
-
-    fn take_stranger(&mut self, ssrc: u32) -> IncomingIndex {
-        let index = self.stranger(ssrc);
-        self.strangers.retain(|(stranger, _)| *stranger != ssrc);
-        index
-    }
-
-    fn note_stranger(&mut self, ssrc: u32, index: u64) {
-        let mut known = self.take_stranger(ssrc);
-        known.update(index);
-        self.remember(ssrc, known);
-    }
-
-    fn remember(&mut self, ssrc: u32, index: IncomingIndex) {
-        if self.strangers.len() == STRANGERS_MAX {
-            self.strangers.pop_front();
-        }
-        self.strangers.push_back((ssrc, index));
     }
 }
 

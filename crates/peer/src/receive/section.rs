@@ -1,6 +1,7 @@
 //! A media section on which the remote side sends, and how an unknown SSRC finds its section
-//! (RFC 8843 §9.2, RFC 8852).
+//! (RFC 9143 §9.2, RFC 8852).
 
+use super::strangers::Former;
 use crate::config::{Codec, ReceiveSpec};
 use std::time::Instant;
 use wire::ext::{Elements, Extensions};
@@ -90,6 +91,16 @@ impl Section {
         u8::try_from(at).ok()
     }
 
+    /// [`Self::within`], as a place.
+    fn place(&self, at: usize, extensions: &Extensions<'_>, payload_type: u8) -> Option<Place> {
+        let (layer, part) = self.within(extensions, payload_type)?;
+        Some(Place {
+            section: at,
+            layer,
+            part,
+        })
+    }
+
     /// The layer and part within this section, which is already known to be the right one.
     fn within(&self, extensions: &Extensions<'_>, payload_type: u8) -> Option<(u8, Part)> {
         if let Some(rid) = extensions.repaired_rid {
@@ -108,36 +119,55 @@ impl Section {
     }
 }
 
-/// Finds the place of an SSRC by one of its packets: by SDP, then by MID, then by RID when only one
-/// section has it, then by payload type when only one section has it and misses that stream.
-pub(super) fn find(sections: &[Option<Section>], header: &Header, plain: &[u8]) -> Option<Place> {
+/// Finds the place of an SSRC by one of its packets. The order is that of RFC 9143 §9.2: a MID decides,
+/// and one that no section has means that the packet is nobody's. Without one: the SSRCs of the SDP, then
+/// what the SSRC was named before, then a RID or a payload type that only one section has, where
+/// that stream is missing.
+pub(super) fn find(
+    sections: &[Option<Section>],
+    former: Option<&Former>,
+    header: &Header,
+    plain: &[u8],
+) -> Option<Place> {
     let all = || {
         let present = sections.iter().enumerate();
         present.filter_map(|(at, section)| Some((at, section.as_ref()?)))
     };
+    let elements = Elements::parse(header.extension_profile, header.extension_bytes(plain));
+    let mut named = false;
+    for (at, section) in all() {
+        // Ids may differ between sections, so each asks with its own.
+        if let Some(mid) = elements.names(&section.spec.extensions).mid {
+            named = true;
+            if mid == section.spec.mid.as_bytes() {
+                return in_section(at, section, &elements, header);
+            }
+        }
+    }
+    if named {
+        return None;
+    }
     if let Some(place) = all().find_map(|(at, section)| announced(at, section, header.ssrc)) {
         return Some(place);
     }
-    let elements = Elements::parse(header.extension_profile, header.extension_bytes(plain));
-    let mut by_rid = None;
-    for (at, section) in all() {
-        // Ids may differ between sections, so each asks with its own.
-        let extensions = elements.names(&section.spec.extensions);
-        let place = || {
-            let (layer, part) = section.within(&extensions, header.payload_type)?;
-            Some(Place {
+    if let Some(former) = former {
+        let (at, section) = all().find(|(_, section)| section.spec.mid.as_bytes() == &*former.mid)?;
+        return in_section(at, section, &elements, header).or_else(|| {
+            let (layer, part) = former.place?;
+            let known = usize::from(layer) < section.layers.len();
+            known.then_some(Place {
                 section: at,
                 layer,
                 part,
             })
-        };
-        if let Some(mid) = extensions.mid {
-            if mid == section.spec.mid.as_bytes() {
-                return place();
-            }
-        } else if (extensions.rid.is_some() || extensions.repaired_rid.is_some())
+        });
+    }
+    let mut by_rid = None;
+    for (at, section) in all() {
+        let extensions = elements.names(&section.spec.extensions);
+        if (extensions.rid.is_some() || extensions.repaired_rid.is_some())
             && !section.spec.rids.is_empty()
-            && let Some(place) = place()
+            && let Some(place) = section.place(at, &extensions, header.payload_type)
         {
             match by_rid {
                 None => by_rid = Some(place),
@@ -146,6 +176,14 @@ pub(super) fn find(sections: &[Option<Section>], header: &Header, plain: &[u8]) 
         }
     }
     by_rid.or_else(|| by_payload_type(all(), header.payload_type))
+}
+
+/// The place of a packet in the section that it is known to belong to.
+fn in_section(at: usize, section: &Section, elements: &Elements<'_>, header: &Header) -> Option<Place> {
+    announced(at, section, header.ssrc).or_else(|| {
+        let extensions = elements.names(&section.spec.extensions);
+        section.place(at, &extensions, header.payload_type)
+    })
 }
 
 fn announced(at: usize, section: &Section, ssrc: u32) -> Option<Place> {

@@ -2,6 +2,7 @@
 
 use super::nack::Missing;
 use super::report::Reception;
+use super::section::Part;
 use crate::srtp::IncomingIndex;
 use crate::streams::StreamStats;
 use crate::window::{Mark, Window};
@@ -45,6 +46,13 @@ pub(super) struct Primary {
 }
 
 impl Stream {
+    pub(super) fn part(&self) -> Part {
+        match self.role {
+            Role::Primary(_) => Part::Primary,
+            Role::Rtx => Part::Rtx,
+        }
+    }
+
     pub(super) fn primary(&self) -> Option<&Primary> {
         match &self.role {
             Role::Primary(primary) => Some(primary),

@@ -224,3 +224,79 @@ fn signed_tokens_verify_and_keep_explicit_denials() {
 fn debug_of_keys_hides_secrets() {
     assert!(!format!("{:?}", keys()).contains("secret"));
 }
+
+/// A token with the text of the claims as it is.
+fn forge_text(claims: &[u8]) -> String {
+    let header = URL_SAFE_NO_PAD.encode(br#"{"alg":"HS256","typ":"JWT"}"#);
+    let message = format!("{header}.{}", URL_SAFE_NO_PAD.encode(claims));
+    let key = EncodingKey::from_secret(b"first-secret-first-secret-first!");
+    let signature = crypto::sign(message.as_bytes(), &key, Algorithm::HS256).expect("HS256 signs");
+    format!("{message}.{signature}")
+}
+
+fn check_text(claims: &[u8], behind: &str) -> Result<Claims, String> {
+    let token = forge_text(claims) + behind;
+    verify(&token, &keys(), NOW).map_err(|error| error.to_string())
+}
+
+#[test]
+fn names_of_claims_may_be_in_any_case() {
+    let claims = br#"{"ISS":"first","Sub":"ann","EXP":1800000100,
+        "Video":{"RoomJoin":true,"ROOM":"r","CanPublish":false},"Attributes":{"Sub":"kept"}}"#;
+    let claims = check_text(claims, "").expect("valid");
+    assert_eq!(
+        (claims.api_key.as_str(), claims.identity.as_str()),
+        ("first", "ann")
+    );
+    assert_eq!(claims.attributes.get("Sub").map(String::as_str), Some("kept"));
+    let video = claims.video.expect("a grant");
+    assert_eq!(
+        (video.room_join, video.room.as_str(), video.can_publish),
+        (true, "r", Some(false))
+    );
+    let twice = br#"{"iss":"first","sub":"ann","SUB":"bob","exp":1800000100}"#;
+    assert_eq!(check_text(twice, "").expect("valid").identity, "bob");
+}
+
+#[test]
+fn text_that_is_no_unicode_is_mended() {
+    let half = br#"{"iss":"first","sub":"ann","name":"x\ud83d","metadata":"\ude00","exp":1800000100}"#;
+    let claims = check_text(half, "").expect("valid");
+    assert_eq!(
+        (claims.name.as_str(), claims.metadata.as_str()),
+        ("x\u{fffd}", "\u{fffd}")
+    );
+    let latin = b"{\"iss\":\"first\",\"sub\":\"J\xfcrgen\",\"exp\":1800000100}";
+    assert_eq!(check_text(latin, "").expect("valid").identity, "J\u{fffd}rgen");
+}
+
+#[test]
+fn a_line_end_behind_the_token_is_passed_over_and_other_space_is_not() {
+    let plain = br#"{"iss":"first","sub":"ann","exp":1800000100}"#;
+    for (behind, passes) in [
+        ("\n", true),
+        ("\r\n", true),
+        (" ", false),
+        ("=", false),
+        ("\n.", false),
+    ] {
+        assert_eq!(check_text(plain, behind).is_ok(), passes, "{behind:?}");
+    }
+}
+
+#[test]
+fn an_audience_is_a_text_or_a_list_of_texts() {
+    for (audience, passes) in [
+        (json!("me"), true),
+        (json!(["me", "you"]), true),
+        (json!(null), true),
+        (json!(5), false),
+        (json!([5]), false),
+        (json!({"a": 1}), false),
+        (json!(true), false),
+    ] {
+        let mut claims = body(1_800_000_100);
+        claims["aud"] = audience.clone();
+        assert_eq!(check(&claims).is_ok(), passes, "{audience}");
+    }
+}

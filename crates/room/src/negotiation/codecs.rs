@@ -214,16 +214,14 @@ fn read(media: &Media, pt: u8, enabled: &[&'static Registered], feedback: &[&'st
 }
 
 /// Parameters of a format, without the bitrate that a sender is to begin with where the client
-/// sends nothing: it is about its own encoder.
+/// sends nothing: it is about its own encoder. Empty ones (`minptime=10;`) are not echoed: RFC 8866 §6.15
+/// knows none.
 fn of_the_receiver(media: &Media, pt: u8) -> String {
     let fmtp = media.fmtp(pt);
-    if media.direction != Direction::RecvOnly || !fmtp.contains(START_BITRATE) {
-        return fmtp.to_owned();
-    }
-    let parameters = fmtp
-        .split(';')
-        .filter(|one| !one.trim().starts_with(START_BITRATE));
-    parameters.collect::<Vec<_>>().join(";")
+    let receives = media.direction == Direction::RecvOnly;
+    let is_left_out = |one: &str| one.is_empty() || receives && one.starts_with(START_BITRATE);
+    let parameters: Vec<&str> = fmtp.split(';').filter(|one| !is_left_out(one.trim())).collect();
+    parameters.join(";")
 }
 
 /// RED repairs itself: it is not retransmitted.

@@ -105,7 +105,11 @@ impl Transport {
         }
         let mut used = vec![false; self.slots.len()];
         let mut missing = (0, 0);
-        for down in self.waiting.iter().filter_map(|key| self.downs.get(key)) {
+        let waiting = self.waiting.iter().filter_map(|key| self.downs.get(key));
+        let waiting = waiting.filter(|down| !self.is_shown_elsewhere(&down.request));
+        let mut waits = false;
+        for down in waiting {
+            waits = true;
             let room = |(slot, used): (&Slot, &bool)| {
                 !used && self.can_carry(slot) && slot.has_room(&down.request, true)
             };
@@ -116,7 +120,7 @@ impl Transport {
             }
         }
         let draining = self.slots.iter().any(|slot| slot.draining);
-        (draining || !self.waiting.is_empty()).then_some(missing)
+        (draining || waits).then_some(missing)
     }
 
     fn published(&self) -> impl Iterator<Item = TrackKey> + '_ {
@@ -222,6 +226,10 @@ impl Transport {
             let Some(down) = self.downs.get(&key) else {
                 continue;
             };
+            if self.is_shown_elsewhere(&down.request) {
+                self.waiting.push(key);
+                continue;
+            }
             let room = |slot: &Slot| self.can_carry(slot) && slot.has_room(&down.request, false);
             match self.slots.iter().position(room) {
                 Some(index) => self.slots[index].down = Some(key),

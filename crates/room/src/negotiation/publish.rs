@@ -183,15 +183,28 @@ pub(super) fn answered_formats(
             if red {
                 OPUS_FMTP.clone_into(&mut format.fmtp);
             }
-            if !track.no_dtx {
-                format.fmtp.push_str(";usedtx=1");
-            }
-            if track.stereo {
-                format.fmtp.push_str(";stereo=1;maxaveragebitrate=510000");
-            }
+            format.fmtp = opus_parameters(&format.fmtp, track);
         }
     }
     ordered
+}
+
+/// What a publisher of Opus is answered. Its own parameters stand first, without `stereo=1` for a track
+/// that was not announced as stereo: Firefox offers it for every microphone and would send two channels
+/// of the same sound. A client that offers no parameters reads none (embedded ones), and gets none.
+fn opus_parameters(offered: &str, track: &AnnouncedTrack) -> String {
+    let mut parameters: Vec<&str> = offered.split(';').map(str::trim).collect();
+    parameters.retain(|one| !one.is_empty() && (track.stereo || *one != "stereo=1"));
+    if parameters.is_empty() && offered.trim().is_empty() {
+        return String::new();
+    }
+    if !track.no_dtx {
+        parameters.push("usedtx=1");
+    }
+    if track.stereo {
+        parameters.extend(["stereo=1", "maxaveragebitrate=510000"]);
+    }
+    parameters.join(";")
 }
 
 impl Transport {

@@ -20,6 +20,10 @@ impl Transport {
     pub fn needs_offer(&self) -> bool {
         let state = &self.subscriber;
         let place = |key: &DownKey| {
+            let down = self.downs.get(key);
+            if down.is_some_and(|down| self.is_shown_elsewhere(&down.request)) {
+                return false;
+            }
             let room = self.slots.len() < SECTIONS_MAX || self.slots.iter().any(|slot| slot.dead);
             room || self.free_slot(*key).is_some()
         };
@@ -31,6 +35,12 @@ impl Transport {
     #[must_use]
     pub fn awaits_answer(&self) -> bool {
         self.subscriber.unanswered
+    }
+
+    /// Role Subscriber: whether the first offer is the only one so far.
+    #[must_use]
+    pub fn has_offered_once(&self) -> bool {
+        self.subscriber.offers == 1
     }
 
     /// Role Subscriber: whether the client has ever answered.
@@ -106,6 +116,10 @@ impl Transport {
             let Some(down) = self.downs.get(&key) else {
                 continue;
             };
+            if self.is_shown_elsewhere(&down.request) {
+                self.waiting.push(key);
+                continue;
+            }
             let kind = down.request.kind;
             if let Some(index) = self.free_slot(key) {
                 self.slots[index].down = Some(key);

@@ -187,6 +187,15 @@ impl Transport {
         }
     }
 
+    /// Whether a waiting copy has to go on waiting because descriptions still show the copy of the same
+    /// track that it follows: one track stands in one section at a time (RFC 8830 §2), and some clients
+    /// take a description that names it twice for a fatal error.
+    pub(super) fn is_shown_elsewhere(&self, request: &DownRequest) -> bool {
+        let leaving = self.slots.iter().filter(|slot| slot.leaving);
+        let mut shown = leaving.filter_map(|slot| self.downs.get(&slot.down?));
+        shown.any(|down| down.request.track_sid == request.track_sid)
+    }
+
     /// Another order of preference among a down track's codecs: it may be made of another track now.
     pub fn rebind(&mut self, down: DownKey, codecs: &[Codec], wish: LayerWish) -> Vec<Command> {
         let Some(known) = self.downs.get_mut(&down) else {

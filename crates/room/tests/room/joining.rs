@@ -3,6 +3,7 @@
 use crate::sdp;
 use crate::world::{World, camera, config, dependents, grant, microphone, wish, wish_protocol, wish_single};
 use protocol::proto;
+use protocol::proto::signal_request::Message as Request;
 use protocol::proto::signal_response::Message as Response;
 
 fn join_response(messages: Vec<Response>) -> proto::JoinResponse {
@@ -429,4 +430,43 @@ fn same_seed_and_same_actions_give_the_same_effects() {
     };
     // Attribute maps of protobuf have no order; none are used here.
     assert_eq!(run(), run());
+}
+
+/// When the offers came that a late joiner with this SDK was sent, in ms since its join, and when its
+/// data channel opened.
+fn offers_of_a_late_joiner(sdk: proto::client_info::Sdk, opens_at: Option<u64>) -> Vec<u64> {
+    let mut world = World::new();
+    let alice = world.enter(wish("alice"));
+    world.pass_ms(1_000);
+    world.publish(&alice, microphone("mic"));
+    let mut join = wish("bob");
+    join.client.sdk = sdk.into();
+    let bob = world.join(join);
+    let mut times = Vec::new();
+    for ms in 0..400 {
+        let came = world.take(&bob);
+        if came.iter().any(|message| matches!(message, Response::Offer(_))) {
+            times.push(ms);
+            for message in &came {
+                if let Response::Offer(offer) = message {
+                    world.request(&bob, Request::Answer(sdp::answer_to(offer)));
+                }
+            }
+        }
+        if opens_at == Some(ms) {
+            world.connect(&bob);
+        }
+        world.pass_ms(1);
+    }
+    times
+}
+
+#[test]
+fn the_second_offer_waits_for_clients_that_may_not_take_it_while_they_connect() {
+    use proto::client_info::Sdk;
+    assert_eq!(offers_of_a_late_joiner(Sdk::Unknown, None), [0, 150]);
+    assert_eq!(offers_of_a_late_joiner(Sdk::Esp32, Some(300)), [0, 150]);
+    assert_eq!(offers_of_a_late_joiner(Sdk::Unknown, Some(20)), [0, 20 + 1]);
+    let at_once = offers_of_a_late_joiner(Sdk::Js, None);
+    assert!(at_once[1] <= 1, "browsers take it at any time: {at_once:?}");
 }

@@ -19,6 +19,7 @@ mod data;
 mod data_track_limits;
 mod data_tracks;
 mod demand;
+mod descriptions;
 mod down_options;
 mod excess;
 mod gates;

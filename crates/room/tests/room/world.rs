@@ -12,6 +12,7 @@ use room::action::{Resume, Settings};
 use room::{Action, ApiCall, ApiError, ApiReply, ConnectionId, Effect, Join, Now, ReplyId, Room, RoomConfig};
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
+use testkit::description::DescriptionChecker;
 use testkit::permission::PermissionChecker;
 
 pub struct World {
@@ -30,6 +31,9 @@ pub struct World {
     pub over: bool,
     /// Looks at every step of every test (I12).
     pub permissions: PermissionChecker,
+    /// Look at every description of every test: what clients last offered, and what they were told.
+    offers: BTreeMap<ConnectionId, String>,
+    descriptions: BTreeMap<(ConnectionId, &'static str), DescriptionChecker>,
 }
 
 /// One client as the test sees it.
@@ -157,6 +161,8 @@ impl World {
             replies: BTreeMap::new(),
             over: false,
             permissions: PermissionChecker::default(),
+            offers: BTreeMap::new(),
+            descriptions: BTreeMap::new(),
         };
         world.drain();
         world
@@ -164,11 +170,49 @@ impl World {
 
     pub fn apply(&mut self, action: Action) {
         self.permissions.begin(&action);
+        self.note_offer(&action);
         self.room.apply(self.now, action);
         self.drain();
         self.permissions.settle();
         let violations = self.permissions.violations();
         assert!(violations.is_empty(), "{violations:#?}");
+    }
+
+    fn note_offer(&mut self, action: &Action) {
+        let (connection, offer) = match action {
+            Action::Join(join) => (join.connection, join.publisher_offer.as_ref()),
+            Action::Signal { connection, request } => match &request.message {
+                Some(Request::Offer(offer)) => (*connection, Some(offer)),
+                _ => return,
+            },
+            _ => return,
+        };
+        if let Some(offer) = offer {
+            self.offers.insert(connection, offer.sdp.clone());
+        }
+    }
+
+    fn check_description(&mut self, connection: ConnectionId, message: &Response) {
+        let checked = match message {
+            Response::Offer(offer) => {
+                let checker = self.descriptions.entry((connection, "offers")).or_default();
+                checker.offer(&offer.sdp)
+            }
+            Response::Answer(answer) => {
+                let checker = self.descriptions.entry((connection, "answers")).or_default();
+                let offer = self.offers.get(&connection).expect("an answer follows an offer");
+                checker.answer(offer, &answer.sdp)
+            }
+            _ => return,
+        };
+        if let Err(why) = checked {
+            panic!("a description breaks a rule: {why}\n{message:#?}");
+        }
+    }
+
+    /// Descriptions that were looked at.
+    pub fn descriptions_checked(&self) -> u64 {
+        self.descriptions.values().map(DescriptionChecker::checked).sum()
     }
 
     fn drain(&mut self) {
@@ -178,6 +222,7 @@ impl World {
                 Effect::Signal { connection, response } => {
                     assert!(!self.closed.contains(&connection), "nothing follows a close");
                     let message = response.message.expect("responses have a message");
+                    self.check_description(connection, &message);
                     // Told on its own clock: kept apart, so that the order of all else is seen.
                     if let Response::ConnectionQuality(update) = message {
                         self.qualities.push((connection, update.updates));

@@ -130,6 +130,124 @@ fn sections_are_found_by_sdp_by_mid_and_by_payload_type() {
     assert_eq!(streams.stats().rtp_unknown, 2);
 }
 
+/// A packet of sound from an SSRC, perhaps with a MID.
+fn sound(ssrc: u32, index: u64, mid: Option<&[u8]>) -> Vec<u8> {
+    let extensions: Vec<(u8, &[u8])> = mid.map(|mid| (1, mid)).into_iter().collect();
+    Raw::new().rtp(&RawPacket {
+        ssrc,
+        pt: 111,
+        index,
+        extensions: &extensions,
+        payload: b"x",
+    })
+}
+
+fn microphone(tag: Tag, mid: &str) -> ReceiveSpec {
+    ReceiveSpec {
+        mid: mid.into(),
+        ..receive_audio(tag)
+    }
+}
+
+#[test]
+fn a_mid_that_no_section_has_is_nobodys_however_the_rest_would_fit() {
+    let mut streams = server();
+    streams.add_receive(microphone(9, "a"));
+    assert!(receive(&mut streams, sound(6, 1, Some(b"gone"))).is_none());
+    assert!(receive(&mut streams, sound(6, 2, Some(b"a"))).is_some());
+    // A MID comes before what SDP announced, too.
+    let mut streams = server();
+    streams.add_receive(ReceiveSpec {
+        ssrcs: vec![(6, None)],
+        ..microphone(9, "a")
+    });
+    assert!(receive(&mut streams, sound(6, 1, Some(b"gone"))).is_none());
+    let camera = ReceiveSpec {
+        rids: vec!["q".into()],
+        ..receive_video(7)
+    };
+    streams.add_receive(camera);
+    let packet = RawPacket {
+        ssrc: 70,
+        pt: 96,
+        index: 1,
+        extensions: &[(1, b"gone"), (2, b"q")],
+        payload: b"x",
+    };
+    assert!(receive(&mut streams, Raw::new().rtp(&packet)).is_none());
+    assert_eq!(streams.stats().rtp_unknown, 2);
+    assert!(events(&mut streams).is_empty(), "no stream is told");
+}
+
+#[test]
+fn what_goes_on_behind_the_end_of_its_section_is_not_the_next_track() {
+    let mut streams = server();
+    streams.add_receive(microphone(9, "a"));
+    assert!(receive(&mut streams, sound(6, 1, Some(b"a"))).is_some());
+    streams.remove_receive(9);
+    streams.add_receive(microphone(10, "b"));
+    // It is acknowledged: the sender no longer names it.
+    for index in 2..5 {
+        assert!(receive(&mut streams, sound(6, index, None)).is_none());
+    }
+    let (received, _) = receive(&mut streams, sound(7, 1, None)).expect("the only free section");
+    assert_eq!(
+        received.tag, 10,
+        "somebody new may still be found by payload type"
+    );
+    // The same section comes back, and with it the stream that belongs to it.
+    streams.add_receive(microphone(11, "a"));
+    let (received, _) = receive(&mut streams, sound(6, 5, None)).expect("its own section");
+    assert_eq!(received.tag, 11);
+}
+
+#[test]
+fn layers_go_on_where_they_were_when_their_section_comes_back() {
+    let mut streams = server();
+    streams.add_receive(simulcast());
+    let layer = |index, extensions| RawPacket {
+        ssrc: 70,
+        pt: 96,
+        index,
+        extensions,
+        payload: b"x",
+    };
+    let raw = Raw::new();
+    let named: &[(u8, &[u8])] = &[(1, b"v"), (2, b"h")];
+    assert!(receive(&mut streams, raw.rtp(&layer(1, named))).is_some());
+    streams.remove_receive(7);
+    let other = ReceiveSpec {
+        tag: 8,
+        mid: "w".into(),
+        ..simulcast()
+    };
+    streams.add_receive(other);
+    let by_rid: &[(u8, &[u8])] = &[(2, b"h")];
+    assert!(receive(&mut streams, raw.rtp(&layer(2, by_rid))).is_none());
+    streams.add_receive(simulcast());
+    let (received, _) = receive(&mut streams, raw.rtp(&layer(3, &[]))).expect("its own section");
+    assert_eq!((received.tag, received.layer), (7, 1));
+}
+
+#[test]
+fn a_stream_that_names_another_section_moves_there() {
+    let mut streams = server();
+    streams.add_receive(microphone(9, "a"));
+    streams.add_receive(microphone(10, "b"));
+    assert_eq!(
+        receive(&mut streams, sound(6, 1, Some(b"a")))
+            .expect("media")
+            .0
+            .tag,
+        9
+    );
+    assert!(
+        receive(&mut streams, sound(6, 2, Some(b"b"))).is_none(),
+        "it is on its way"
+    );
+    assert_eq!(receive(&mut streams, sound(6, 3, None)).expect("media").0.tag, 10);
+}
+
 #[test]
 fn extensions_and_padding_are_told_as_ranges() {
     let mut pair = Pair::new();

@@ -214,6 +214,56 @@ fn opus_is_asked_for_dtx_and_stereo_as_announced() {
     assert_eq!(opus_answer(as_is).1, plain);
 }
 
+/// What an offer with these parameters of Opus is answered, without RED.
+fn opus_parameters(offered: &str, track: AnnouncedTrack) -> Option<String> {
+    let mut transport = transport(Role::Publisher);
+    let mut section = audio(0, "sendonly");
+    section.lines = format!("a=rtpmap:111 opus/48000/2\n{offered}");
+    let sections = [section.track("mic")];
+    let outcome = transport.handle_offer(&offer(&sections), &[track]).unwrap();
+    let lines = outcome.answer.sdp.lines();
+    let mut lines = lines.filter_map(|line| line.strip_prefix("a=fmtp:111 "));
+    lines.next().map(str::to_owned)
+}
+
+#[test]
+fn parameters_of_opus_are_well_formed_whatever_is_offered() {
+    let mic = || announced(1, Kind::Audio, "mic");
+    let stereo = || AnnouncedTrack {
+        stereo: true,
+        ..mic()
+    };
+    let plain = || AnnouncedTrack {
+        no_dtx: true,
+        ..mic()
+    };
+    let answered = |offered: &str, track| {
+        let line = format!("a=fmtp:111 {offered}\n");
+        opus_parameters(if offered.is_empty() { "" } else { &line }, track)
+    };
+    for track in [mic(), stereo(), plain()] {
+        assert_eq!(answered("", track), None, "none offered, none answered");
+    }
+    assert_eq!(
+        answered("minptime=10;", mic()).as_deref(),
+        Some("minptime=10;usedtx=1")
+    );
+    assert_eq!(
+        answered("; ;minptime=10", plain()).as_deref(),
+        Some("minptime=10")
+    );
+    assert_eq!(answered(";", plain()), None);
+    let firefox = "maxplaybackrate=48000;stereo=1;useinbandfec=1";
+    let mono = "maxplaybackrate=48000;useinbandfec=1";
+    assert_eq!(answered(firefox, mic()), Some(format!("{mono};usedtx=1")));
+    assert_eq!(answered(firefox, plain()).as_deref(), Some(mono));
+    assert_eq!(
+        answered(firefox, stereo()),
+        Some(format!("{firefox};usedtx=1;stereo=1;maxaveragebitrate=510000"))
+    );
+    assert_eq!(answered("stereo=1", mic()).as_deref(), Some("usedtx=1"));
+}
+
 #[test]
 fn the_announced_codec_comes_first_or_alone() {
     let formats = |alone: bool| {
