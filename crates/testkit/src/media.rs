@@ -116,6 +116,7 @@ pub struct Vp8Layer {
     keyidx: u8,
     position: u8,
     wants_key: bool,
+    flat: bool,
 }
 
 impl Vp8Layer {
@@ -132,7 +133,14 @@ impl Vp8Layer {
             keyidx: 0,
             position: 0,
             wants_key: true,
+            flat: false,
         }
+    }
+
+    /// The same without temporal layers: each frame refers to the one before it.
+    #[must_use]
+    pub const fn flat(self) -> Self {
+        Self { flat: true, ..self }
     }
 
     /// The next frame is a key frame.
@@ -147,8 +155,9 @@ impl Vp8Layer {
             self.position = 0;
             self.keyidx = (self.keyidx + 1) & 0x1F;
         }
-        let temporal = [0, 2, 1, 2][usize::from(self.position % 4)];
-        let sync = matches!(self.position % 4, 1 | 2);
+        let position = if self.flat { 0 } else { self.position % 4 };
+        let temporal = [0, 2, 1, 2][usize::from(position)];
+        let sync = matches!(position, 1 | 2);
         if temporal == 0 {
             self.tl0 = self.tl0.wrapping_add(1);
         }
@@ -235,7 +244,8 @@ pub fn decode(packets: &BTreeMap<u64, Content>) -> Decoded {
             continue;
         }
         let reference = match content.temporal {
-            0 => last[0].filter(|base| base + 4 == content.frame),
+            // Without temporal layers it is the frame before.
+            0 => last[0].filter(|base| base + 4 == content.frame || base + 1 == content.frame),
             1 => last[0].filter(|base| base + 2 == content.frame),
             // The first one of four needs the base, the other one the middle layer.
             _ => last[0]

@@ -18,6 +18,9 @@ pub struct Link {
     pub loss_per_mille: u64,
     /// Bits per second; `None` without limit.
     pub rate_bps: Option<u64>,
+    /// Longest that a datagram may wait for those in front of it; one that would wait longer is
+    /// dropped, as a full queue in front of a slow link does. `None` without limit.
+    pub queue: Option<Duration>,
 }
 
 impl Default for Link {
@@ -27,6 +30,7 @@ impl Default for Link {
             jitter: Duration::ZERO,
             loss_per_mille: 0,
             rate_bps: None,
+            queue: None,
         }
     }
 }
@@ -40,6 +44,15 @@ pub struct Arrived {
     pub to: SocketAddr,
     /// Bytes.
     pub data: Vec<u8>,
+}
+
+/// Bytes of one direction so far.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Traffic {
+    /// Offered to the link.
+    pub sent: u64,
+    /// Those that it neither lost nor dropped.
+    pub carried: u64,
 }
 
 /// Both directions of one client's access.
@@ -60,6 +73,8 @@ pub struct Network {
     order: u64,
     /// Media datagrams lost so far, by (client, towards the client).
     pub lost: BTreeMap<(SocketAddr, bool), u64>,
+    /// Bytes of datagrams so far, by (client, towards the client).
+    pub traffic: BTreeMap<(SocketAddr, bool), Traffic>,
 }
 
 impl Network {
@@ -72,6 +87,7 @@ impl Network {
             flying: BTreeMap::new(),
             order: 0,
             lost: BTreeMap::new(),
+            traffic: BTreeMap::new(),
         }
     }
 
@@ -99,15 +115,19 @@ impl Network {
             0 => Duration::ZERO,
             micros => Duration::from_micros(self.rng.below(micros + 1)),
         };
-        if lost {
+        let start = busy.map_or(now, |busy| busy.max(now));
+        let overflows = link.rate_bps.is_some() && link.queue.is_some_and(|queue| start > now + queue);
+        let traffic = self.traffic.entry((client, towards_client)).or_default();
+        traffic.sent += data.len() as u64;
+        if lost || overflows {
             if matches!(data, [128..=191, 0..=191 | 224..=255, ..]) {
                 *self.lost.entry((client, towards_client)).or_default() += 1;
             }
             return;
         }
+        traffic.carried += data.len() as u64;
         let mut at = now;
         if let Some(rate) = link.rate_bps {
-            let start = busy.map_or(now, |busy| busy.max(now));
             at = start + Duration::from_nanos(data.len() as u64 * 8 * 1_000_000_000 / rate.max(1));
             *busy = Some(at);
         }

@@ -96,6 +96,10 @@ pub struct Sim {
     pub network: Network,
     /// Checks what leaves the workers.
     pub checker: Checker,
+    /// Packets of a frame of each layer, in the video that clients publish from now on.
+    pub packets_per_frame: [u8; 3],
+    /// Video published from now on has no temporal layers.
+    pub flat: bool,
     shared: [Arc<Shared>; 2],
     keys: Vec<PeerKey>,
     outbox: Outbox,
@@ -158,6 +162,8 @@ impl Sim {
             clients: Vec::new(),
             network: Network::new(seed),
             checker: Checker::default(),
+            packets_per_frame: [1, 2, 4],
+            flat: false,
             shared,
             keys: Vec::new(),
             outbox: Outbox::new(OUTBOX.0, OUTBOX.1),
@@ -297,7 +303,7 @@ impl Sim {
         self.publish(client, Codec::Red, 1)
     }
 
-    /// A client publishes VP8 with so many simulcast layers, whose frames have 1, 2 and 4 packets.
+    /// A client publishes VP8 with so many simulcast layers.
     pub fn publish_video(&mut self, client: usize, layers: u8) -> TrackKey {
         self.publish(client, Codec::Vp8, layers)
     }
@@ -328,12 +334,14 @@ impl Sim {
             match kind {
                 Kind::Audio => sender.start_audio(now, tag, codec, serial, start),
                 Kind::Video => {
+                    let packets = self.packets_per_frame[usize::from(layer)];
+                    let picture = 0x7FF0 - u16::from(layer) * 999;
                     let encoder = match codec {
-                        Codec::H265 => VideoLayer::H265(H265Layer::new(serial, layer, 1 << layer)),
-                        _ => {
-                            let start = 0x7FF0 - u16::from(layer) * 999;
-                            VideoLayer::Vp8(Vp8Layer::new(serial, layer, 1 << layer, start))
+                        Codec::H265 => VideoLayer::H265(H265Layer::new(serial, layer, packets)),
+                        _ if self.flat => {
+                            VideoLayer::Vp8(Vp8Layer::new(serial, layer, packets, picture).flat())
                         }
+                        _ => VideoLayer::Vp8(Vp8Layer::new(serial, layer, packets, picture)),
                     };
                     sender.start_video(now, tag, encoder, start);
                 }

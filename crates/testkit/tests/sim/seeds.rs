@@ -21,6 +21,7 @@ fn busy_call(seed: u64) -> (Vec<Vec<Received>>, Vec<(Duration, Event)>) {
             jitter: Duration::from_millis(rng.below(15)),
             loss_per_mille: rng.below(80),
             rate_bps: Some(20_000_000),
+            ..Link::default()
         };
         let address = sim.clients[*client].address;
         let (up, down) = (link(&mut rng), link(&mut rng));
