@@ -28,7 +28,7 @@ pub use config::*;
 pub use outbox::{Datagram, Outbox};
 pub use peer::{Peer, PeerEvent, ReceivedRtp, RtpWrite};
 pub use streams::StreamStats;
-pub use totals::{ReceiveTotals, SendReport, SendTotals};
+pub use totals::{Delivery, ReceiveTotals, SendReport, SendTotals};
 pub use transport::TransportStats;
 
 /// Some instant for unit tests to count from.

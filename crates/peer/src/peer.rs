@@ -1,7 +1,7 @@
 //! The façade: one peer connection.
 
 use crate::config::{
-    Candidate, ChannelSpec, Codec, DtlsRole, IceCredentials, PeerInit, ReceiveSpec, Remote, SendSpec, Shared,
+    Candidate, ChannelSpec, Codec, DtlsRole, IceCredentials, Kind, PeerInit, ReceiveSpec, Remote, SendSpec, Shared,
     Tag,
 };
 use crate::ice::earliest;
@@ -60,7 +60,7 @@ pub enum PeerEvent {
         tag: Tag,
     },
     /// The remote side misses a packet of a send stream (generic NACK, already rate-limited:
-    /// at most 3 times per packet, not again within min(100 ms, 2 RTT)).
+    /// at most 3 times per packet, not again before the remote side can have seen the last answer).
     Nack {
         /// Tag of the send stream.
         tag: Tag,
@@ -77,6 +77,8 @@ pub enum PeerEvent {
         jitter: u32,
         /// Round trip in microseconds, when it could be computed.
         rtt_us: Option<u32>,
+        /// What arrived since the report before it, when both make sense.
+        delivery: Option<crate::Delivery>,
     },
     /// REMB from the remote side, bits per second.
     Remb {
@@ -377,6 +379,16 @@ impl Peer {
     #[must_use]
     pub fn send_totals(&self, index: u32) -> Option<crate::SendTotals> {
         self.streams.send_totals(index)
+    }
+    /// Bytes of RTP sent, protected, of sound or of pictures, without retransmissions.
+    #[must_use]
+    pub fn media_sent_bytes(&self, kind: Kind) -> u64 {
+        self.streams.media_sent_bytes(kind)
+    }
+    /// Bytes of RTP sent, protected, retransmissions included.
+    #[must_use]
+    pub fn rtp_sent_bytes(&self) -> u64 {
+        self.streams.rtp_sent_bytes()
     }
     /// Smoothed round trip in microseconds; before media tells, that of the last check.
     #[must_use]

@@ -44,3 +44,16 @@ pub struct SendReport {
     /// only differences mean something.
     pub skipped: u32,
 }
+
+/// What a receiver report tells of one stream since the report before it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Delivery {
+    /// Packets sent in between, without retransmissions.
+    pub sent: u32,
+    /// Their payload bytes.
+    pub octets: u32,
+    /// Packets that should have arrived by this report and not by the one before.
+    pub expected: u32,
+    /// Those that did not, without what the source had lost already.
+    pub lost: u32,
+}

@@ -5,8 +5,14 @@ use std::time::Duration;
 
 /// A packet is sent again at most this often; after that the network is not what is missing.
 const RESENDS_MAX: u8 = 3;
-/// A packet is not sent again within two round trips, or within this when that is shorter.
+/// A packet is not sent again within two round trips, or within this when that is shorter: receivers in
+/// near networks ask again early, and a second try in time is worth a packet.
 const RESEND_INTERVAL_MAX: Duration = Duration::from_millis(100);
+
+/// Nor within 7/8 of a round trip, when that is longer: the remote side cannot have seen the last answer
+/// when it asked. The eighth allows for a round trip that became shorter. Never longer than this, in
+/// which a packet's use is over anyhow.
+const RESEND_ROUND_TRIP_MAX: Duration = Duration::from_secs(1);
 
 /// Nor within this, whatever the round trip is: the remote side tells it, and could tell none. Receivers
 /// ask again after 20 ms at the earliest; more would delay the second try in a local network.
@@ -49,7 +55,10 @@ impl Resends {
             return true;
         }
         let interval = round_trip.map_or(RESEND_INTERVAL_MAX, |round_trip| {
-            (round_trip * 2).clamp(RESEND_INTERVAL_MIN, RESEND_INTERVAL_MAX)
+            let answer_seen = (round_trip / 8 * 7).min(RESEND_ROUND_TRIP_MAX);
+            (round_trip * 2)
+                .clamp(RESEND_INTERVAL_MIN, RESEND_INTERVAL_MAX)
+                .max(answer_seen)
         });
         let passed = now_ms.wrapping_sub(resend.last_ms);
         if resend.count >= RESENDS_MAX || u128::from(passed) < interval.as_millis() {
@@ -139,6 +148,15 @@ mod tests {
             let mut allow = |at| resends.allow(ms(at), Some(round_trip), 5, 256);
             assert_eq!(times.map(&mut allow), [true, false, false, true, false, true]);
             resends = Resends::default();
+        }
+    }
+
+    #[test]
+    fn a_packet_is_sent_again_once_in_a_round_trip() {
+        for (round_trip, interval) in [(40, 80), (80, 100), (400, 350), (5000, 1000)] {
+            let mut resends = Resends::default();
+            let mut allow = |at| resends.allow(ms(at), Some(ms(round_trip)), 5, 256);
+            assert_eq!([0, interval - 1, interval].map(&mut allow), [true, false, true]);
         }
     }
 

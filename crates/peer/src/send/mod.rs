@@ -4,11 +4,12 @@
 //! Must not know: where packets come from, which of them are worth sending, pacing.
 //! RFC 3550, RFC 4585, RFC 4588, RFC 5104.
 
+mod delivery;
 mod history;
 mod playout_delay;
 mod stream;
 
-use crate::config::{SendSpec, Tag};
+use crate::config::{Kind, SendSpec, Tag};
 use crate::outbox::Outbox;
 use crate::peer::{PeerEvent, RtpWrite};
 use crate::srtp::{OutgoingSsrcs, Srtp};
@@ -37,6 +38,8 @@ pub(crate) struct Sending {
     ssrcs: OutgoingSsrcs,
     /// The next transport-wide sequence number.
     transport_cc: u16,
+    /// Bytes sent of sound and of pictures, without retransmissions.
+    sent_bytes: [u64; 2],
     reports: Vec<Report>,
     reference_times: Vec<ReferenceTime>,
 }
@@ -146,12 +149,19 @@ impl Sending {
                 stats.rtp_sent += 1;
                 stats.rtp_sent_bytes += len as u64;
                 stats.retransmissions_sent += u64::from(packet.retransmission);
+                if !packet.retransmission {
+                    self.sent_bytes[stream.kind() as usize] += len as u64;
+                }
             }
             Err(Refused::NoFormat) => stats.rtp_unsent += 1,
             Err(Refused::IndexUsed) => stats.indices_refused += 1,
             Err(Refused::TooLong) => stats.oversized += 1,
         }
         true
+    }
+
+    pub(crate) const fn sent_bytes(&self, kind: Kind) -> u64 {
+        self.sent_bytes[kind as usize]
     }
 
     /// See [`crate::Peer::warm`].
@@ -212,12 +222,13 @@ impl Sending {
         events: &mut Events,
     ) -> Option<u32> {
         let stream = self.by_ssrc(block.ssrc)?;
-        let rtt_us = stream.report_block(now, block);
+        let (rtt_us, delivery) = stream.report_block(now, block);
         events.push(PeerEvent::ReceiverReport {
             tag: stream.tag,
             fraction_lost: block.fraction_lost,
             jitter: block.jitter,
             rtt_us,
+            delivery,
         });
         rtt_us
     }

@@ -6,7 +6,8 @@ use crate::config::{Codec, Kind, SendSpec, Tag};
 use crate::peer::RtpWrite;
 use crate::srtp::{OutgoingIndex, RTP_OVERHEAD_MAX, Srtp, Use};
 use crate::streams::clock::{Echoes, RoundTrip, middle};
-use crate::totals::{SendReport, SendTotals};
+use super::delivery::Reports;
+use crate::totals::{Delivery, SendReport, SendTotals};
 use std::time::{Duration, Instant};
 use wire::ext::{self, ExtensionIds};
 use wire::rtcp::ReportBlock;
@@ -49,6 +50,7 @@ pub(super) struct SendStream {
     /// Boxed: few rooms delay playout.
     playout_delay: Option<Box<PlayoutDelay>>,
     report: Option<SendReport>,
+    reports: Reports,
 }
 
 /// Payload types of one codec; `None`: not negotiated.
@@ -105,6 +107,7 @@ impl SendStream {
             fir: None,
             playout_delay: None,
             report: None,
+            reports: Reports::default(),
         };
         stream.describe(spec);
         stream
@@ -160,6 +163,10 @@ impl SendStream {
         [Some(self.index), self.rtx.map(|rtx| rtx.index)]
             .into_iter()
             .flatten()
+    }
+
+    pub(super) const fn kind(&self) -> Kind {
+        self.kind
     }
 
     pub(super) const fn wants_send_time(&self) -> bool {
@@ -390,8 +397,12 @@ impl SendStream {
         self.fir.replace(sequence) != Some(sequence)
     }
 
-    /// Learns from a report; returns the round trip in microseconds.
-    pub(super) fn report_block(&mut self, now: Instant, block: &ReportBlock) -> Option<u32> {
+    /// Learns from a report; returns the round trip in microseconds, and what arrived.
+    pub(super) fn report_block(
+        &mut self,
+        now: Instant,
+        block: &ReportBlock,
+    ) -> (Option<u32>, Option<Delivery>) {
         self.mid_known = true;
         if let Some(delay) = &mut self.playout_delay {
             // Video clocks run at 90 kHz (RFC 7741 §4.1 and the like).
@@ -404,11 +415,14 @@ impl SendStream {
             packets: self.packets,
             skipped: (self.index.span() as u32).wrapping_sub(self.packets),
         });
-        if block.last_sr == 0 {
-            return None;
-        }
-        self.echoes
-            .round_trip_us(now, block.last_sr, block.delay_since_sr)
+        let delivery = self
+            .reports
+            .learn(block, self.index.span(), (self.packets, self.octets));
+        let round_trip_us = match block.last_sr {
+            0 => None,
+            last_sr => self.echoes.round_trip_us(now, last_sr, block.delay_since_sr),
+        };
+        (round_trip_us, delivery)
     }
 
     /// Packets and payload bytes, as sender reports count them (RFC 3550 §6.4.1).

@@ -9,7 +9,7 @@ mod stats;
 #[cfg(test)]
 mod tests;
 
-use crate::config::{ReceiveSpec, SendSpec, Tag};
+use crate::config::{Kind, ReceiveSpec, SendSpec, Tag};
 use crate::outbox::Outbox;
 use crate::peer::{PeerEvent, ReceivedRtp, RtpWrite};
 use crate::receive::Receiving;
@@ -337,6 +337,14 @@ impl Streams {
     /// Smoothed round trip in microseconds.
     pub(crate) const fn rtt_us(&self) -> Option<u32> {
         self.round_trip.us()
+    }
+
+    pub(crate) const fn media_sent_bytes(&self, kind: Kind) -> u64 {
+        self.sending.sent_bytes(kind)
+    }
+
+    pub(crate) const fn rtp_sent_bytes(&self) -> u64 {
+        self.stats.rtp_sent_bytes
     }
 
     pub(crate) fn receive_totals(&self, tag: Tag, layer: u8) -> Option<ReceiveTotals> {

@@ -25,6 +25,7 @@ fn receiver_reports_tell_loss_and_the_round_trip() {
                 fraction_lost,
                 jitter,
                 rtt_us,
+                ..
             } => {
                 assert_eq!(*jitter, 0);
                 Some((*fraction_lost, *rtt_us))
