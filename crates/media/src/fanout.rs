@@ -8,20 +8,17 @@
 //! copied once per subscriber, from the layer's ring into the send slot (I5).
 
 use crate::api::{EventKind, RoomKey};
-use crate::down::track::{DownTrack, Scratch};
+use crate::down::track::Scratch;
 use crate::events::Events;
 use crate::slab::Slab;
 use crate::stats::Stats;
 use crate::timers::Who;
-use crate::up::redundancy::{DISTANCE_MAX, Recovered};
+use crate::up::redundancy::Recovered;
 use crate::up::track::{Subscriber, TurnPacket, UpTrack};
-use crate::worker::{PeerSlot, Worker};
+use crate::worker::{OWED_MAX, Owed, Pace, PeerSlot, Worker};
 use peer::{Kind, Outbox};
 use std::collections::VecDeque;
 use std::time::Instant;
-
-/// Retransmissions that may wait for one transmission.
-const RESEND_MAX: usize = 8192;
 
 /// Most packets that follow a key frame's late first packet at once, per subscriber: more than half a
 /// second of a large stream. More would be a burst that the subscriber's network loses anyhow.
@@ -46,18 +43,9 @@ pub(crate) struct Fanout {
     pub(crate) torn: Vec<(u32, u8)>,
     /// Peers with injected packets that are due.
     pub(crate) injecting: Vec<u32>,
-    resend: VecDeque<Resend>,
+    /// Peers that are owed packets, in turn.
+    pub(crate) owing: VecDeque<u32>,
     cursor: Cursor,
-}
-
-/// A packet to be rebuilt from the history of a down track.
-#[derive(Clone, Copy, Debug)]
-struct Resend {
-    at: Subscriber,
-    /// Outgoing sequence number.
-    sequence: u16,
-    /// It was numbered and never sent.
-    first: bool,
 }
 
 /// Position within the turn.
@@ -77,7 +65,7 @@ impl Default for Fanout {
             resumed: Vec::new(),
             torn: Vec::new(),
             injecting: Vec::new(),
-            resend: VecDeque::new(),
+            owing: VecDeque::new(),
             cursor: Cursor::default(),
         }
     }
@@ -87,19 +75,6 @@ impl Fanout {
     /// Whether no transmission is half done.
     pub(crate) fn is_drained(&self) -> bool {
         self.cursor == Cursor::default()
-    }
-
-    /// Queues a retransmission; false when too many wait.
-    pub(crate) fn resend(&mut self, at: Subscriber, sequence: u16) -> bool {
-        if self.resend.len() == RESEND_MAX {
-            return false;
-        }
-        self.resend.push_back(Resend {
-            at,
-            sequence,
-            first: false,
-        });
-        true
     }
 
     /// A track is gone.
@@ -114,7 +89,7 @@ struct Writer<'a> {
     stats: &'a mut Stats,
     events: &'a mut Events,
     scratch: &'a mut Scratch,
-    resend: &'a mut VecDeque<Resend>,
+    owing: &'a mut VecDeque<u32>,
     outbox: &'a mut Outbox,
 }
 
@@ -136,7 +111,7 @@ impl Worker {
             stats: &mut self.stats,
             events: &mut self.events,
             scratch: &mut self.scratch,
-            resend: &mut self.fanout.resend,
+            owing: &mut self.fanout.owing,
             outbox,
         };
         let cursor = &mut self.fanout.cursor;
@@ -165,50 +140,6 @@ impl Worker {
         false
     }
 
-    fn retransmit(&mut self, now: Instant, outbox: &mut Outbox) -> bool {
-        while let Some(&resend) = self.fanout.resend.front() {
-            if outbox.slot().is_none() {
-                return true;
-            }
-            self.fanout.resend.pop_front();
-            if self.resend_one(now, resend, outbox).is_none() {
-                self.stats.resend_missed += 1;
-            }
-        }
-        false
-    }
-
-    /// Rebuilds a packet and writes it, as a retransmission if it was sent before.
-    fn resend_one(&mut self, now: Instant, resend: Resend, outbox: &mut Outbox) -> Option<()> {
-        let Resend { at, sequence, first } = resend;
-        let slot = self.peers.get_mut(at.peer)?;
-        let down = slot.downs.get(at.down as usize)?.as_ref()?;
-        let track = self.tracks.get(down.track)?;
-        let (run, source) = down.find_sent(sequence)?;
-        let layer = track.layer(run.layer)?;
-        let recovered;
-        let packet = if down.unwraps_red() && layer.redundancy.was_recovered(source) {
-            recovered = (1..=DISTANCE_MAX)
-                .find_map(|distance| Recovered::read(&layer.get(source + u64::from(distance))?, distance))?;
-            recovered.packet()
-        } else {
-            layer.get(source)?
-        };
-        let ours =
-            packet.info.frame.spatial <= run.spatial_max && packet.info.frame.temporal <= run.temporal_max;
-        if !ours {
-            return None;
-        }
-        let mut write = down.write(&packet, &run, track, &mut self.scratch)?;
-        write.retransmission = !first;
-        let index = down.send_index?;
-        if slot.peer.write_rtp(now, index, &write, outbox) {
-            self.stats.packets_out += u64::from(first);
-            self.stats.packets_resent += u64::from(!first);
-        }
-        Some(())
-    }
-
     fn transmit_peers(&mut self, now: Instant, outbox: &mut Outbox) -> bool {
         while let Some(&index) = self.fanout.peers.last() {
             if let Some(slot) = self.peers.get_mut(index) {
@@ -216,7 +147,12 @@ impl Worker {
                     return true;
                 }
                 slot.transmits = false;
-                let due = [slot.peer.poll_timeout(), slot.reports_due, slot.injection_due()];
+                let due = [
+                    slot.peer.poll_timeout(),
+                    slot.reports_due,
+                    slot.injection_due(),
+                    slot.limits.due,
+                ];
                 let due = due.into_iter().flatten().min();
                 self.timers.arm(Who::Peer(index), due, &mut slot.armed);
                 if slot.closing {
@@ -320,9 +256,24 @@ impl Writer<'_> {
                 recovered.packet()
             }
         };
+        let pace = match slot.limited {
+            true => slot.limits.pace(self.now, down, slot.owed.len(), &packet),
+            false => Pace::Now,
+        };
+        if pace == Pace::Paused {
+            self.stats.pictures_paused += 1;
+        }
         let Some(run) = down.offer(track, turn.layer, &packet) else {
             return;
         };
+        if !down.started {
+            down.started = true;
+            self.events.push(room, EventKind::DownStarted { down: down.key });
+        }
+        if pace == Pace::Waits {
+            self.owe(slot, at, run.out(turn.sequence));
+            return;
+        }
         let Some(mut write) = down.write(&packet, &run, track, self.scratch) else {
             return;
         };
@@ -332,12 +283,24 @@ impl Writer<'_> {
         let written = slot.peer.write_rtp(self.now, index, &write, self.outbox);
         debug_assert!(written, "a slot was free");
         self.stats.packets_out += 1;
-        if !down.started {
-            down.started = true;
-            self.events.push(room, EventKind::DownStarted { down: down.key });
-        }
         if packet.info.late && down.is_newest(turn.layer, turn.sequence) {
-            self.catch_up(track, down, at, turn, behind);
+            self.catch_up(track, slot, at, turn, behind);
+        }
+    }
+
+    /// A packet that was numbered leaves later.
+    fn owe(&mut self, slot: &mut PeerSlot, at: Subscriber, sequence: u64) {
+        if slot.owed.len() >= OWED_MAX {
+            self.stats.drops.owed_full += 1;
+            return;
+        }
+        slot.owed.push_back(Owed {
+            down: at.down,
+            sequence: sequence as u16,
+            first: true,
+        });
+        if !std::mem::replace(&mut slot.owing, true) {
+            self.owing.push_back(at.peer);
         }
     }
 
@@ -347,7 +310,7 @@ impl Writer<'_> {
     fn catch_up(
         &mut self,
         track: &UpTrack,
-        down: &mut DownTrack,
+        slot: &mut PeerSlot,
         at: Subscriber,
         first: TurnPacket,
         behind: &[TurnPacket],
@@ -372,15 +335,11 @@ impl Writer<'_> {
                 }
                 break;
             }
-            if self.resend.len() < RESEND_MAX
-                && packet.info.codec.kind() == Kind::Video
+            if packet.info.codec.kind() == Kind::Video
+                && let Some(down) = slot.down_mut(at.down)
                 && let Some(run) = down.offer(track, first.layer, &packet)
             {
-                self.resend.push_back(Resend {
-                    at,
-                    sequence: run.out(sequence) as u16,
-                    first: true,
-                });
+                self.owe(slot, at, run.out(sequence));
             }
         }
     }

@@ -26,5 +26,6 @@ mod window;
 mod worker;
 
 pub use crossing::{Mesh, mesh};
+pub use down::budget::RtxShare;
 pub use tuning::{Speaking, Tuning};
 pub use worker::{Worker, WorkerConfig};

@@ -33,6 +33,8 @@ pub struct Stats {
     pub crossings_out: Vec<u64>,
     /// Key-frame requests sent to publishers of this thread.
     pub key_frame_requests: u64,
+    /// Pauses of a picture, because the subscriber's link does not carry its lowest layer.
+    pub pictures_paused: u64,
     /// What was dropped, by reason.
     pub drops: Drops,
     /// Peers at this moment.
@@ -41,6 +43,8 @@ pub struct Stats {
     pub up_tracks: u64,
     /// Down tracks at this moment.
     pub down_tracks: u64,
+    /// Peers at this moment that are sent less than they wish, because their link carries less.
+    pub peers_limited: u64,
 }
 
 impl Stats {
@@ -122,4 +126,10 @@ pub struct Drops {
     pub addresses: u64,
     /// Retransmissions refused because too many waited.
     pub resend_full: u64,
+    /// Those refused because they would have come too late to be of use.
+    pub resend_late: u64,
+    /// Those refused because the peer's share was used up.
+    pub resend_budget: u64,
+    /// Packets that were to leave later and found too many waiting.
+    pub owed_full: u64,
 }

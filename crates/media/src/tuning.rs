@@ -2,6 +2,7 @@
 //!
 //! Owns: the values and their defaults. Must not know: the keys that set them.
 
+use crate::down::budget::RtxShare;
 use std::time::Duration;
 
 /// Options of all workers.
@@ -24,6 +25,8 @@ pub struct Tuning {
     pub lossy_latency: Duration,
     /// The same for `_data_track`.
     pub data_track_latency: Duration,
+    /// What may be sent again to a peer: sound, picture.
+    pub rtx: [RtxShare; 2],
 }
 
 /// What makes a speaker (`media.md` §10).
@@ -68,6 +71,7 @@ impl Default for Tuning {
             slow_reader_bps: 0,
             lossy_latency: Duration::ZERO,
             data_track_latency: ms(100),
+            rtx: [RtxShare::AUDIO, RtxShare::VIDEO],
         }
     }
 }

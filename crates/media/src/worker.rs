@@ -4,15 +4,17 @@
 //! Owns: all state of one media thread. Must not know: sockets, clocks, rooms' rules.
 //!
 //! `commands` does what the control plane says, `messages` sends data, `receive` takes datagrams and
-//! crossings, `peers` drains peers' events, `time` runs timers, `measure` closes windows of statistics;
-//! [`crate::fanout`] writes what leaves.
+//! crossings, `peers` drains peers' events, `time` runs timers, `measure` closes windows of statistics,
+//! `limit` keeps peers below their ceilings; [`crate::fanout`] writes what leaves, `resend` what leaves again.
 
 mod commands;
 mod inject;
+mod limit;
 mod measure;
 mod messages;
 mod peers;
 mod receive;
+mod resend;
 mod time;
 
 use crate::api::{Command, DownKey, Event, LocalSocket, PeerKey, RoomKey, ThreadId, TrackKey};
@@ -27,9 +29,11 @@ use crate::stats::Stats;
 use crate::timers::Timers;
 use crate::tuning::Tuning;
 use crate::up::track::{Subscriber, UpTrack};
+pub(crate) use limit::Pace;
 pub(crate) use measure::Loss;
 use peer::Outbox;
 pub(crate) use peers::PeerSlot;
+pub(crate) use resend::{OWED_MAX, Owed};
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -80,6 +84,8 @@ pub struct Worker {
     pub(crate) scratch: Scratch,
     pub(crate) blank: Blank,
     pub(crate) stats: Stats,
+    /// Peers with a ceiling.
+    pub(crate) limited: u64,
 }
 
 /// The microphones of one room on this thread.
@@ -116,6 +122,7 @@ impl Worker {
             scratch: Scratch::default(),
             blank: Blank::default(),
             stats,
+            limited: 0,
         }
     }
 
@@ -170,6 +177,7 @@ impl Worker {
         stats.peers = self.peers.len() as u64;
         stats.up_tracks = self.tracks.len() as u64;
         stats.down_tracks = self.down_keys.len() as u64;
+        stats.peers_limited = self.limited;
         stats.drops.addresses = self.demux.forgotten();
         stats.drops.events_merged = self.events.merged();
     }

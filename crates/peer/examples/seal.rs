@@ -20,12 +20,13 @@ mod send;
 mod srtp;
 #[path = "../src/streams/mod.rs"]
 mod streams;
-#[path = "../src/totals.rs"]
-mod totals;
 #[path = "../src/window.rs"]
 mod window;
 mod config {
     pub use ::peer::config::*;
+}
+mod totals {
+    pub use ::peer::{Delivery, ReceiveTotals, SendReport, SendTotals};
 }
 mod outbox {
     pub use ::peer::outbox::*;

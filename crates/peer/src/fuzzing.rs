@@ -5,12 +5,22 @@
 
 use crate::config::{ReceiveSpec, SendSpec};
 use crate::outbox::Outbox;
-use crate::peer::{PeerEvent, ReceivedRtp, RtpWrite};
+use crate::peer::{Peer, PeerEvent, ReceivedRtp, RtpWrite};
 use crate::srtp::{RTCP_OVERHEAD_MAX, RTP_OVERHEAD_MAX, Srtp};
 use crate::streams::Streams;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::time::Instant;
 use wire::rtp::Header;
+
+/// Protects plain RTCP as a peer's own, so that a simulated client can say anything. `None` before the
+/// handshake is done.
+pub fn seal_rtcp(peer: &mut Peer, plain: &[u8]) -> Option<Vec<u8>> {
+    let mut data = plain.to_vec();
+    data.resize(plain.len() + RTCP_OVERHEAD_MAX, 0);
+    let len = peer.seal_rtcp(&mut data, plain.len())?;
+    data.truncate(len);
+    Some(data)
+}
 
 /// Streams that accept plain packets, by way of the remote side's keys.
 #[derive(Debug)]

@@ -1,8 +1,8 @@
 //! The façade: one peer connection.
 
 use crate::config::{
-    Candidate, ChannelSpec, Codec, DtlsRole, IceCredentials, Kind, PeerInit, ReceiveSpec, Remote, SendSpec, Shared,
-    Tag,
+    Candidate, ChannelSpec, Codec, DtlsRole, IceCredentials, Kind, PeerInit, ReceiveSpec, Remote, SendSpec,
+    Shared, Tag,
 };
 use crate::ice::earliest;
 use crate::outbox::Outbox;
@@ -407,6 +407,10 @@ impl Peer {
     }
 
     // ---- inside --------------------------------------------------------------------------
+
+    pub(crate) fn seal_rtcp(&mut self, data: &mut [u8], len: usize) -> Option<usize> {
+        self.streams.seal_rtcp(data, len)
+    }
 
     fn install_keys(&mut self) {
         if let Some(keys) = self.transport.take_keys() {

@@ -1,5 +1,8 @@
 //! Down tracks: what subscribers get.
 
+pub(crate) mod allocate;
+pub(crate) mod budget;
+pub(crate) mod ceiling;
 pub(crate) mod history;
 pub(crate) mod inject;
 pub(crate) mod munge;

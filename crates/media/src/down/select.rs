@@ -7,6 +7,7 @@
 //! scalable stream* (SVC): frames above the wish are dropped; going up waits for a frame that
 //! does not need what was dropped before.
 
+use super::allocate::Allowed;
 use crate::api::LayerWish;
 use crate::frame::{Dependency, Frame};
 
@@ -68,7 +69,12 @@ pub(crate) enum Verdict {
 /// The layers in force.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Select {
+    /// What is wished, as far as it is allowed.
     wish: LayerWish,
+    wanted: LayerWish,
+    allowed: Allowed,
+    /// Between two bursts.
+    held: bool,
     /// Stream that flows.
     stream: Option<u8>,
     /// Highest spatial layer of a scalable stream that flows.
@@ -84,6 +90,9 @@ impl Select {
     pub(crate) fn new(wish: LayerWish) -> Self {
         Self {
             wish,
+            wanted: wish,
+            allowed: Allowed::All,
+            held: false,
             stream: None,
             spatial: 0,
             temporal: 0,
@@ -93,10 +102,43 @@ impl Select {
 
     /// Other layers, or on and off. Takes effect at the next frame that allows it.
     pub(crate) fn set_wish(&mut self, wish: LayerWish) {
-        self.wish = wish;
-        if !wish.enabled {
+        self.wanted = wish;
+        self.combine();
+    }
+
+    /// Less, or more again, than wished, by what the peer's link carries.
+    pub(crate) fn allow(&mut self, allowed: Allowed) {
+        self.allowed = allowed;
+        self.held &= allowed == Allowed::Bursts;
+        self.combine();
+    }
+
+    /// Begins or ends the pause between two bursts.
+    pub(crate) fn hold(&mut self, held: bool) {
+        self.held = held;
+        self.combine();
+    }
+
+    fn combine(&mut self) {
+        self.wish = self.allowed.within(self.wanted);
+        self.wish.enabled &= !self.held;
+        if !self.wish.enabled {
             self.pause();
         }
+    }
+
+    /// What is wished, allowed or not.
+    pub(crate) fn wanted(&self) -> LayerWish {
+        self.wanted
+    }
+
+    pub(crate) fn allowed(&self) -> Allowed {
+        self.allowed
+    }
+
+    /// In the pause between two bursts.
+    pub(crate) fn is_held(&self) -> bool {
+        self.held
     }
 
     /// Nothing flows until the next key frame.

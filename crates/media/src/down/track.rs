@@ -14,6 +14,7 @@ use crate::up::ring::Packet;
 use crate::up::track::UpTrack;
 use crate::window::CopyWindow;
 use peer::{Codec, Kind, Payload, RtpWrite};
+use std::time::Instant;
 use wire::codec::{red::Red, vp8};
 use wire::dependency_descriptor::{Descriptor, Structure, rewrite};
 
@@ -73,6 +74,10 @@ pub(crate) struct DownTrack {
     /// the first byte, which stays readable when the payload is encrypted.
     pub(super) red_block_type: Option<u8>,
     pub(super) munger: Munger,
+    /// Outgoing number of the latest key frame, and when it left.
+    pub(crate) key_frame: Option<(u64, Instant)>,
+    /// When the pause between two bursts began.
+    pub(crate) held_at: Option<Instant>,
     /// What passed since the last look.
     pub(crate) window: CopyWindow,
 }
@@ -104,6 +109,8 @@ impl DownTrack {
             options: None,
             codec: None,
             preferred: payloads.first().map(|payload| payload.codec),
+            key_frame: None,
+            held_at: None,
             window: CopyWindow::default(),
             accepts: Accepts::new(payloads),
             makes_red: None,
@@ -178,7 +185,7 @@ impl DownTrack {
             frame: &info.frame,
             at: info.at,
         };
-        match verdict {
+        let run = match verdict {
             Verdict::Drop => {
                 if flowing == Some(layer) {
                     self.munger.drop_packet(info.sequence, &info.frame);
@@ -198,7 +205,11 @@ impl DownTrack {
                 let within = self.within(&up.targets);
                 Some(*self.munger.switch(&source, within, (before, up.report)))
             }
+        }?;
+        if info.frame.key && info.frame.start && info.codec.kind() == Kind::Video {
+            self.key_frame = Some((run.out(info.sequence), info.at));
         }
+        Some(run)
     }
 
     /// The layer flows, and nothing behind this packet of it was decided about.

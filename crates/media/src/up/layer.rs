@@ -4,6 +4,7 @@
 //! other layers, subscribers.
 
 use super::keyframe::KeyFrameRequests;
+use super::rates::Rates;
 use super::redundancy::{DISTANCE_MAX, Redundancy};
 use super::ring::{Inserted, Packet, PacketInfo, PacketRing, RingSize};
 use crate::down::munge::SenderReport;
@@ -51,6 +52,8 @@ pub(crate) struct Layer {
     pub(crate) rtx_ssrc: Option<u32>,
     /// What passed since the last look.
     pub(crate) window: LayerWindow,
+    /// Bytes per second.
+    pub(crate) rates: Rates,
     /// Sequence number and timestamp of the newest packet.
     newest: Option<(u64, u32)>,
 }
@@ -89,6 +92,7 @@ impl Layer {
             ssrc: None,
             rtx_ssrc: None,
             window: LayerWindow::default(),
+            rates: Rates::default(),
             newest: None,
         }
     }
@@ -130,6 +134,8 @@ impl Layer {
             }
             self.codec = arrival.codec;
             self.last_at = Some(now);
+            let len = arrival.payload.len();
+            self.rates.packet(now, frame.spatial, frame.temporal, len);
             if frame.key && frame.start {
                 self.requests.satisfied();
             }
@@ -177,6 +183,7 @@ impl Layer {
         self.structure = None;
         (self.structure_at, self.active_at) = (0, 0);
         self.window = LayerWindow::default();
+        self.rates = Rates::default();
     }
 
     /// Adds what a dependency descriptor says. Where the payload tells its layers itself (VP9, most

@@ -10,6 +10,7 @@ use crate::down::track::DownTrack;
 use crate::up::level::AudioLevel;
 use crate::up::track::{Source, Subscriber, UpTrack};
 use peer::{Candidate, CandidateKind, IceCredentials, Kind, Peer, PeerInit, ReceiveSpec, SendSpec};
+use std::collections::VecDeque;
 use std::time::Instant;
 
 impl Worker {
@@ -114,6 +115,10 @@ impl Worker {
             injections: Vec::new(),
             reports_due: None,
             armed: None,
+            limited: false,
+            limits: Box::default(),
+            owed: VecDeque::new(),
+            owing: false,
         };
         let index = self.peers.insert(slot);
         self.peer_keys.insert(key, index);
@@ -453,6 +458,8 @@ impl Worker {
         let ups = std::mem::take(&mut slot.ups);
         let downs = std::mem::take(&mut slot.downs);
         slot.injections.clear();
+        slot.owed.clear();
+        self.limited -= u64::from(std::mem::take(&mut slot.limited));
         slot.connected = false;
         slot.closing = true;
         slot.peer.close();

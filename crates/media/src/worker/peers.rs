@@ -1,6 +1,7 @@
 //! Peers of this thread and what they report.
 
-use super::Worker;
+use super::limit::Limits;
+use super::{Owed, Worker};
 use crate::api::{ChannelLabel, DownKey, EventKind, PeerKey, TrackKey};
 use crate::backlog::Backlog;
 use crate::crossing::Control;
@@ -11,6 +12,7 @@ use crate::drain::DrainRate;
 use crate::timers::Who;
 use crate::up::track::{Source, Subscriber};
 use peer::{Codec, Peer, PeerEvent};
+use std::collections::VecDeque;
 use std::time::Instant;
 
 /// A data channel that is open.
@@ -54,6 +56,14 @@ pub(crate) struct PeerSlot {
     pub(crate) reports_due: Option<Instant>,
     /// When its timer is armed.
     pub(crate) armed: Option<Instant>,
+    /// It has a ceiling: [`Limits::ceiling`] says which.
+    pub(crate) limited: bool,
+    /// What it may be sent.
+    pub(crate) limits: Box<Limits>,
+    /// Packets that wait to be sent to it outside of their turn.
+    pub(crate) owed: VecDeque<Owed>,
+    /// It waits in the list of peers that are owed packets.
+    pub(crate) owing: bool,
 }
 
 impl PeerSlot {
@@ -166,9 +176,15 @@ impl Worker {
             PeerEvent::ChannelClosed { id, label } => self.channel_closed(index, id, &label),
             PeerEvent::Message { id, binary, data } => self.message(index, id, binary, data),
             PeerEvent::ReceiverReport {
-                tag, fraction_lost, ..
+                tag,
+                fraction_lost,
+                delivery,
+                ..
             } => {
                 self.copy_loss(now, DownKey(tag), fraction_lost);
+                if let Some(delivery) = delivery {
+                    self.delivered(now, index, &delivery);
+                }
             }
             // Bandwidth estimation will read these.
             PeerEvent::Remb { .. } => {}
@@ -247,16 +263,6 @@ impl Worker {
             return;
         };
         self.want_key_frame(now, track, layer);
-    }
-
-    /// A subscriber misses a packet: it is rebuilt with the next transmission.
-    fn nack(&mut self, key: DownKey, sequence: u16) {
-        let Some(&at) = self.down_keys.get(&key) else {
-            return;
-        };
-        if !self.fanout.resend(at, sequence) {
-            self.stats.drops.resend_full += 1;
-        }
     }
 
     fn channel_open(&mut self, index: u32, id: u16, label: &str) {

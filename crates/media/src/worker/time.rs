@@ -29,6 +29,7 @@ impl Worker {
                         self.send_reports(now, index);
                     }
                     self.injects(now, index);
+                    self.pace(now, index);
                     self.touched(now, index);
                 }
                 Who::Track(index) => {

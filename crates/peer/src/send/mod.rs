@@ -17,7 +17,7 @@ use crate::streams::clock::{Clock, RoundTrip, fixed_16_16, middle};
 use crate::streams::{Events, RTCP_LEN_MAX, StreamStats};
 use crate::totals::SendTotals;
 use std::net::SocketAddr;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 use stream::{Refused, SendStream};
 use wire::rtcp::{DlrrReport, ReportBlock, SDES_CNAME, SDES_MID, Writer};
 
@@ -26,6 +26,10 @@ const STREAMS_MAX: usize = 4096;
 /// A sender report without blocks, and the longest description that goes with it: two texts.
 const SR_LEN: usize = 28;
 const SDES_LEN_MAX: usize = 8 + 2 * (2 + 255) + 4;
+/// Packets that a peer may ask for within [`NACKS_TIME`]; what it asks for beyond is not looked at. Twice
+/// what browsers keep in their lists, so that only lists that cannot be meant are cut short.
+const NACKS_MAX: u32 = 2000;
+const NACKS_TIME: Duration = Duration::from_millis(100);
 /// Reference times of receivers that wait for an answer.
 const REFERENCE_TIMES_MAX: usize = 8;
 
@@ -40,6 +44,8 @@ pub(crate) struct Sending {
     transport_cc: u16,
     /// Bytes sent of sound and of pictures, without retransmissions.
     sent_bytes: [u64; 2],
+    /// Packets asked for in the running [`NACKS_TIME`], which this is the number of.
+    nacks: (u128, u32),
     reports: Vec<Report>,
     reference_times: Vec<ReferenceTime>,
 }
@@ -189,15 +195,24 @@ impl Sending {
         stats: &mut StreamStats,
         events: &mut Events,
     ) {
+        let now = clock.since_epoch(now);
+        let period = now.as_millis() / NACKS_TIME.as_millis();
+        let mut asked = if self.nacks.0 == period { self.nacks.1 } else { 0 };
         let Some(stream) = self.by_ssrc(media) else { return };
         let tag = stream.tag;
         for sequence in lost {
             stats.nacks_received += 1;
-            match stream.wanted(clock.since_epoch(now), round_trip, sequence) {
+            if asked == NACKS_MAX {
+                stats.nacks_ignored += 1;
+                break;
+            }
+            asked += 1;
+            match stream.wanted(now, round_trip, sequence) {
                 Some(sequence) => events.push(PeerEvent::Nack { tag, sequence }),
                 None => stats.nacks_ignored += 1,
             }
         }
+        self.nacks = (period, asked);
     }
 
     pub(crate) fn pli(&mut self, media: u32, events: &mut Events) {

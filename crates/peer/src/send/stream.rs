@@ -1,12 +1,12 @@
 //! One SSRC that we send, with its RTX companion.
 
+use super::delivery::Reports;
 use super::history::{History, Resends, Sent};
 use super::playout_delay::PlayoutDelay;
 use crate::config::{Codec, Kind, SendSpec, Tag};
 use crate::peer::RtpWrite;
 use crate::srtp::{OutgoingIndex, RTP_OVERHEAD_MAX, Srtp, Use};
 use crate::streams::clock::{Echoes, RoundTrip, middle};
-use super::delivery::Reports;
 use crate::totals::{Delivery, SendReport, SendTotals};
 use std::time::{Duration, Instant};
 use wire::ext::{self, ExtensionIds};

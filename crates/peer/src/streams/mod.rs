@@ -282,6 +282,11 @@ impl Streams {
         self.sending.report(tag, ntp, rtp);
     }
 
+    /// See [`crate::fuzzing::seal_rtcp`].
+    pub(crate) fn seal_rtcp(&mut self, data: &mut [u8], len: usize) -> Option<usize> {
+        self.srtp.as_mut()?.seal_rtcp(data, len)
+    }
+
     // ---- outputs -------------------------------------------------------------------------
 
     /// Writes pending RTCP. False: outbox full and more waits.

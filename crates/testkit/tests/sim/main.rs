@@ -13,6 +13,7 @@ mod crossing;
 mod data;
 mod h265;
 mod injected;
+mod narrow;
 mod quality;
 mod redundant;
 mod seeds;
