@@ -127,6 +127,7 @@ const BUILT: [&str; 55] = [
     "rtc.enable_loopback_candidate",
     "rtc.stun_servers",
     "rtc.pli_throttle.",
+    "rtc.rtx_budget.",
     "rtc.datachannel_slow_threshold",
     "rtc.datachannel_lossy_target_latency",
     "rtc.datachannel_data_track_target_latency",

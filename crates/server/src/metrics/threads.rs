@@ -12,7 +12,7 @@ pub(super) type ThreadRow = (
     fn(&ThreadStats) -> u64,
 );
 
-pub(super) const THREADS: [ThreadRow; 21] = [
+pub(super) const THREADS: [ThreadRow; 23] = [
     (
         "plenum_media_peers",
         "gauge",
@@ -112,6 +112,20 @@ pub(super) const THREADS: [ThreadRow; 21] = [
         |stats| stats.media.packets_resent,
     ),
     (
+        "plenum_media_peers_limited",
+        "gauge",
+        "",
+        "Peers that are sent less than they wish, because their link carries less.",
+        |stats| stats.media.peers_limited,
+    ),
+    (
+        "plenum_media_pictures_paused_total",
+        "counter",
+        "",
+        "Pauses of a picture whose lowest layer a subscriber's link does not carry.",
+        |stats| stats.media.pictures_paused,
+    ),
+    (
         "plenum_media_key_frame_requests_total",
         "counter",
         "",
@@ -192,6 +206,9 @@ pub(super) const DROPS: [DropRows; 2] = [
             ("events_full", |drops| drops.events_full),
             ("events_merged", |drops| drops.events_merged),
             ("resend_full", |drops| drops.resend_full),
+            ("resend_late", |drops| drops.resend_late),
+            ("resend_budget", |drops| drops.resend_budget),
+            ("owed_full", |drops| drops.owed_full),
             ("peers", |drops| drops.peers),
             ("tracks", |drops| drops.tracks),
             ("commands", |drops| drops.commands),

@@ -308,6 +308,32 @@ fn whether_video_may_be_paused_is_read() {
 }
 
 #[test]
+fn the_share_of_retransmissions_is_read() {
+    let share = |max_permille, burst_bytes| media::RtxShare {
+        max_permille,
+        burst_bytes,
+    };
+    let rtx = |text: &str| {
+        let config = read(&format!("rtc: {{rtx_budget: {{{text}}}}}\n")).expect("valid");
+        assert!(config.not_built.is_empty(), "{:?}", config.not_built);
+        config.tuning.rtx
+    };
+    assert_eq!(
+        rtx("audio: {max_ratio: 0.3, burst_bytes: 2000}, video: {max_ratio: 0.1, burst_bytes: 90000}"),
+        [share(300, 2000), share(100, 90_000)]
+    );
+    assert_eq!(
+        rtx("video: {max_ratio: 0.2}"),
+        [media::RtxShare::AUDIO, share(200, 32_000)]
+    );
+    let off = rtx("audio: {max_ratio: 0}, video: {max_ratio: -1}");
+    assert_eq!(off.map(|share| share.max_permille), [0, 0], "no limit");
+    let odd = rtx("audio: {max_ratio: 0.0000001}, video: {max_ratio: 1e30}");
+    assert_eq!(odd.map(|share| share.max_permille), [1, 1_000_000]);
+    assert!(refusal("rtc: {rtx_budget: {video: {max_ratio: much}}}").contains("max_ratio"));
+}
+
+#[test]
 fn limits_of_key_frames_and_slow_readers_are_read() {
     let ms = Duration::from_millis;
     let defaults = read("").expect("valid").tuning;

@@ -1,4 +1,5 @@
-//! What the media threads are told: `audio.*`, `rtc.pli_throttle` and `rtc.datachannel_*`.
+//! What the media threads are told: `audio.*`, `rtc.pli_throttle`, `rtc.rtx_budget` and
+//! `rtc.datachannel_*`.
 
 use super::assign;
 use crate::config::Config;
@@ -30,6 +31,20 @@ pub(super) fn build(settings: &Settings, config: &mut Config) {
     for (throttle, quality) in tuning.key_frame_throttle.iter_mut().zip(["low", "mid", "high"]) {
         let path = format!("rtc.pli_throttle.{quality}_quality");
         assign(throttle, settings.duration(&path));
+    }
+    for (share, kind) in tuning.rtx.iter_mut().zip(["audio", "video"]) {
+        let path = format!("rtc.rtx_budget.{kind}");
+        let ratio = settings.number::<f64>(&format!("{path}.max_ratio"));
+        // 0 and less are no limit. What is set and less than 1/1000 is not that.
+        let permille = ratio.map(|ratio| match ratio {
+            ratio if ratio <= 0.0 => 0,
+            ratio => (ratio * 1000.0).clamp(1.0, 1e6) as u32,
+        });
+        assign(&mut share.max_permille, permille);
+        assign(
+            &mut share.burst_bytes,
+            settings.number(&format!("{path}.burst_bytes")),
+        );
     }
     assign(
         &mut tuning.slow_reader_bps,
