@@ -101,7 +101,7 @@ fn says_nothing(path: &str, value: &str) -> bool {
 }
 
 /// Keys that do something (prefixes).
-const BUILT: [&str; 55] = [
+const BUILT: [&str; 56] = [
     "audio.enable_loss_proxying",
     "audio.active_level",
     "audio.min_percentile",
