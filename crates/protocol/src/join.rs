@@ -4,6 +4,7 @@
 //! Owns the order of the checks, their statuses and texts. Must not know: HTTP types, rooms.
 
 use crate::client::{bounded_client, client_of_query, complete_client};
+use crate::decoded::{self, Bounds, DecodeError};
 use crate::grants::Claims;
 use crate::proto;
 use crate::proto::wrapped_join_request::Compression;
@@ -288,7 +289,11 @@ fn decode_join_request(text: &str) -> Result<proto::JoinRequest, JoinError> {
         // The reference reads nothing then: an empty request.
         Err(_) => Vec::new(),
     };
-    proto::JoinRequest::decode(bytes.as_slice()).map_err(|_| bad("cannot unmarshal join request"))
+    let read = decoded::decode(&bytes, &Bounds::CLIENT);
+    read.map(|(request, _)| request).map_err(|error| match error {
+        DecodeError::Malformed => bad("cannot unmarshal join request"),
+        DecodeError::TooLarge => bad("join request too large"),
+    })
 }
 
 /// Decompresses, never more than the bound and one byte.

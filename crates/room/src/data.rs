@@ -7,6 +7,7 @@ use crate::waiting_data::NUMBERED_KEPT;
 use media::api::{ChannelLabel, Command, PeerKey, ThreadId};
 use prost::Message as _;
 use proto::data_packet::{Kind, Value};
+use protocol::decoded::{self, Bounds};
 use protocol::proto;
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -34,7 +35,7 @@ impl Room {
         };
         let packet = if label == ChannelLabel::Unlabelled {
             wrap_raw(data)
-        } else if let Ok(packet) = proto::DataPacket::decode(data) {
+        } else if let Ok((packet, _)) = decoded::decode::<proto::DataPacket>(data, &Bounds::CLIENT) {
             packet
         } else {
             self.stats.data_undecodable += 1;
