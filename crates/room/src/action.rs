@@ -1,6 +1,6 @@
 //! Every way into a room.
 
-use media::api::{Event, ThreadInfo};
+use media::api::{Event, PeerKey, ThreadInfo};
 use protocol::grants::Claims;
 use protocol::proto;
 
@@ -36,6 +36,11 @@ pub enum Action {
     },
     /// From a media thread.
     Media(Event),
+    /// A peer sent more messages than the room could take; what waited of them is lost.
+    PeerOverran {
+        /// Peer.
+        peer: PeerKey,
+    },
     /// A server API call, its grant already checked.
     Api {
         /// Where the answer goes.
