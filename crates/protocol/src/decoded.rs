@@ -168,9 +168,9 @@ impl<'a> Tally<'a> {
         depth: usize,
     ) -> Result<(), DecodeError> {
         if let shapes::Kind::Scalars(bytes) = field.kind {
-            // Either one, or many in one piece, each of at least one byte there.
+            // Either one, or many in one piece, each with one last byte there.
             let entries = match kind {
-                LENGTH => wire.piece()?.len(),
+                LENGTH => wire.piece()?.iter().filter(|byte| **byte < 0x80).count(),
                 _ => {
                     wire.skip(kind, 0)?;
                     1

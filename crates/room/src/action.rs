@@ -61,6 +61,8 @@ pub struct Join {
     pub connection: ConnectionId,
     /// Verified claims (identity is not empty).
     pub claims: Claims,
+    /// A further session of the same token, which only sends: its identity has a suffix (`publish`).
+    pub sender_only: bool,
     /// Client info.
     pub client: proto::ClientInfo,
     /// Connection settings with v0/v1 defaults already applied.

@@ -73,7 +73,7 @@ pub(super) enum Kind {
     Text,
     /// A list of them.
     Texts,
-    /// A list of numbers of so many bytes.
+    /// A list of numbers of so many bytes, of variable length on the wire.
     Scalars(usize),
     /// A map from string to string.
     Map,

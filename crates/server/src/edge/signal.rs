@@ -188,6 +188,7 @@ fn join_of(edge: &Edge, connection: room::ConnectionId, wish: &JoinParameters) -
     Join {
         connection,
         claims: wish.claims.clone(),
+        sender_only: wish.sender_only,
         client: wish.client.clone(),
         settings: settings_of(wish, edge.config.rtc.allow_pause),
         single_peer_connection: wish.single_peer_connection,

@@ -257,3 +257,6 @@ fn weight(kind: &EventKind) -> Weight {
         _ => Weight::Always,
     }
 }
+
+#[cfg(test)]
+mod tests;

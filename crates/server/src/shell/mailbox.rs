@@ -269,3 +269,6 @@ impl Inbox {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;
