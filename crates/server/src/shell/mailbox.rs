@@ -150,10 +150,12 @@ impl Line {
             request,
         };
         let kib = u32::try_from(bytes / 1024 + 1).unwrap_or(u32::MAX);
+        // A request larger than a share waits for the whole of it, not for ever. One takes no more than
+        // a quarter of the room's, or it would keep all others waiting until nothing else waits.
         async move {
             let place = places.acquire_owned().await.map_err(|_| Over)?;
             let own = own.acquire_many_owned(kib.min(CONNECTION_KIB_MAX)).await;
-            let room = room.acquire_many_owned(kib.min(ROOM_KIB_MAX)).await;
+            let room = room.acquire_many_owned(kib.min(ROOM_KIB_MAX / 4)).await;
             let charge = Some(Charge([place, own.map_err(|_| Over)?, room.map_err(|_| Over)?]));
             requests.send(Queued { action, charge }).await.map_err(|_| Over)
         }

@@ -1,3 +1,5 @@
+//! Without a runtime: what cannot be had at once is not waited for, and no task's budget interferes.
+
 use super::super::event_queue::{EventSender, event_queue};
 use super::*;
 use futures_util::FutureExt;
@@ -34,8 +36,8 @@ fn take(inbox: &mut Inbox) -> Option<Taken> {
     inbox.next().now_or_never().flatten()
 }
 
-#[tokio::test]
-async fn a_connection_has_a_few_requests_in_flight_and_a_mebibyte() {
+#[test]
+fn a_connection_has_a_few_requests_in_flight_and_a_mebibyte() {
     let (_events, mailbox, mut inbox) = open();
     let small = mailbox.line(ConnectionId(1));
     assert_eq!(flood(&small, 100), CONNECTION_REQUESTS_MAX);
@@ -50,8 +52,8 @@ async fn a_connection_has_a_few_requests_in_flight_and_a_mebibyte() {
     assert_eq!(flood(&small, 100), 1);
 }
 
-#[tokio::test]
-async fn all_connections_together_have_the_rooms_share_in_bytes() {
+#[test]
+fn all_connections_together_have_the_rooms_share_in_bytes() {
     let (_events, mailbox, mut inbox) = open();
     let lines: Vec<_> = (0..100).map(|at| mailbox.line(ConnectionId(at))).collect();
     let sent: usize = lines.iter().map(|line| flood(line, (1 << 20) - 1)).sum();
@@ -62,13 +64,17 @@ async fn all_connections_together_have_the_rooms_share_in_bytes() {
     assert_eq!(flood(&lines[99], 100), CONNECTION_REQUESTS_MAX);
 }
 
-#[tokio::test]
-async fn calls_joins_and_events_pass_a_room_full_of_requests() {
+#[test]
+fn calls_joins_and_events_pass_a_room_full_of_requests() {
     let (events, mailbox, mut inbox) = open();
     let lines: Vec<_> = (0..500).map(|at| mailbox.line(ConnectionId(at))).collect();
     let sent: usize = lines.iter().map(|line| flood(line, 100)).sum();
     assert_eq!(sent, REQUESTS_MAX);
-    mailbox.call(call()).await.expect("open");
+    mailbox
+        .call(call())
+        .now_or_never()
+        .expect("a place")
+        .expect("open");
     let peer = PeerKey::new(ThreadId(0), RoomKey(1), 1);
     events.push(Event {
         room: RoomKey(1),
@@ -83,8 +89,8 @@ async fn calls_joins_and_events_pass_a_room_full_of_requests() {
     assert!(lane == EVENTS || next.iter().take(2).any(|taken| taken.seat.lane == EVENTS));
 }
 
-#[tokio::test]
-async fn busy_lanes_share_the_rooms_time_and_an_idle_one_saves_up_no_more_than_a_moment() {
+#[test]
+fn busy_lanes_share_the_rooms_time_and_an_idle_one_saves_up_no_more_than_a_moment() {
     let (_events, mailbox, mut inbox) = open();
     let lines: Vec<_> = (0..200).map(|at| mailbox.line(ConnectionId(at))).collect();
     for line in &lines {
@@ -97,7 +103,11 @@ async fn busy_lanes_share_the_rooms_time_and_an_idle_one_saves_up_no_more_than_a
         inbox.done(seat, request);
     }
     for _ in 0..CALLS_MAX {
-        mailbox.call(call()).await.expect("open");
+        mailbox
+            .call(call())
+            .now_or_never()
+            .expect("a place")
+            .expect("open");
     }
     let mut lanes = Vec::new();
     for _ in 0..100 {
@@ -110,21 +120,23 @@ async fn busy_lanes_share_the_rooms_time_and_an_idle_one_saves_up_no_more_than_a
     assert!((50..=56).contains(&calls), "{calls} of 100 turns");
 }
 
-#[tokio::test]
-async fn a_connections_end_comes_after_its_requests_or_its_join() {
+#[test]
+fn a_connections_end_comes_after_its_requests_or_its_join() {
     let (_events, mailbox, mut inbox) = open();
     let mut line = mailbox.line(ConnectionId(1));
     line.answered();
-    line.send(proto::SignalRequest::default(), 10)
-        .await
-        .expect("open");
+    assert_eq!(flood(&line, 400 << 10), 2);
     drop(line);
     let order: Vec<_> = std::iter::from_fn(|| take(&mut inbox))
         .map(|taken| matches!(taken.input, Input::Action(Action::SignalClosed { .. })))
         .collect();
-    assert_eq!(order, [false, true]);
+    assert_eq!(order, [false, false, true]);
     // Whose join waits, ends in the same lane.
-    mailbox.call(call()).await.expect("open");
+    mailbox
+        .call(call())
+        .now_or_never()
+        .expect("a place")
+        .expect("open");
     drop(mailbox.line(ConnectionId(2)));
     let order: Vec<_> = std::iter::from_fn(|| take(&mut inbox))
         .map(|taken| matches!(taken.input, Input::Action(Action::SignalClosed { .. })))
