@@ -244,6 +244,7 @@ impl World {
         self.serial += 1;
         let connection = ConnectionId(self.serial);
         let join = Join {
+            sender_only: false,
             connection,
             claims: Claims {
                 api_key: "key".to_owned(),

@@ -1,3 +1,5 @@
+//! The table of fields against the generated decoder, the bounds, and what messages really hold.
+
 use super::shapes::{ALL, Kind, Shape, Shaped};
 use super::*;
 use crate::proto;
@@ -275,5 +277,130 @@ proptest! {
     #[test]
     fn json_of_any_bytes_is_walked_without_panic(data in ".{0,200}") {
         let _any = measure_json(data.as_bytes(), true, &Bounds::API);
+    }
+}
+
+/// What decoded messages hold, by the capacities of their lists and texts.
+trait Held {
+    fn held(&self) -> usize;
+}
+
+impl Held for String {
+    fn held(&self) -> usize {
+        self.capacity()
+    }
+}
+
+impl<T: Held> Held for Vec<T> {
+    fn held(&self) -> usize {
+        self.capacity() * size_of::<T>() + self.iter().map(Held::held).sum::<usize>()
+    }
+}
+
+impl Held for proto::ParticipantTracks {
+    fn held(&self) -> usize {
+        self.participant_sid.held() + self.track_sids.held()
+    }
+}
+
+impl Held for proto::VideoLayer {
+    fn held(&self) -> usize {
+        self.rid.held()
+    }
+}
+
+impl Held for proto::SimulcastCodec {
+    fn held(&self) -> usize {
+        self.codec.held() + self.cid.held() + self.layers.held()
+    }
+}
+
+impl Held for proto::SignalRequest {
+    fn held(&self) -> usize {
+        size_of::<Self>()
+            + match &self.message {
+                Some(Request::Subscription(update)) => {
+                    update.track_sids.held() + update.participant_tracks.held()
+                }
+                Some(Request::AddTrack(track)) => track.cid.held() + track.simulcast_codecs.held(),
+                Some(Request::UpdateMetadata(update)) => {
+                    // A table of the standard library has at most 8/7 and 2 times its entries' places.
+                    let place = 2 * size_of::<String>() + 1;
+                    let texts = update
+                        .attributes
+                        .iter()
+                        .map(|(name, value)| name.held() + value.held());
+                    (update.attributes.capacity() * 8 / 7) * place
+                        + update.metadata.held()
+                        + texts.sum::<usize>()
+                }
+                _ => 0,
+            }
+    }
+}
+
+fn texts(count: usize) -> impl Strategy<Value = Vec<String>> {
+    prop::collection::vec("[a-z]{0,40}", 0..count)
+}
+
+fn subscriptions() -> impl Strategy<Value = Request> {
+    let tracks =
+        ("[a-z]{0,20}", texts(6)).prop_map(|(participant_sid, track_sids)| proto::ParticipantTracks {
+            participant_sid,
+            track_sids,
+        });
+    (texts(300), prop::collection::vec(tracks, 0..60)).prop_map(|(track_sids, participant_tracks)| {
+        Request::Subscription(proto::UpdateSubscription {
+            track_sids,
+            participant_tracks,
+            ..Default::default()
+        })
+    })
+}
+
+fn announcements() -> impl Strategy<Value = Request> {
+    let codec = ("[a-z]{0,9}", texts(9)).prop_map(|(codec, rids)| proto::SimulcastCodec {
+        codec,
+        layers: rids
+            .into_iter()
+            .map(|rid| proto::VideoLayer {
+                rid,
+                ..Default::default()
+            })
+            .collect(),
+        ..Default::default()
+    });
+    ("[a-z]{0,50}", prop::collection::vec(codec, 0..9)).prop_map(|(cid, simulcast_codecs)| {
+        Request::AddTrack(proto::AddTrackRequest {
+            cid,
+            simulcast_codecs,
+            ..Default::default()
+        })
+    })
+}
+
+fn metadata() -> impl Strategy<Value = Request> {
+    let attributes = prop::collection::hash_map("[a-z]{0,9}", "[a-z]{0,30}", 0..200);
+    ("[a-z]{0,500}", attributes).prop_map(|(metadata, attributes)| {
+        Request::UpdateMetadata(proto::UpdateParticipantMetadata {
+            metadata,
+            attributes,
+            ..Default::default()
+        })
+    })
+}
+
+proptest! {
+    #[test]
+    fn a_message_never_holds_more_than_was_said(message in prop_oneof![subscriptions(), announcements(), metadata()]) {
+        let request = proto::SignalRequest { message: Some(message) };
+        let (decoded, said) = decode::<proto::SignalRequest>(&request.encode_to_vec(), &Bounds::CLIENT)
+            .expect("within bounds");
+        prop_assert!(decoded.held() <= said, "{} > {said}", decoded.held());
+        let text = serde_json::to_string(&request).expect("a message");
+        let said = measure_json(text.as_bytes(), false, &Bounds::CLIENT).expect("within bounds");
+        let decoded: proto::SignalRequest = serde_json::from_str(&text).expect("a message");
+        let held = decoded.held() - size_of::<proto::SignalRequest>();
+        prop_assert!(held <= said, "{held} > {said} as JSON");
     }
 }

@@ -114,7 +114,7 @@ impl EventSender {
 
 impl EventReceiver {
     /// The oldest event, as what the room takes.
-    pub(crate) fn poll_next(&mut self, cx: &Context<'_>) -> Poll<Action> {
+    pub(crate) fn poll_next(&self, cx: &Context<'_>) -> Poll<Action> {
         let mut queue = lock(&self.0);
         match queue.pop() {
             Some(action) => Poll::Ready(action),

@@ -1,3 +1,5 @@
+//! Who loses what when a room lags behind its events.
+
 use super::*;
 use media::api::{RoomKey, ThreadId, TrackKey};
 use std::task::{Context, Waker};
@@ -20,10 +22,10 @@ fn message(serial: u32, label: ChannelLabel, bytes: usize) -> Event {
     })
 }
 
-fn drain(receiver: &mut EventReceiver) -> Vec<Action> {
-    let mut cx = Context::from_waker(Waker::noop());
+fn drain(receiver: &EventReceiver) -> Vec<Action> {
+    let cx = Context::from_waker(Waker::noop());
     let mut actions = Vec::new();
-    while let Poll::Ready(action) = receiver.poll_next(&mut cx) {
+    while let Poll::Ready(action) = receiver.poll_next(&cx) {
         actions.push(action);
     }
     actions
@@ -49,14 +51,14 @@ fn summary(actions: &[Action]) -> (BTreeMap<PeerKey, usize>, Vec<PeerKey>) {
 
 #[test]
 fn a_peer_that_fills_its_share_with_what_must_not_be_lost_is_cut_and_nobody_else() {
-    let (sender, mut receiver) = event_queue();
+    let (sender, receiver) = event_queue();
     assert_eq!(sender.push(message(2, ChannelLabel::Reliable, 100)), Fate::Queued);
     let cut = (0..10_000)
         .map(|_| sender.push(message(1, ChannelLabel::Reliable, 1_000)))
         .position(|fate| fate == Fate::PeerCut);
     assert_eq!(cut, Some(PEER_MESSAGES_MAX));
     assert_eq!(sender.push(message(2, ChannelLabel::Reliable, 100)), Fate::Queued);
-    let (messages, overran) = summary(&drain(&mut receiver));
+    let (messages, overran) = summary(&drain(&receiver));
     assert_eq!(overran, [peer(1)]);
     assert_eq!(messages, [(peer(2), 2)].into());
     // Once it is cut nothing of it is taken any more.
@@ -65,18 +67,18 @@ fn a_peer_that_fills_its_share_with_what_must_not_be_lost_is_cut_and_nobody_else
 
 #[test]
 fn bytes_count_as_well() {
-    let (sender, mut receiver) = event_queue();
+    let (sender, receiver) = event_queue();
     let fates: Vec<_> = (0..65)
         .map(|_| sender.push(message(1, ChannelLabel::Unlabelled, 65_536)))
         .collect();
     assert_eq!(fates.iter().filter(|fate| **fate == Fate::Queued).count(), 64);
     assert_eq!(fates[64], Fate::PeerCut);
-    assert_eq!(summary(&drain(&mut receiver)).1, [peer(1)]);
+    assert_eq!(summary(&drain(&receiver)).1, [peer(1)]);
 }
 
 #[test]
 fn of_many_who_fill_the_queue_together_the_largest_loses() {
-    let (sender, mut receiver) = event_queue();
+    let (sender, receiver) = event_queue();
     for _ in 0..50 {
         sender.push(message(7, ChannelLabel::Reliable, 65_536));
     }
@@ -92,12 +94,12 @@ fn of_many_who_fill_the_queue_together_the_largest_loses() {
         }
     }
     assert_eq!(cut, 1);
-    assert_eq!(summary(&drain(&mut receiver)).1, [peer(7)]);
+    assert_eq!(summary(&drain(&receiver)).1, [peer(7)]);
 }
 
 #[test]
 fn what_is_late_is_dropped_before_anybody_is_cut_and_connections_are_always_told() {
-    let (sender, mut receiver) = event_queue();
+    let (sender, receiver) = event_queue();
     let fates: Vec<_> = (0..20_000)
         .map(|_| sender.push(message(1, ChannelLabel::Lossy, 10)))
         .collect();
@@ -119,7 +121,7 @@ fn what_is_late_is_dropped_before_anybody_is_cut_and_connections_are_always_told
         sender.push(event(EventKind::PeerFailed { peer: peer(1) })),
         Fate::Queued
     );
-    let actions = drain(&mut receiver);
+    let actions = drain(&receiver);
     let (messages, overran) = summary(&actions);
     assert_eq!(messages.values().sum::<usize>(), EVENTS_MAX / 2);
     assert_eq!(overran, []);
