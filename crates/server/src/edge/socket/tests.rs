@@ -104,10 +104,12 @@ fn trickle(mut client: WebSocketStream<DuplexStream>) {
 /// How long it takes until the room hears that the connection is closed.
 async fn until_closed(room: &mut Inbox) -> Duration {
     let began = Instant::now();
-    match room.next().await.expect("the mailbox is held").input {
-        Input::Action(Action::SignalClosed { .. }) => began.elapsed(),
-        other => panic!("the room was told {other:?}"),
-    }
+    let told = room.next().await.expect("the mailbox is held").input;
+    assert!(
+        matches!(told, Input::Action(Action::SignalClosed { .. })),
+        "the room was told {told:?}"
+    );
+    began.elapsed()
 }
 
 fn subscription(sids: usize) -> Message {
