@@ -16,7 +16,7 @@ const BYTES_MAX: usize = 16 << 20;
 /// at most once: only the latest of its kind matters. Other events are few (their number follows the
 /// peers' states and the commands) and always taken.
 #[derive(Debug, Default)]
-pub(crate) struct Events {
+pub struct Events {
     queue: VecDeque<Event>,
     messages: usize,
     bytes: usize,
@@ -38,17 +38,19 @@ enum Topic {
 
 impl Events {
     /// Whether one more message may wait, or a channel that opened or closed.
-    pub(crate) fn has_room(&self) -> bool {
+    #[must_use]
+    pub fn has_room(&self) -> bool {
         self.messages < MESSAGES_MAX && self.bytes < BYTES_MAX
     }
 
     /// Events that became one with an earlier one.
-    pub(crate) fn merged(&self) -> u64 {
+    #[must_use]
+    pub fn merged(&self) -> u64 {
         self.merged
     }
 
     /// Queues an event.
-    pub(crate) fn push(&mut self, room: RoomKey, kind: EventKind) {
+    pub fn push(&mut self, room: RoomKey, kind: EventKind) {
         match bound(room, &kind) {
             Bound::Room(bytes) => {
                 self.messages += 1;
@@ -73,7 +75,7 @@ impl Events {
     }
 
     /// The oldest event.
-    pub(crate) fn pop(&mut self) -> Option<Event> {
+    pub fn pop(&mut self) -> Option<Event> {
         let event = self.queue.pop_front()?;
         match bound(event.room, &event.kind) {
             Bound::Room(bytes) => {

@@ -12,7 +12,7 @@ mod crossing;
 mod demux;
 mod down;
 mod drain;
-mod events;
+pub mod events;
 mod fanout;
 mod frame;
 mod slab;

@@ -49,8 +49,9 @@ pub fn bounded_client(mut client: ClientInfo) -> ClientInfo {
         &mut client.network,
         &mut client.other_sdks,
     ] {
-        let end = text.floor_char_boundary(TEXT_BYTES_MAX);
-        text.truncate(end);
+        if text.len() > TEXT_BYTES_MAX {
+            *text = cut(text).to_owned();
+        }
     }
     let mut seen = Vec::new();
     for capability in std::mem::take(&mut client.capabilities) {
@@ -60,6 +61,12 @@ pub fn bounded_client(mut client: ClientInfo) -> ClientInfo {
     }
     client.capabilities = seen;
     client
+}
+
+/// A copy keeps nothing of what was longer.
+fn cut(text: &str) -> &str {
+    text.get(..text.floor_char_boundary(TEXT_BYTES_MAX))
+        .unwrap_or_default()
 }
 
 fn sdk_of_name(name: &str) -> Sdk {
@@ -84,7 +91,8 @@ fn sdk_of_name(name: &str) -> Sdk {
 /// Adds the address, and for SDKs that run in browsers what the User-Agent tells and the client
 /// did not.
 pub fn complete_client(client: &mut ClientInfo, address: &str, user_agent: &str) {
-    client.address = address.to_owned();
+    let user_agent = cut(user_agent);
+    client.address = cut(address).to_owned();
     let in_browser = matches!(
         client.sdk(),
         Sdk::Js | Sdk::ReactNative | Sdk::Flutter | Sdk::Unity | Sdk::Unknown
@@ -242,6 +250,31 @@ mod tests {
     #[test]
     fn native_clients_are_left_alone() {
         assert_eq!(completed(Sdk::Python, CHROME), [""; 5]);
+    }
+
+    #[test]
+    fn what_is_kept_of_a_client_is_short() {
+        let long = "9".repeat(1 << 20);
+        let mut client = bounded_client(ClientInfo {
+            version: long.clone(),
+            other_sdks: long.clone(),
+            network: "ä".repeat(1 << 20),
+            capabilities: vec![1; 100_000],
+            ..ClientInfo::default()
+        });
+        complete_client(&mut client, &long, &format!("Firefox/{long} Android {long}"));
+        for text in [
+            &client.version,
+            &client.other_sdks,
+            &client.network,
+            &client.address,
+            &client.browser_version,
+            &client.os_version,
+        ] {
+            assert!(text.len() <= TEXT_BYTES_MAX && text.capacity() <= TEXT_BYTES_MAX);
+        }
+        assert_eq!(client.capabilities, [1]);
+        assert!(client.capabilities.capacity() <= CAPABILITIES_MAX);
     }
 
     #[test]

@@ -4,6 +4,7 @@
 //! Owns the order of the checks, their statuses and texts. Must not know: HTTP types, rooms.
 
 use crate::client::{bounded_client, client_of_query, complete_client};
+use crate::decoded::{self, Bounds, DecodeError};
 use crate::grants::Claims;
 use crate::proto;
 use crate::proto::wrapped_join_request::Compression;
@@ -20,6 +21,10 @@ pub const JOIN_REQUEST_BYTES_MAX: usize = 1 << 20;
 
 /// Most tracks that a join request may announce: more than a room takes at once.
 pub const ADD_TRACKS_MAX: usize = 32;
+
+/// Longest suffix of `publish`, bytes. Clients use a word or a number; it becomes part of an identity
+/// that everybody in the room is told.
+pub const SUFFIX_BYTES_MAX: usize = 64;
 
 /// Which path was asked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -81,6 +86,8 @@ impl std::error::Error for JoinError {}
 pub struct JoinParameters {
     /// The token's claims, with `publish` applied.
     pub claims: Claims,
+    /// `publish` was applied: another session of the same token.
+    pub sender_only: bool,
     /// Room to join.
     pub room: String,
     /// Client info.
@@ -137,6 +144,12 @@ pub fn check_join(
     within("room name", &grant.room, rules.room_name_bytes_max)?;
     if !wish.single_peer_connection && !query.text("publish").is_empty() {
         publish_only(&mut wish.claims, query.text("publish"))?;
+        within(
+            "participant identity",
+            &wish.claims.identity,
+            rules.identity_bytes_max,
+        )?;
+        wish.sender_only = true;
     }
     if !rules.auto_create && !grant.room_create && !(rules.room_exists)(&grant.room) {
         return Err(refuse(404, "requested room does not exist"));
@@ -175,6 +188,7 @@ fn within(what: &str, value: &str, max: usize) -> Result<(), JoinError> {
 
 /// `publish=<suffix>`: a second session of the same user that only sends.
 fn publish_only(claims: &mut Claims, suffix: &str) -> Result<(), JoinError> {
+    within("publish suffix", suffix, SUFFIX_BYTES_MAX)?;
     let Some(grant) = claims.video.as_mut().filter(|grant| grant.may_publish()) else {
         return Err(refuse(401, "no permissions to access the room"));
     };
@@ -213,6 +227,7 @@ fn read_wish(
 fn wish_of_query(query: &Query, claims: &Claims, attributes: Vec<(String, String)>) -> JoinParameters {
     let resume = query.flag("reconnect").unwrap_or(false);
     JoinParameters {
+        sender_only: false,
         room: room_of(claims),
         claims: claims.clone(),
         client: bounded_client(client_of_query(query)),
@@ -235,6 +250,7 @@ fn wish_of_request(request: proto::JoinRequest, claims: &Claims) -> JoinParamete
     let mut attributes: Vec<_> = request.participant_attributes.into_iter().collect();
     attributes.sort();
     JoinParameters {
+        sender_only: false,
         room: room_of(claims),
         claims: claims.clone(),
         client: bounded_client(request.client_info.unwrap_or_default()),
@@ -288,7 +304,11 @@ fn decode_join_request(text: &str) -> Result<proto::JoinRequest, JoinError> {
         // The reference reads nothing then: an empty request.
         Err(_) => Vec::new(),
     };
-    proto::JoinRequest::decode(bytes.as_slice()).map_err(|_| bad("cannot unmarshal join request"))
+    let read = decoded::decode(&bytes, &Bounds::CLIENT);
+    read.map(|(request, _)| request).map_err(|error| match error {
+        DecodeError::Malformed => bad("cannot unmarshal join request"),
+        DecodeError::TooLarge => bad("join request too large"),
+    })
 }
 
 /// Decompresses, never more than the bound and one byte.

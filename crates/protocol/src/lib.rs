@@ -5,6 +5,7 @@
 
 mod claims;
 pub mod client;
+pub mod decoded;
 pub mod grants;
 pub mod ids;
 pub mod join;

@@ -1,6 +1,7 @@
 //! Signal frames: one message per WebSocket frame, protobuf in binary frames, proto3 JSON in text
 //! frames (`signal.md` §4).
 
+use crate::decoded::{self, Bounds, DecodeError};
 use crate::proto;
 use prost::Message;
 
@@ -14,25 +15,36 @@ pub enum Framing {
     Text,
 }
 
-/// A frame cannot be read: the socket is closed with 1000.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Undecodable;
+/// A request, and what it takes in memory at most, bytes.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Received {
+    /// The request.
+    pub request: proto::SignalRequest,
+    /// Its size.
+    pub bytes: usize,
+}
 
 /// Reads a binary frame. A request without message (empty or unknown fields only) is ignored by
 /// the caller.
 ///
 /// # Errors
-/// When it is no protobuf.
-pub fn decode_binary(data: &[u8]) -> Result<proto::SignalRequest, Undecodable> {
-    proto::SignalRequest::decode(data).map_err(|_| Undecodable)
+/// When it is no protobuf, or beyond the bounds of what a client may send.
+pub fn decode_binary(data: &[u8]) -> Result<Received, DecodeError> {
+    let (request, bytes) = decoded::decode(data, &Bounds::CLIENT)?;
+    Ok(Received { request, bytes })
 }
 
 /// Reads a text frame.
 ///
 /// # Errors
-/// When it is no JSON object of the right shape.
-pub fn decode_text(text: &str) -> Result<proto::SignalRequest, Undecodable> {
-    serde_json::from_str(text).map_err(|_| Undecodable)
+/// When it is no JSON object of the right shape, or beyond the bounds of what a client may send.
+pub fn decode_text(text: &str) -> Result<Received, DecodeError> {
+    let bytes = decoded::measure_json(text.as_bytes(), false, &Bounds::CLIENT)?;
+    let request = serde_json::from_str(text).map_err(|_| DecodeError::Malformed)?;
+    Ok(Received {
+        request,
+        bytes: bytes + size_of::<proto::SignalRequest>(),
+    })
 }
 
 /// A response as the payload of a binary frame.
@@ -45,6 +57,37 @@ pub fn encode_binary(response: &proto::SignalResponse) -> Vec<u8> {
 #[must_use]
 pub fn encode_text(response: &proto::SignalResponse) -> String {
     serde_json::to_string(response).unwrap_or_else(|_| "{}".to_owned())
+}
+
+/// What kind of request it is, for logs.
+#[must_use]
+#[expect(deprecated, reason = "old clients send what is deprecated")]
+pub fn kind(request: &proto::SignalRequest) -> &'static str {
+    use proto::signal_request::Message as Request;
+    match &request.message {
+        None => "empty",
+        Some(Request::Offer(_)) => "offer",
+        Some(Request::Answer(_)) => "answer",
+        Some(Request::Trickle(_)) => "trickle",
+        Some(Request::AddTrack(_)) => "add_track",
+        Some(Request::Mute(_)) => "mute",
+        Some(Request::Subscription(_)) => "subscription",
+        Some(Request::TrackSetting(_)) => "track_setting",
+        Some(Request::Leave(_)) => "leave",
+        Some(Request::UpdateLayers(_)) => "update_layers",
+        Some(Request::SubscriptionPermission(_)) => "subscription_permission",
+        Some(Request::SyncState(_)) => "sync_state",
+        Some(Request::Simulate(_)) => "simulate",
+        Some(Request::Ping(_) | Request::PingReq(_)) => "ping",
+        Some(Request::UpdateMetadata(_)) => "update_metadata",
+        Some(Request::UpdateAudioTrack(_)) => "update_audio_track",
+        Some(Request::UpdateVideoTrack(_)) => "update_video_track",
+        Some(Request::PublishDataTrackRequest(_)) => "publish_data_track",
+        Some(Request::UnpublishDataTrackRequest(_)) => "unpublish_data_track",
+        Some(Request::UpdateDataSubscription(_)) => "update_data_subscription",
+        Some(Request::StoreDataBlobRequest(_)) => "store_data_blob",
+        Some(Request::GetDataBlobRequest(_)) => "get_data_blob",
+    }
 }
 
 /// What the edge answers by itself: both kinds of ping.
@@ -78,14 +121,15 @@ mod tests {
         let request = proto::SignalRequest {
             message: Some(Request::Ping(5)),
         };
-        assert_eq!(decode_text("{\"ping\":\"5\"}"), Ok(request.clone()));
-        assert_eq!(decode_binary(&request.encode_to_vec()), Ok(request));
+        let text = decode_text("{\"ping\":\"5\"}").expect("readable");
+        let binary = decode_binary(&request.encode_to_vec()).expect("readable");
+        assert_eq!((&text.request, &binary.request), (&request, &request));
     }
 
     #[test]
     fn snake_case_and_unknown_fields_are_read() {
         let text = r#"{"add_track":{"cid":"c2","type":"VIDEO","nonsense":1},"other":2}"#;
-        let Some(Request::AddTrack(track)) = decode_text(text).expect("readable").message else {
+        let Some(Request::AddTrack(track)) = decode_text(text).expect("readable").request.message else {
             panic!("add_track expected");
         };
         assert_eq!(
@@ -97,15 +141,15 @@ mod tests {
     #[test]
     fn broken_frames_are_undecodable() {
         for text in ["", "null", "{not json", "[]", "5"] {
-            assert_eq!(decode_text(text), Err(Undecodable), "{text}");
+            assert_eq!(decode_text(text), Err(DecodeError::Malformed), "{text}");
         }
-        assert_eq!(decode_binary(&[0xFF, 0xFF, 0xFF]), Err(Undecodable));
+        assert_eq!(decode_binary(&[0xFF, 0xFF, 0xFF]), Err(DecodeError::Malformed));
     }
 
     #[test]
     fn empty_and_unknown_binary_messages_say_nothing() {
         for data in [&[][..], &[0xFA, 0x0F, 0x01, 0x78][..]] {
-            assert_eq!(decode_binary(data).expect("readable").message, None);
+            assert_eq!(decode_binary(data).expect("readable").request.message, None);
         }
     }
 

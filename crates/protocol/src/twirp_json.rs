@@ -3,14 +3,17 @@
 //! Messages are first written as usual proto3 JSON (lowerCamelCase, defaults omitted); a static
 //! table of the answers' fields then puts the rest in.
 
+use crate::decoded::{Bounds, measure_json};
 use serde::Serialize;
 use serde::de::{Deserialize, DeserializeOwned};
 use serde_json::Value;
 use std::fmt::Write;
 
-/// Reads the first JSON value of a body as a message. `None`: malformed.
+/// Reads the first JSON value of a body as a message. `None`: malformed, or beyond the bounds of what
+/// an API call may hold.
 #[must_use]
 pub fn decode<T: DeserializeOwned>(body: &[u8]) -> Option<T> {
+    measure_json(body, true, &Bounds::API).ok()?;
     let mut reader = serde_json::Deserializer::from_slice(body);
     let mut value = Value::deserialize(&mut reader).ok()?;
     if !value.is_object() {

@@ -1,6 +1,6 @@
 //! Every way into a room.
 
-use media::api::{Event, ThreadInfo};
+use media::api::{Event, PeerKey, ThreadInfo};
 use protocol::grants::Claims;
 use protocol::proto;
 
@@ -36,6 +36,11 @@ pub enum Action {
     },
     /// From a media thread.
     Media(Event),
+    /// A peer sent more messages than the room could take; what waited of them is lost.
+    PeerOverran {
+        /// Peer.
+        peer: PeerKey,
+    },
     /// A server API call, its grant already checked.
     Api {
         /// Where the answer goes.
@@ -56,6 +61,8 @@ pub struct Join {
     pub connection: ConnectionId,
     /// Verified claims (identity is not empty).
     pub claims: Claims,
+    /// A further session of the same token, which only sends: its identity has a suffix (`publish`).
+    pub sender_only: bool,
     /// Client info.
     pub client: proto::ClientInfo,
     /// Connection settings with v0/v1 defaults already applied.

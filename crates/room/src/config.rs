@@ -50,6 +50,9 @@ pub struct Limits {
     /// Data tracks that one participant receives. It is told of all of them at each change: more make
     /// every change dearer, fewer leave tracks out that a large room can have.
     pub data_tracks_received_max: usize,
+    /// Sessions that one token may have beside its first (`publish`). Clients use them for a camera or
+    /// a screen of their own; each costs the room as much as a participant.
+    pub senders_max: usize,
 }
 
 impl Default for Limits {
@@ -61,6 +64,7 @@ impl Default for Limits {
             subscription_video_max: 0,
             subscription_audio_max: 0,
             data_tracks_received_max: 4_096,
+            senders_max: 16,
         }
     }
 }

@@ -7,8 +7,9 @@ use crate::waiting_data::NUMBERED_KEPT;
 use media::api::{ChannelLabel, Command, PeerKey, ThreadId};
 use prost::Message as _;
 use proto::data_packet::{Kind, Value};
+use protocol::decoded::{self, Bounds};
 use protocol::proto;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -34,7 +35,7 @@ impl Room {
         };
         let packet = if label == ChannelLabel::Unlabelled {
             wrap_raw(data)
-        } else if let Ok(packet) = proto::DataPacket::decode(data) {
+        } else if let Ok((packet, _)) = decoded::decode::<proto::DataPacket>(data, &Bounds::CLIENT) {
             packet
         } else {
             self.stats.data_undecodable += 1;
@@ -84,10 +85,7 @@ impl Room {
             Some(raw) => [raw, &stamp_bytes(&packet)].concat(),
             None => packet.encode_to_vec(),
         };
-        let to = Destinations {
-            identities: &packet.destination_identities,
-            sids: &sids,
-        };
+        let to = Destinations::new(&packet.destination_identities, &sids);
         let until = (packet.sequence > 0).then(|| self.now.monotonic + NUMBERED_KEPT);
         self.send_data(Some(id), kind, &to, bytes, until)
     }
@@ -112,10 +110,7 @@ impl Room {
             ..Default::default()
         };
         let bytes = packet.encode_to_vec();
-        let to = Destinations {
-            identities: &request.destination_identities,
-            sids: &request.destination_sids,
-        };
+        let to = Destinations::new(&request.destination_identities, &request.destination_sids);
         self.send_data(None, kind, &to, bytes, None);
     }
 
@@ -231,20 +226,25 @@ impl Room {
     }
 }
 
-/// Whom a packet is for: everybody when it names nobody.
+/// Whom a packet is for: everybody when it names nobody. As sets: senders choose how long the lists
+/// are, and every participant is looked up in them.
 pub(crate) struct Destinations<'a> {
-    pub(crate) identities: &'a [String],
-    pub(crate) sids: &'a [String],
+    identities: BTreeSet<&'a str>,
+    sids: BTreeSet<&'a str>,
 }
 
-impl Destinations<'_> {
+impl<'a> Destinations<'a> {
+    pub(crate) fn new(identities: &'a [String], sids: &'a [String]) -> Self {
+        Self {
+            identities: identities.iter().map(String::as_str).collect(),
+            sids: sids.iter().map(String::as_str).collect(),
+        }
+    }
+
     fn include(&self, participant: &Participant) -> bool {
         self.identities.is_empty() && self.sids.is_empty()
-            || self
-                .identities
-                .iter()
-                .any(|identity| identity == participant.identity())
-            || self.sids.contains(&participant.sid)
+            || self.identities.contains(participant.identity())
+            || self.sids.contains(participant.sid.as_str())
     }
 }
 

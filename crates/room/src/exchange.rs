@@ -2,7 +2,7 @@
 //! (`signal.md` §7, §11; `media.md` §1). What the descriptions say is the negotiation's business.
 
 use crate::client;
-use crate::negotiation::OfferOutcome;
+use crate::negotiation::{INIT_BYTES_MAX, OfferOutcome};
 use crate::participant::{Link, Participant, ParticipantId};
 use crate::room::Room;
 use crate::timers::Timer;
@@ -128,6 +128,11 @@ impl Room {
         match link.transport.handle_trickle(&trickle.candidate_init) {
             Ok(command) => self.commands(id, command.into_iter().collect()),
             Err(text) => {
+                let mut trickle = trickle;
+                // What was too long is not sent back.
+                if trickle.candidate_init.len() > INIT_BYTES_MAX {
+                    trickle.candidate_init = String::new();
+                }
                 self.request_failed(id, Reason::UnclassifiedError, &text, Request::Trickle(trickle));
             }
         }

@@ -47,6 +47,15 @@ impl Room {
             self.refuse(join.connection);
             return;
         }
+        if join.sender_only && self.has_too_many_senders(&join.claims.identity) {
+            self.stats.over_limit += 1;
+            let max = self.config.limits.senders_max;
+            self.effects.push_back(Effect::RefuseJoin {
+                connection: join.connection,
+                text: format!("too many sessions of one participant: at most {max} beside it"),
+            });
+            return;
+        }
         let identity = join.claims.identity.clone();
         if let Some(&old) = self.identities.get(&identity) {
             self.close_participant(old, proto::DisconnectReason::DuplicateIdentity);
@@ -69,6 +78,20 @@ impl Room {
             connection,
             text: REFUSED.to_owned(),
         });
+    }
+
+    /// Whether the room has all sessions of a token that it takes beside the first. All of that name
+    /// count: a session is refreshed with a token of its own, which may ask for further ones.
+    fn has_too_many_senders(&self, identity: &str) -> bool {
+        let (name, _) = identity.split_once('#').unwrap_or((identity, ""));
+        let name = format!("{name}#");
+        let present = self
+            .identities
+            .range(name.clone()..)
+            .map(|(other, _)| other.as_str())
+            .take_while(|other| other.starts_with(&name))
+            .filter(|other| *other != identity);
+        present.count() >= self.config.limits.senders_max
     }
 
     fn over_limits(&self, join: &Join) -> bool {

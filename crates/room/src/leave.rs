@@ -247,6 +247,7 @@ impl Room {
             Action::Signal { .. }
             | Action::SignalClosed { .. }
             | Action::Media(_)
+            | Action::PeerOverran { .. }
             | Action::Timeout
             | Action::Shutdown => {}
         }

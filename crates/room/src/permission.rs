@@ -79,6 +79,11 @@ impl Room {
             self.stats.over_limit += 1;
             return None;
         }
+        let by_sid: BTreeMap<&str, &str> = self
+            .participants
+            .values()
+            .map(|participant| (participant.sid.as_str(), participant.identity()))
+            .collect();
         let mut grants = BTreeMap::new();
         for permission in &message.track_permissions {
             let identity = if !permission.participant_identity.is_empty() {
@@ -87,10 +92,8 @@ impl Room {
                 // It names nobody: the message cannot be meant.
                 return None;
             } else {
-                let mut participants = self.participants.values();
-                let named = participants.find(|participant| participant.sid == permission.participant_sid);
-                match named {
-                    Some(participant) => participant.identity().to_owned(),
+                match by_sid.get(permission.participant_sid.as_str()) {
+                    Some(identity) => (*identity).to_owned(),
                     // Who has left needs no grant; the others are no less restricted for it.
                     None => continue,
                 }

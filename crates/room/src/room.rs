@@ -189,6 +189,7 @@ impl Room {
             Action::Signal { connection, request } => self.signal(connection, request),
             Action::SignalClosed { connection } => self.signal_closed(connection),
             Action::Media(event) => self.media_event(event.kind),
+            Action::PeerOverran { peer } => self.peer_overran(peer),
             Action::Api { reply, call } => self.api(reply, call),
             Action::Timeout => {}
             Action::Shutdown => self.shutdown(),
@@ -284,6 +285,14 @@ impl Room {
             | EventKind::DownStarted { .. } => {}
             #[allow(unreachable_patterns, reason = "the enum is open towards the future")]
             _ => {}
+        }
+    }
+
+    /// What is lost of its messages was owed to others: it has to begin anew.
+    fn peer_overran(&mut self, peer: PeerKey) {
+        if let Some(&id) = self.peers.get(&peer) {
+            self.stats.over_limit += 1;
+            self.full_reconnect(id);
         }
     }
 

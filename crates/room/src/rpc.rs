@@ -107,10 +107,8 @@ impl Room {
             })),
             ..Default::default()
         };
-        let to = Destinations {
-            identities: &[request.destination_identity],
-            sids: &[],
-        };
+        let to = [request.destination_identity];
+        let to = Destinations::new(&to, &[]);
         if !self.send_data(None, Kind::Reliable, &to, packet.encode_to_vec(), None) {
             return self.answer_rpc(reply, Err(named(failure::SEND_FAILED, "Failed to send")));
         }

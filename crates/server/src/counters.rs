@@ -29,10 +29,18 @@ pub struct Counters {
     pub signal_slow: Counter,
     /// Signal connections closed for broken frames.
     pub signal_broken: Counter,
+    /// Signal connections closed for a message that is too large when decoded.
+    pub signal_oversized: Counter,
     /// Joins refused before the upgrade.
     pub joins_refused: Counter,
     /// Media events for rooms that are gone.
     pub media_events_stray: Counter,
+    /// Media events that a room lagging behind lost, of kinds that may be.
+    pub media_events_dropped: Counter,
+    /// Peers taken out of their room because it could not take all that they sent.
+    pub media_peers_cut: Counter,
+    /// Inputs that kept a room busy for longer than 50 ms.
+    pub room_inputs_slow: Counter,
     /// Commands that a media thread could not take, data messages left out.
     pub media_commands_lost: Counter,
     /// Rooms that ended by a fault of ours.

@@ -34,7 +34,7 @@ type CounterRow = (
     fn(&Counters) -> &Counter,
 );
 
-const COUNTERS: [CounterRow; 13] = [
+const COUNTERS: [CounterRow; 17] = [
     (
         "livekit_participant_join_total",
         "state=\"signal_connected\",warp=\"\",sdk=\"\"",
@@ -58,6 +58,30 @@ const COUNTERS: [CounterRow; 13] = [
         "",
         "Signal connections closed for frames that break the protocol.",
         |counters| &counters.signal_broken,
+    ),
+    (
+        "plenum_signal_oversized_total",
+        "",
+        "Signal connections closed for a message that is too large when decoded.",
+        |counters| &counters.signal_oversized,
+    ),
+    (
+        "plenum_media_events_dropped_total",
+        "",
+        "Media events that a room lagging behind lost, of kinds that may be.",
+        |counters| &counters.media_events_dropped,
+    ),
+    (
+        "plenum_media_peers_cut_total",
+        "",
+        "Peers taken out of their room because it could not take all that they sent.",
+        |counters| &counters.media_peers_cut,
+    ),
+    (
+        "plenum_room_slow_inputs_total",
+        "",
+        "Inputs that kept a room busy for longer than 50 ms.",
+        |counters| &counters.room_inputs_slow,
     ),
     (
         "plenum_media_events_stray_total",

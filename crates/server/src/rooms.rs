@@ -6,14 +6,16 @@ use crate::clock;
 use crate::config::Config;
 use crate::counters::Counters;
 use crate::media_pool::MediaPool;
-use crate::shell::room_task::{self, Input, MAILBOX_MAX, RoomTask};
+use crate::shell::event_queue::{EventSender, Fate, event_queue};
+use crate::shell::mailbox::Mailbox;
+use crate::shell::room_task::{self, Input, RoomTask};
 use media::api::{Event, RoomKey, ThreadId, ThreadInfo};
 use protocol::proto;
 use room::{Action, ApiCall, ApiError, ApiErrorCode, ApiReply, RoomConfig};
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::oneshot;
 
 /// Told to clients when no STUN server is configured, as the reference does (`media.md` §4.1).
 const PUBLIC_STUN: [&str; 3] = [
@@ -57,6 +59,8 @@ pub struct Rooms {
 #[derive(Debug)]
 struct Shared {
     state: Mutex<State>,
+    /// Where events go. Under a lock of its own: nothing that looks at all rooms delays an event.
+    events: Mutex<HashMap<RoomKey, EventSender>>,
     pool: Arc<MediaPool>,
     config: Arc<Config>,
     counters: Arc<Counters>,
@@ -66,7 +70,7 @@ struct Shared {
 #[derive(Debug, Default)]
 struct State {
     by_name: BTreeMap<String, Entry>,
-    by_key: HashMap<RoomKey, mpsc::Sender<Input>>,
+    by_key: HashMap<RoomKey, Mailbox>,
     next_key: u32,
     stopping: bool,
     /// Metadata of all rooms.
@@ -76,7 +80,7 @@ struct State {
 #[derive(Debug)]
 struct Entry {
     key: RoomKey,
-    mailbox: mpsc::Sender<Input>,
+    mailbox: Mailbox,
     /// Thread of the room's peers.
     home: Option<ThreadId>,
     /// What others are told of it; whoever lists rooms copies it when the directory is free again.
@@ -96,6 +100,7 @@ impl Rooms {
         Self {
             shared: Arc::new(Shared {
                 state: Mutex::default(),
+                events: Mutex::default(),
                 pool,
                 config,
                 counters,
@@ -120,12 +125,7 @@ impl Rooms {
     ///
     /// # Errors
     /// When there is no room and none may be made.
-    pub fn open(
-        &self,
-        name: &str,
-        wish: &RoomWish,
-        may_create: bool,
-    ) -> Result<mpsc::Sender<Input>, OpenError> {
+    pub fn open(&self, name: &str, wish: &RoomWish, may_create: bool) -> Result<Mailbox, OpenError> {
         let mut state = self.shared.lock();
         if state.stopping {
             return Err(OpenError::Stopping);
@@ -148,7 +148,9 @@ impl Rooms {
         }
         state.metadata_bytes += metadata_bytes;
         state.next_key = state.next_key.wrapping_add(1);
-        let (mailbox, inputs) = mpsc::channel(MAILBOX_MAX);
+        let (events, arrived) = event_queue();
+        let (mailbox, inbox) = Mailbox::new(arrived);
+        self.shared.events().insert(key, events);
         state.by_key.insert(key, mailbox.clone());
         let entry = Entry {
             key,
@@ -164,7 +166,7 @@ impl Rooms {
         tracing::info!(room = name, "room opened");
         let task = RoomTask {
             room: room::Room::new(config, clock::now(), clock::random_u64()),
-            mailbox: inputs,
+            inbox,
             pool: Arc::clone(&self.shared.pool),
             keys: self.shared.config.keys.clone(),
             counters: Arc::clone(&self.shared.counters),
@@ -253,16 +255,16 @@ impl Rooms {
         Ok(answer)
     }
 
-    /// Hands an event of a media thread to its room. Waits while that room's mailbox is full: the
-    /// media threads then keep their events, nothing is lost.
-    pub async fn deliver(&self, event: Event) {
-        let mailbox = self.shared.lock().by_key.get(&event.room).cloned();
-        let delivered = match mailbox {
-            Some(mailbox) => mailbox.send(Input::Action(Action::Media(event))).await.is_ok(),
-            None => false,
-        };
-        if !delivered {
-            self.shared.counters.media_events_stray.add();
+    /// Hands an event of a media thread to its room. Never waits: a room that lags behind keeps no
+    /// other one's events.
+    pub fn deliver(&self, event: Event) {
+        let counters = &self.shared.counters;
+        let queue = self.shared.events().get(&event.room).cloned();
+        match queue.map_or(Fate::Stray, |queue| queue.push(event)) {
+            Fate::Queued => {}
+            Fate::Dropped => counters.media_events_dropped.add(),
+            Fate::PeerCut => counters.media_peers_cut.add(),
+            Fate::Stray => counters.media_events_stray.add(),
         }
     }
 
@@ -277,11 +279,7 @@ impl Rooms {
             for mailbox in &mailboxes {
                 // A room that is already gone needs no telling; one that is busy is told when it
                 // can take it, and keeps no other one waiting.
-                let told = mailbox.try_send(Input::Action(Action::Shutdown));
-                if let Err(mpsc::error::TrySendError::Full(input)) = told {
-                    let mailbox = mailbox.clone();
-                    tokio::spawn(async move { mailbox.send(input).await });
-                }
+                mailbox.tell(Input::Action(Action::Shutdown));
             }
             for mailbox in &mailboxes {
                 mailbox.closed().await;
@@ -293,9 +291,9 @@ impl Rooms {
     }
 }
 
-async fn ask(mailbox: &mpsc::Sender<Input>, call: ApiCall) -> Result<ApiReply, ApiError> {
+async fn ask(mailbox: &Mailbox, call: ApiCall) -> Result<ApiReply, ApiError> {
     let (reply, answer) = oneshot::channel();
-    if mailbox.send(Input::Api { call, reply }).await.is_err() {
+    if mailbox.call(Input::Api { call, reply }).await.is_err() {
         return Err(no_target());
     }
     answer.await.unwrap_or_else(|_| Err(no_target()))
@@ -313,6 +311,11 @@ impl Shared {
     /// The directory stays consistent whatever panics: every change is one map operation.
     fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// One map operation each, as above.
+    fn events(&self) -> MutexGuard<'_, HashMap<RoomKey, EventSender>> {
+        self.events.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn room_config(&self, key: RoomKey, name: &str, wish: &RoomWish) -> Result<RoomConfig, OpenError> {
@@ -421,6 +424,7 @@ impl RoomExit {
     }
 
     fn forget(&self) {
+        self.rooms.shared.events().remove(&self.key);
         let mut state = self.rooms.shared.lock();
         state.by_key.remove(&self.key);
         if state

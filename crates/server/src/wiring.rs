@@ -91,7 +91,7 @@ pub fn start(config: Config) -> Result<Running> {
         let rooms = rooms.clone();
         async move {
             while let Some(event) = arrived.recv().await {
-                rooms.deliver(event).await;
+                rooms.deliver(event);
             }
         }
     });

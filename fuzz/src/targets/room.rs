@@ -9,9 +9,10 @@ use media::api::{
     TrackKey,
 };
 use protocol::grants::{Claims, VideoGrant};
+use protocol::proto;
 use protocol::proto::signal_request::Message as Request;
 use protocol::proto::signal_response::Message as Response;
-use protocol::{proto, signal};
+use protocol::signal::{self, Received};
 use std::collections::BTreeSet;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::LazyLock;
@@ -99,12 +100,12 @@ impl World {
         let text = || String::from_utf8_lossy(bytes).into_owned();
         match operation & 15 {
             0 => {
-                if let Ok(request) = signal::decode_binary(bytes) {
+                if let Ok(Received { request, .. }) = signal::decode_binary(bytes) {
                     self.request(who, request);
                 }
             }
             1 => {
-                if let Ok(request) = signal::decode_text(&text()) {
+                if let Ok(Received { request, .. }) = signal::decode_text(&text()) {
                     self.request(who, request);
                 }
             }
@@ -243,6 +244,7 @@ impl World {
         self.serial += 1;
         let connection = ConnectionId(self.serial);
         let join = Join {
+            sender_only: false,
             connection,
             claims: Claims {
                 api_key: "key".to_owned(),

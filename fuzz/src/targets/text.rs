@@ -1,7 +1,7 @@
 //! Session descriptions, candidate lines, and what arrives by WebSocket and HTTP.
 
 use protocol::query::Query;
-use protocol::signal;
+use protocol::signal::{self, Received};
 use wire::sdp::{Candidate, Description};
 
 /// A description; one that is accepted can be written, and its writing is stable.
@@ -33,11 +33,11 @@ pub(crate) fn candidate(data: &[u8]) {
 
 /// A signal frame in both framings, and the same bytes as a query string.
 pub(crate) fn signal(data: &[u8]) {
-    if let Ok(request) = signal::decode_binary(data) {
+    if let Ok(Received { request, .. }) = signal::decode_binary(data) {
         let _ = signal::answer_ping(&request, i64::MAX);
     }
     let text = String::from_utf8_lossy(data);
-    if let Ok(request) = signal::decode_text(&text) {
+    if let Ok(Received { request, .. }) = signal::decode_text(&text) {
         let _ = signal::answer_ping(&request, i64::MIN);
     }
     let query = Query::parse(&text);

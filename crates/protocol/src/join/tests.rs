@@ -131,13 +131,18 @@ fn what_a_join_request_announces_and_says_of_the_client_is_bounded() {
     let accepted = check(Endpoint::V1, &query(&tracks(ADD_TRACKS_MAX)), &claims()).expect("passes");
     assert_eq!(accepted.add_tracks.len(), ADD_TRACKS_MAX);
     assert_eq!(
+        refusal(Endpoint::V1, &query(&tracks(33)), &claims()),
+        (400, "33 tracks in join_request, at most 32".to_owned())
+    );
+    // What would take a hundred megabytes is not even decoded.
+    assert_eq!(
         refusal(Endpoint::V1, &query(&tracks(500_000)), &claims()),
-        (400, "500000 tracks in join_request, at most 32".to_owned())
+        (400, "join request too large".to_owned())
     );
     let talkative = proto::JoinRequest {
         client_info: Some(proto::ClientInfo {
             version: "é".repeat(10_000),
-            capabilities: (0..100_000).map(|number| number / 2).collect(),
+            capabilities: (0..8_000).map(|number| number / 2).collect(),
             ..Default::default()
         }),
         ..Default::default()
@@ -232,6 +237,25 @@ fn rooms_are_made_on_the_fly_only_when_allowed() {
     let mut creator = claims();
     creator.video.as_mut().expect("grant").room_create = true;
     assert_eq!(ask(&creator, &closed(&|_| false)), Ok("r".to_owned()));
+}
+
+#[test]
+fn a_suffix_is_bounded_and_so_is_the_identity_that_it_makes() {
+    let wish = check(Endpoint::V0, &format!("publish={}", "x".repeat(64)), &claims()).expect("passes");
+    assert!(wish.sender_only);
+    let (status, text) = refusal(Endpoint::V0, &format!("publish={}", "x".repeat(65)), &claims());
+    assert_eq!(
+        (status, text.as_str()),
+        (400, "publish suffix length exceeds limits: max length 64")
+    );
+    let mut long = claims();
+    long.identity = "a".repeat(200);
+    let (status, text) = refusal(Endpoint::V0, &format!("publish={}", "x".repeat(60)), &long);
+    assert_eq!(
+        (status, text.as_str()),
+        (400, "participant identity length exceeds limits: max length 256")
+    );
+    assert!(!check(Endpoint::V0, "", &claims()).expect("passes").sender_only);
 }
 
 #[test]

@@ -74,11 +74,18 @@ pub(super) fn usable(candidate: &sdp::Candidate) -> Option<Candidate> {
     })
 }
 
+/// Longest `candidateInit`: real ones have about 200 bytes. Read as JSON, it may take ten times as
+/// much memory.
+pub(crate) const INIT_BYTES_MAX: usize = 4096;
+
 /// Reads a `candidateInit` object: the candidate, and the user name fragment that it belongs to.
 ///
 /// # Errors
 /// A text in the words that clients have always been given.
 fn read_init(text: &str) -> Result<(String, Option<String>), String> {
+    if text.len() > INIT_BYTES_MAX {
+        return Err(format!("a candidate may have {INIT_BYTES_MAX} bytes"));
+    }
     let value: serde_json::Value = serde_json::from_str(text).map_err(|error| explain(text, &error))?;
     let Some(object) = value.as_object() else {
         return Err("json: cannot unmarshal into Go value of type webrtc.ICECandidateInit".to_owned());

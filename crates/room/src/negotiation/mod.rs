@@ -13,6 +13,7 @@ mod sections;
 mod subscriber;
 mod transport;
 
+pub(crate) use candidates::INIT_BYTES_MAX;
 pub use offer::AcceptedOffer;
 pub use transport::Transport;
 

@@ -78,6 +78,7 @@ pub fn wish(identity: &str) -> Join {
             }),
             ..Default::default()
         },
+        sender_only: false,
         client: proto::ClientInfo {
             sdk: proto::client_info::Sdk::Js.into(),
             protocol: 17,

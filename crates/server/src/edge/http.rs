@@ -12,7 +12,7 @@ use protocol::join::{Endpoint, Purpose};
 use protocol::query::Query;
 use protocol::token;
 use std::borrow::Cow;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 
 /// A request that passed the common checks.
 #[derive(Debug)]
@@ -206,12 +206,61 @@ pub fn header<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {
     headers.get(name)?.to_str().ok()
 }
 
-/// The client's address: what a proxy in front says, else the other end of the connection.
+/// The client's address: the first that a proxy in front says, else the other end of the connection.
+/// Only an address is kept, for as long as the client is there; anybody can send such headers.
 #[must_use]
 pub fn client_address(headers: &HeaderMap, peer: SocketAddr) -> String {
     ["cf-connecting-ip", "x-forwarded-for", "x-real-ip"]
         .into_iter()
         .filter_map(|name| header(headers, name))
-        .find(|value| !value.is_empty())
-        .map_or_else(|| peer.ip().to_canonical().to_string(), str::to_owned)
+        .find_map(|value| address_in(value.split(',').next()?.trim()))
+        .unwrap_or_else(|| peer.ip())
+        .to_canonical()
+        .to_string()
+}
+
+/// Some proxies add the port.
+fn address_in(text: &str) -> Option<IpAddr> {
+    text.parse()
+        .ok()
+        .or_else(|| text.parse::<SocketAddr>().ok().map(|address| address.ip()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_an_address_is_kept_of_what_a_proxy_says() {
+        let peer = SocketAddr::from(([192, 0, 2, 1], 5000));
+        let told = |headers: &[(&'static str, &str)]| {
+            let mut map = HeaderMap::new();
+            for (name, value) in headers {
+                map.insert(*name, HeaderValue::from_str(value).expect("a header"));
+            }
+            client_address(&map, peer)
+        };
+        assert_eq!(told(&[]), "192.0.2.1");
+        assert_eq!(told(&[("x-forwarded-for", "198.51.100.7")]), "198.51.100.7");
+        assert_eq!(
+            told(&[("x-forwarded-for", " 198.51.100.7 , 10.0.0.1")]),
+            "198.51.100.7"
+        );
+        assert_eq!(told(&[("x-forwarded-for", "198.51.100.7:4711")]), "198.51.100.7");
+        assert_eq!(told(&[("x-real-ip", "[2001:db8::1]:443")]), "2001:db8::1");
+        assert_eq!(
+            told(&[("x-forwarded-for", "::ffff:198.51.100.7")]),
+            "198.51.100.7"
+        );
+        let both = [("cf-connecting-ip", "2001:db8::2"), ("x-real-ip", "198.51.100.7")];
+        assert_eq!(told(&both), "2001:db8::2");
+        let long = "1".repeat(900_000);
+        for header in ["cf-connecting-ip", "x-forwarded-for", "x-real-ip"] {
+            assert_eq!(told(&[(header, &long)]), "192.0.2.1");
+        }
+        assert_eq!(
+            told(&[("cf-connecting-ip", &long), ("x-real-ip", "198.51.100.7")]),
+            "198.51.100.7"
+        );
+    }
 }

@@ -7,6 +7,7 @@ use super::{Edge, OpenSocket, deflate, socket};
 use crate::clock;
 use crate::rooms::{OpenError, RoomWish};
 use crate::shell::http_server::Permit;
+use crate::shell::mailbox::Line;
 use crate::shell::outgoing::{Outgoing, OutgoingReceiver, outgoing};
 use crate::shell::room_task::Input;
 use axum::body::Body;
@@ -20,11 +21,9 @@ use protocol::grants::Claims;
 use protocol::join::{Endpoint, JoinError, JoinParameters, Purpose, Rules, check_join};
 use protocol::proto;
 use protocol::query::Query;
+use room::Join;
 use room::action::{Resume, Settings};
-use room::{Action, Join};
 use std::time::Duration;
-use tokio::sync::mpsc;
-use tokio::sync::mpsc::error::TrySendError;
 use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
 
 /// Tries to get a first answer from a room: a room may just be closing.
@@ -108,33 +107,10 @@ pub async fn connect(edge: &Edge, endpoint: Endpoint, call: Call) -> Response<Bo
 /// A session that a room has answered.
 #[derive(Debug)]
 pub(super) struct Session {
-    pub(super) attached: Attached,
+    pub(super) line: Line,
     pub(super) outgoing: OutgoingReceiver,
     pub(super) open: OpenSocket,
     pub(super) first: Box<proto::SignalResponse>,
-}
-
-/// A connection that a room knows. However it ends (request given up, upgrade failed, socket
-/// closed), dropping this tells the room.
-#[derive(Debug)]
-pub(super) struct Attached {
-    pub(super) connection: room::ConnectionId,
-    pub(super) room: mpsc::Sender<Input>,
-}
-
-impl Drop for Attached {
-    fn drop(&mut self) {
-        let action = Action::SignalClosed {
-            connection: self.connection,
-        };
-        // A room that is over needs no telling; one that is busy is told later.
-        if let Err(TrySendError::Full(input)) = self.room.try_send(Input::Action(action))
-            && let Ok(runtime) = tokio::runtime::Handle::try_current()
-        {
-            let room = self.room.clone();
-            runtime.spawn(async move { room.send(input).await });
-        }
-    }
 }
 
 /// A token's rest is not counted any longer than this: ten years. Some tokens end in some billion
@@ -168,15 +144,16 @@ async fn open_session(edge: &Edge, wish: &JoinParameters) -> Result<Session, (St
             join: Box::new(join_of(edge, connection, wish)),
             outgoing: sender,
         };
-        if room.send(input).await.is_err() {
+        if room.call(input).await.is_err() {
             continue;
         }
-        let attached = Attached { connection, room };
+        let mut line = room.line(connection);
         let patience = FIRST_ANSWER + Duration::from_secs(attempt.into());
         match tokio::time::timeout(patience, outgoing.recv()).await {
             Ok(Some(Outgoing::Message(first))) => {
+                line.answered();
                 return Ok(Session {
-                    attached,
+                    line,
                     open: edge.sockets.open(),
                     outgoing,
                     first,
@@ -211,6 +188,7 @@ fn join_of(edge: &Edge, connection: room::ConnectionId, wish: &JoinParameters) -
     Join {
         connection,
         claims: wish.claims.clone(),
+        sender_only: wish.sender_only,
         client: wish.client.clone(),
         settings: settings_of(wish, edge.config.rtc.allow_pause),
         single_peer_connection: wish.single_peer_connection,

@@ -6,19 +6,20 @@
 use super::Edge;
 use super::deflate::deflate;
 use super::inflating::Inflating;
-use super::signal::{Attached, Session};
+use super::signal::Session;
 use crate::clock;
 use crate::counters::Counters;
 use crate::shell::http_server::Permit;
+use crate::shell::mailbox::{Line, Over};
 use crate::shell::outgoing::{Ending, Outgoing, OutgoingReceiver};
-use crate::shell::room_task::Input;
 use bytes::Bytes;
+use futures_util::future::BoxFuture;
 use futures_util::{SinkExt, StreamExt};
 use hyper::upgrade::{OnUpgrade, Upgraded};
 use hyper_util::rt::TokioIo;
+use protocol::decoded::DecodeError;
 use protocol::proto;
-use protocol::signal::{self, Framing, Undecodable};
-use room::Action;
+use protocol::signal::{self, Framing, Received};
 use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::time::{Instant, MissedTickBehavior, interval_at, timeout};
@@ -46,6 +47,10 @@ const READ_BUFFER_BYTES: usize = 4096;
 
 /// How long a closing handshake may take, whoever began it.
 const CLOSE_PATIENCE: Duration = Duration::from_millis(250);
+
+/// The reason given with 1009 for a message that is within its limit of bytes but would be too large
+/// when decoded, or has a list that is too long. The reference gives none with what is over the bytes.
+const OVERSIZED: &str = "message too large when decoded";
 
 /// How a connection ends.
 enum End {
@@ -91,7 +96,7 @@ pub(super) async fn run(
     drop(permit);
 }
 
-/// Serves a connection until it ends; dropping what is attached tells the room.
+/// Serves a connection until it ends; dropping its line tells the room.
 async fn serve<S>(counters: &Counters, session: Session, stream: S, agreed: Agreed)
 where
     S: AsyncRead + AsyncWrite + Unpin,
@@ -103,14 +108,15 @@ where
         .max_frame_size(Some(agreed.limit));
     let websocket = WebSocketStream::from_raw_socket(stream, Role::Server, Some(config)).await;
     let Session {
-        attached,
+        line,
         outgoing,
         first,
         open: _open,
     } = session;
     let ending = outgoing.ending();
     let mut pump = Pump {
-        attached,
+        line,
+        sending: None,
         outgoing,
         websocket,
         framing: Framing::Binary,
@@ -139,7 +145,10 @@ async fn out_of_patience(ending: &Ending) {
 }
 
 struct Pump<S> {
-    attached: Attached,
+    line: Line,
+    /// A request on its way to the room. Until it is there nothing more is read from the client: what
+    /// it sends faster than its room takes waits on the wire.
+    sending: Option<BoxFuture<'static, Result<(), Over>>>,
     outgoing: OutgoingReceiver,
     websocket: Socket<S>,
     framing: Framing,
@@ -153,7 +162,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Pump<S> {
             Err(end) => end,
         };
         let End::Close(code, reason) = end else { return end };
-        if code != CloseCode::Normal {
+        if code == CloseCode::Size && reason == OVERSIZED {
+            counters.signal_oversized.add();
+        } else if code != CloseCode::Normal {
             counters.signal_broken.add();
         }
         match self.close(code, reason).await {
@@ -168,7 +179,13 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Pump<S> {
         loop {
             let step = tokio::select! {
                 message = self.outgoing.recv() => self.handle_outgoing(message).await,
-                message = self.websocket.next() => self.handle_incoming(message).await,
+                sent = arrival(&mut self.sending) => {
+                    self.sending = None;
+                    sent.map_err(|Over| End::Close(CloseCode::Normal, String::new()))
+                }
+                message = self.websocket.next(), if self.sending.is_none() => {
+                    self.handle_incoming(message).await
+                }
                 _ = pings.tick() => self.write(Message::Ping(Vec::new().into())).await,
             };
             if let Err(end) = step {
@@ -208,23 +225,23 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Pump<S> {
             // Raw frames are never read.
             Message::Ping(_) | Message::Pong(_) | Message::Frame(_) => return Ok(()),
         };
-        let request = request.map_err(|Undecodable| End::Close(CloseCode::Normal, String::new()))?;
+        let request = request.map_err(|error| match error {
+            DecodeError::Malformed => End::Close(CloseCode::Normal, String::new()),
+            DecodeError::TooLarge => End::Close(CloseCode::Size, OVERSIZED.to_owned()),
+        })?;
         self.handle_request(request).await
     }
 
-    async fn handle_request(&mut self, request: proto::SignalRequest) -> Result<(), End> {
+    async fn handle_request(&mut self, received: Received) -> Result<(), End> {
+        let Received { request, bytes } = received;
         if request.message.is_none() {
             return Ok(());
         }
         if let Some(answer) = signal::answer_ping(&request, clock::now().unix_ms()) {
             self.send(&answer).await?;
         }
-        let action = Action::Signal {
-            connection: self.attached.connection,
-            request,
-        };
-        let sent = self.attached.room.send(Input::Action(action)).await;
-        sent.map_err(|_| End::Close(CloseCode::Normal, String::new()))
+        self.sending = Some(Box::pin(self.line.send(request, bytes)));
+        Ok(())
     }
 
     async fn send(&mut self, response: &proto::SignalResponse) -> Result<(), End> {
@@ -265,6 +282,14 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Pump<S> {
         let ended = async { while let Some(Ok(_)) = self.websocket.next().await {} };
         // Either way the connection is dropped now.
         let _ = timeout(CLOSE_PATIENCE, ended).await;
+    }
+}
+
+/// Until the request is with the room; for ever when there is none.
+async fn arrival(sending: &mut Option<BoxFuture<'static, Result<(), Over>>>) -> Result<(), Over> {
+    match sending {
+        Some(sending) => sending.await,
+        None => std::future::pending().await,
     }
 }
 

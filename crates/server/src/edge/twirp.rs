@@ -11,6 +11,7 @@ use axum::body::Body;
 use axum::extract::Request as HttpRequest;
 use axum::http::header::CONTENT_TYPE;
 use axum::http::{HeaderMap, Method as HttpMethod, Response, StatusCode};
+use protocol::decoded::{self, Bounds, Shaped};
 use protocol::grants::{Claims, VideoGrant};
 use protocol::proto;
 use protocol::twirp::{Code, Encoding, Method, RoomMethod, Route, TwirpError, route};
@@ -449,12 +450,15 @@ impl Request<'_> {
         found.map(|_| ()).map_err(|_| TwirpError::no_target())
     }
 
-    fn decode<T: DeserializeOwned + prost::Message + Default>(&self) -> Result<T, TwirpError> {
-        let decoded = match self.encoding {
+    /// What a body decodes to is bounded before it is decoded.
+    fn decode<T: DeserializeOwned + Shaped + Default>(&self) -> Result<T, TwirpError> {
+        let message = match self.encoding {
             Encoding::Json => twirp_json::decode(self.body),
-            Encoding::Protobuf => T::decode(self.body).ok(),
+            Encoding::Protobuf => decoded::decode(self.body, &Bounds::API)
+                .ok()
+                .map(|(message, _)| message),
         };
-        decoded.ok_or_else(|| TwirpError::malformed(self.encoding))
+        message.ok_or_else(|| TwirpError::malformed(self.encoding))
     }
 
     fn encode<T: Serialize + prost::Message>(

@@ -1,7 +1,9 @@
 //! Event loops around the cores: the only code that waits.
 
+pub(crate) mod event_queue;
 mod guarded;
 pub(crate) mod http_server;
+pub mod mailbox;
 pub mod media_thread;
 pub(crate) mod message_budget;
 pub mod outgoing;

@@ -2,30 +2,37 @@
 //!
 //! The task itself never waits for anybody: connection queues are bounded and a connection whose
 //! queue is full is cut; commands to media threads never block. So a full mailbox slows the senders
-//! down and nothing can deadlock.
+//! down and nothing can deadlock. However much waits, the task goes to the end of its worker's queue
+//! after a few milliseconds: other rooms and HTTP share that worker.
 
 use crate::clock;
 use crate::counters::Counters;
 use crate::media_pool::MediaPool;
 use crate::rooms::RoomExit;
+use crate::shell::mailbox::{Inbox, Taken};
 use crate::shell::outgoing::{Outgoing, OutgoingSender, SendError};
 use media::api::{Command, PeerKey};
 use protocol::grants::Claims;
 use protocol::proto;
 use protocol::proto::signal_response::Message;
+use protocol::signal;
 use protocol::token::{self, Keys};
 use room::{Action, ApiCall, ApiError, ApiReply, ConnectionId, Effect, Join, ReplyId, Room};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
-use std::time::Instant;
-use tokio::sync::{mpsc, oneshot};
+use std::task::Poll;
+use std::time::{Duration, Instant};
+use tokio::sync::oneshot;
 
-/// What may wait in a room's mailbox. Full: senders wait. Larger tolerates longer bursts and costs
-/// memory only when used.
-pub const MAILBOX_MAX: usize = 1024;
+/// How long a room works before it lets others have the worker. Shorter costs more switches, longer
+/// adds to what every other room and request waits when several rooms are busy.
+const TURN: Duration = Duration::from_millis(5);
 
-/// Messages taken from the mailbox per turn before the deadline is looked at again.
-const TURN_MAX: usize = 64;
+/// An input that takes longer is counted and logged: bounded inputs take a few milliseconds at most.
+const SLOW: Duration = Duration::from_millis(50);
+
+/// A room logs no more than one slow input in this time.
+const SLOW_LOG_INTERVAL: Duration = Duration::from_secs(60);
 
 /// An input of a room's task.
 #[derive(Debug)]
@@ -52,11 +59,27 @@ pub enum Input {
     },
 }
 
+impl Input {
+    /// What it is, for logs.
+    fn kind(&self) -> &'static str {
+        match self {
+            Self::Join { .. } => "join",
+            Self::Api { .. } => "api",
+            Self::Action(Action::Signal { request, .. }) => signal::kind(request),
+            Self::Action(Action::SignalClosed { .. }) => "signal_closed",
+            Self::Action(Action::Media(_) | Action::PeerOverran { .. }) => "media",
+            Self::Action(Action::Join(_) | Action::Api { .. } | Action::Timeout | Action::Shutdown) => {
+                "other"
+            }
+        }
+    }
+}
+
 /// What a room's task is made of.
 #[derive(Debug)]
 pub(crate) struct RoomTask {
     pub(crate) room: Room,
-    pub(crate) mailbox: mpsc::Receiver<Input>,
+    pub(crate) inbox: Inbox,
     pub(crate) pool: Arc<MediaPool>,
     pub(crate) keys: Keys,
     pub(crate) counters: Arc<Counters>,
@@ -70,37 +93,31 @@ pub(crate) async fn run(mut task: RoomTask) {
         connections: BTreeMap::new(),
         replies: BTreeMap::new(),
         next_reply: 0,
+        slow_logged: None,
         peers: Peers {
             keys: BTreeSet::new(),
             pool: Arc::clone(&task.pool),
         },
     };
+    if state.carry_out(&mut task) {
+        return;
+    }
     loop {
-        if state.carry_out(&mut task) {
-            return;
-        }
         let deadline = task.room.poll_timeout();
-        let input = tokio::select! {
+        let first = tokio::select! {
             biased;
             () = sleep_until(deadline) => None,
-            input = task.mailbox.recv() => match input {
-                Some(input) => Some(input),
+            taken = task.inbox.next() => match taken {
+                Some(taken) => Some(taken),
                 // The directory is gone: the process ends.
                 None => return,
             },
         };
-        let Some(input) = input else {
-            task.room.apply(clock::now(), Action::Timeout);
-            continue;
-        };
-        state.take(&mut task, input);
-        for _ in 1..TURN_MAX {
-            if state.carry_out(&mut task) {
-                return;
-            }
-            let Ok(input) = task.mailbox.try_recv() else { break };
-            state.take(&mut task, input);
+        if state.turn(&mut task, first).await {
+            return;
         }
+        // What still waits is found after the others had their turn.
+        tokio::task::yield_now().await;
     }
 }
 
@@ -116,6 +133,7 @@ struct State {
     connections: BTreeMap<ConnectionId, OutgoingSender>,
     replies: BTreeMap<ReplyId, oneshot::Sender<Result<ApiReply, ApiError>>>,
     next_reply: u64,
+    slow_logged: Option<Instant>,
     peers: Peers,
 }
 
@@ -136,8 +154,58 @@ impl Drop for Peers {
 }
 
 impl State {
-    fn take(&mut self, task: &mut RoomTask, input: Input) {
-        let action = match input {
+    /// Deals with an input, or the deadline, and with what waits behind it, until nothing does or the
+    /// time is up. True: the room is over.
+    async fn turn(&mut self, task: &mut RoomTask, first: Option<Taken>) -> bool {
+        let began = Instant::now();
+        let mut last = began;
+        let mut next = first;
+        loop {
+            let kind = next.as_ref().map_or("timeout", |taken| taken.input.kind());
+            let (action, seat) = match next {
+                Some(taken) => {
+                    let (input, seat) = taken.split();
+                    (self.action(input), Some(seat))
+                }
+                None => (Action::Timeout, None),
+            };
+            task.room.apply(clock::now(), action);
+            let over = self.carry_out(task);
+            let now = Instant::now();
+            let took = now - last;
+            last = now;
+            if let Some(seat) = seat {
+                task.inbox.done(seat, took);
+            }
+            if took > SLOW {
+                self.note_slow(task, kind, took);
+            }
+            if over {
+                return true;
+            }
+            if now - began >= TURN || task.room.poll_timeout().is_some_and(|deadline| deadline <= now) {
+                return false;
+            }
+            let ready = std::future::poll_fn(|cx| Poll::Ready(task.inbox.poll_next(cx)));
+            match ready.await {
+                Poll::Ready(Some(taken)) => next = Some(taken),
+                Poll::Ready(None) | Poll::Pending => return false,
+            }
+        }
+    }
+
+    fn note_slow(&mut self, task: &RoomTask, kind: &'static str, took: Duration) {
+        task.counters.room_inputs_slow.add();
+        let now = Instant::now();
+        if self.slow_logged.is_none_or(|at| now - at >= SLOW_LOG_INTERVAL) {
+            self.slow_logged = Some(now);
+            let ms = took.as_millis();
+            tracing::warn!(room = task.room.sid(), kind, ms, "an input kept a room busy");
+        }
+    }
+
+    fn action(&mut self, input: Input) -> Action {
+        match input {
             Input::Join { join, outgoing } => {
                 self.connections.insert(join.connection, outgoing);
                 Action::Join(join)
@@ -154,8 +222,7 @@ impl State {
                 self.replies.insert(id, reply);
                 Action::Api { reply: id, call }
             }
-        };
-        task.room.apply(clock::now(), action);
+        }
     }
 
     /// Drains the room's effects. True: the room is over.

@@ -106,7 +106,7 @@ impl PermissionChecker {
             }
             Action::Media(event) => self.happened(&event.kind),
             Action::Api { call, .. } => self.called(call),
-            Action::Timeout | Action::Shutdown => {}
+            Action::PeerOverran { .. } | Action::Timeout | Action::Shutdown => {}
         }
     }
 

@@ -2,11 +2,16 @@
 
 use super::*;
 use crate::edge::Sockets;
+use crate::shell::event_queue::event_queue;
+use crate::shell::mailbox::{Inbox, Mailbox};
 use crate::shell::outgoing::{OutgoingSender, SendError, outgoing};
+use crate::shell::room_task::Input;
+use prost::Message as _;
+use protocol::proto::signal_request::Message as Request;
 use protocol::proto::signal_response::Message as Response;
+use room::Action;
 use std::sync::Arc;
 use tokio::io::DuplexStream;
-use tokio::sync::mpsc;
 
 /// A message is longer than what lies between server and client: who does not read it, blocks it.
 const MESSAGE_BYTES: usize = 4096;
@@ -20,7 +25,8 @@ struct Served {
     /// The room's way to it.
     sender: OutgoingSender,
     /// The room hears of its end here.
-    room: mpsc::Receiver<Input>,
+    room: Inbox,
+    _mailbox: Mailbox,
     client: WebSocketStream<DuplexStream>,
     counters: Arc<Counters>,
 }
@@ -29,12 +35,12 @@ impl Served {
     async fn start() -> Self {
         let (ours, theirs) = tokio::io::duplex(BETWEEN_BYTES);
         let (sender, outgoing) = outgoing();
-        let (mailbox, room) = mpsc::channel(16);
+        let (_events, arrived) = event_queue();
+        let (mailbox, room) = Mailbox::new(arrived);
+        let mut line = mailbox.line(room::ConnectionId(1));
+        line.answered();
         let session = Session {
-            attached: Attached {
-                connection: room::ConnectionId(1),
-                room: mailbox,
-            },
+            line,
             outgoing,
             first: Box::new(message(1)),
             open: Sockets::default().open(),
@@ -49,6 +55,7 @@ impl Served {
         Self {
             sender,
             room,
+            _mailbox: mailbox,
             client: WebSocketStream::from_raw_socket(theirs, Role::Client, None).await,
             counters,
         }
@@ -95,11 +102,69 @@ fn trickle(mut client: WebSocketStream<DuplexStream>) {
 }
 
 /// How long it takes until the room hears that the connection is closed.
-async fn until_closed(room: &mut mpsc::Receiver<Input>) -> Duration {
+async fn until_closed(room: &mut Inbox) -> Duration {
     let began = Instant::now();
-    match room.recv().await {
-        Some(Input::Action(Action::SignalClosed { .. })) => began.elapsed(),
-        other => panic!("the room was told {other:?}"),
+    let told = room.next().await.expect("the mailbox is held").input;
+    assert!(
+        matches!(told, Input::Action(Action::SignalClosed { .. })),
+        "the room was told {told:?}"
+    );
+    began.elapsed()
+}
+
+fn subscription(sids: usize) -> Message {
+    let request = proto::SignalRequest {
+        message: Some(Request::Subscription(proto::UpdateSubscription {
+            track_sids: vec![String::new(); sids],
+            ..Default::default()
+        })),
+    };
+    Message::binary(request.encode_to_vec())
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_message_that_is_too_large_when_decoded_closes_the_connection_and_never_reaches_the_room() {
+    let mut served = Served::start().await;
+    served.client.send(subscription(100_000)).await.expect("sends");
+    let mut close = None;
+    while let Some(Ok(message)) = served.client.next().await {
+        if let Message::Close(frame) = message {
+            close = frame;
+        }
+    }
+    let close = close.expect("a close frame");
+    assert_eq!((close.code, close.reason.as_str()), (CloseCode::Size, OVERSIZED));
+    assert_eq!(until_closed(&mut served.room).await, Duration::ZERO);
+    assert_eq!(served.counters.signal_oversized.get(), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_client_that_sends_faster_than_its_room_takes_is_not_read_and_still_served() {
+    let mut served = Served::start().await;
+    let first = served.client.next().await.expect("open").expect("readable");
+    assert!(first.is_binary());
+    let (mut to_server, mut from_server) = served.client.split();
+    let flood = tokio::spawn(async move {
+        for sent in 0.. {
+            // What is not read fills what lies between, and then nothing more can be sent.
+            let sending = to_server.send(subscription(1_000));
+            if timeout(Duration::from_secs(1), sending).await.is_err() {
+                return (sent, to_server);
+            }
+        }
+        unreachable!("a flood has no end")
+    });
+    let (sent, _to_server) = flood.await.expect("it stops");
+    assert!(sent < 8, "{sent} messages were taken");
+    // The other direction goes on.
+    let answer = Outgoing::Message(Box::new(message(10)));
+    served.sender.send(answer).expect("there is room");
+    let told = from_server.next().await.expect("open").expect("readable");
+    assert!(told.is_binary());
+    // As the room takes them, more are read.
+    for _ in 0..sent {
+        let taken = served.room.next().await.expect("open");
+        assert!(matches!(taken.input, Input::Action(Action::Signal { .. })));
     }
 }
 

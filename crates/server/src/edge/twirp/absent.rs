@@ -2,6 +2,7 @@
 //! if there were (`api.md`), then that it is missing.
 
 use super::{Request, no_participant, no_room};
+use protocol::decoded::{Shape, Shaped};
 use protocol::proto;
 use protocol::twirp::{Code, Method, TwirpError};
 use room::ApiCall;
@@ -89,4 +90,12 @@ struct OfRoom {
     #[prost(string, tag = "1")]
     #[serde(alias = "roomName")]
     room_name: String,
+}
+
+impl Shaped for Anything {
+    const SHAPE: &'static Shape = Shape::OF_SCALARS;
+}
+
+impl Shaped for OfRoom {
+    const SHAPE: &'static Shape = Shape::OF_SCALARS;
 }
