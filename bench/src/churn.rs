@@ -4,10 +4,8 @@
 //!
 //! Nothing is timed; it fails when something does not come back.
 
-mod guest;
-
 use anyhow::{Context, ensure};
-use guest::{Guest, World};
+use bench::guest::{Guest, World};
 use protocol::token::Keys;
 use server::config::{Config, UdpPorts};
 use server::media_pool::make_identity;

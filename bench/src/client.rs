@@ -5,9 +5,9 @@
 //! inflate every figure.
 
 use anyhow::{Context, bail};
+use bench::describe::host_candidate;
 use peer::{
-    Candidate, CandidateKind, IceCredentials, Outbox, Peer, PeerInit, ReceiveSpec, Remote, RtpWrite,
-    SendSpec, Shared,
+    Candidate, IceCredentials, Outbox, Peer, PeerInit, ReceiveSpec, Remote, RtpWrite, SendSpec, Shared,
 };
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -88,16 +88,6 @@ impl Client {
 
     pub(crate) fn add_receive(&mut self, spec: ReceiveSpec) {
         self.peer.add_receive(spec);
-    }
-}
-
-/// A host candidate of the highest priority (RFC 8445 §5.1.2.1).
-pub(crate) fn host_candidate(address: SocketAddr) -> Candidate {
-    Candidate {
-        address,
-        priority: 2_130_706_431,
-        foundation: "1".into(),
-        kind: CandidateKind::Host,
     }
 }
 

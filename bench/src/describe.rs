@@ -2,7 +2,7 @@
 
 use anyhow::Context;
 use livekit_protocol as proto;
-use peer::{Candidate, Codec, DtlsRole, IceCredentials, Kind, Payload, ReceiveSpec, Remote};
+use peer::{Candidate, CandidateKind, Codec, DtlsRole, IceCredentials, Kind, Payload, ReceiveSpec, Remote};
 use std::net::SocketAddr;
 use wire::ext::ExtensionIds;
 use wire::sdp::{self, Description, Direction, ExtMap, MediaKind, RtpMap, Setup, Ssrc};
@@ -13,7 +13,7 @@ const ABS_SEND_TIME: &str = "http://www.webrtc.org/experiments/rtp-hdrext/abs-se
 const NAME: &str = "bench";
 
 /// A section that sends a track (client id, SSRC) as Opus or VP8, or is kept for later.
-pub(crate) fn offer_section(codec: Codec, mid: &str, sent: Option<(&str, u32)>) -> sdp::Media {
+pub fn offer_section(codec: Codec, mid: &str, sent: Option<(&str, u32)>) -> sdp::Media {
     let (kind, pt, encoding, clock_rate, channels) = match codec.kind() {
         Kind::Audio => (MediaKind::Audio, 111, "opus", 48_000, 2),
         Kind::Video => (MediaKind::Video, 96, "VP8", 90_000, 1),
@@ -49,7 +49,7 @@ pub(crate) fn offer_section(codec: Codec, mid: &str, sent: Option<(&str, u32)>) 
 
 /// What a subscriber answers to one section: the data channels, or one payload type of Opus or VP8
 /// without any feedback but reports.
-pub(crate) fn answer_section(media: &sdp::Media, codec: Codec) -> anyhow::Result<sdp::Media> {
+pub fn answer_section(media: &sdp::Media, codec: Codec) -> anyhow::Result<sdp::Media> {
     let mut section = sdp::Media::new(media.kind.clone(), media.protocol.clone());
     section.mid.clone_from(&media.mid);
     if media.kind == MediaKind::Application {
@@ -82,7 +82,7 @@ fn choose(media: &sdp::Media, codec: Codec) -> Option<u8> {
 }
 
 /// How a subscriber receives what `media` offers and `section` accepts.
-pub(crate) fn receive_spec(tag: u64, media: &sdp::Media, section: &sdp::Media, codec: Codec) -> ReceiveSpec {
+pub fn receive_spec(tag: u64, media: &sdp::Media, section: &sdp::Media, codec: Codec) -> ReceiveSpec {
     ReceiveSpec {
         tag,
         mid: media.mid.clone().unwrap_or_default(),
@@ -100,7 +100,8 @@ pub(crate) fn receive_spec(tag: u64, media: &sdp::Media, section: &sdp::Media, c
     }
 }
 
-pub(crate) fn extensions(section: &sdp::Media) -> ExtensionIds {
+/// The numbers of the extensions that a section settled.
+pub fn extensions(section: &sdp::Media) -> ExtensionIds {
     ExtensionIds {
         mid: section.extension(MID).unwrap_or(0),
         abs_send_time: section.extension(ABS_SEND_TIME).unwrap_or(0),
@@ -108,7 +109,8 @@ pub(crate) fn extensions(section: &sdp::Media) -> ExtensionIds {
     }
 }
 
-pub(crate) const fn payload(codec: Codec, pt: u8) -> Payload {
+/// A payload type without retransmission.
+pub const fn payload(codec: Codec, pt: u8) -> Payload {
     Payload {
         codec,
         pt,
@@ -117,16 +119,36 @@ pub(crate) const fn payload(codec: Codec, pt: u8) -> Payload {
     }
 }
 
+/// The section of the data channels.
+pub fn data_section(mid: &str) -> sdp::Media {
+    let mut section = sdp::Media::new(MediaKind::Application, "UDP/DTLS/SCTP".into());
+    section.formats = vec!["webrtc-datachannel".into()];
+    section.mid = Some(mid.to_owned());
+    section.sctp_port = Some(5000);
+    section.max_message_size = Some(65_536);
+    section
+}
+
 /// The largest message that the server takes, when it offers data channels.
-pub(crate) fn sctp_of(described: &Description) -> Option<u32> {
+pub fn sctp_of(described: &Description) -> Option<u32> {
     let mut media = described.media.iter();
     media
         .find(|media| media.kind == MediaKind::Application)
         .map(|media| media.max_message_size.unwrap_or(65_536) as u32)
 }
 
+/// A host candidate of the highest priority (RFC 8445 §5.1.2.1).
+pub fn host_candidate(address: SocketAddr) -> Candidate {
+    Candidate {
+        address,
+        priority: 2_130_706_431,
+        foundation: "1".into(),
+        kind: CandidateKind::Host,
+    }
+}
+
 /// The transport of a section: one host candidate.
-pub(crate) fn transport(
+pub fn transport(
     candidate: Candidate,
     ice: &IceCredentials,
     fingerprint: [u8; 32],
@@ -153,10 +175,7 @@ pub(crate) fn transport(
 }
 
 /// Who and where the server is, by its description.
-pub(crate) fn remote_of(
-    described: &Description,
-    sctp: Option<u32>,
-) -> anyhow::Result<(Remote, Vec<SocketAddr>)> {
+pub fn remote_of(described: &Description, sctp: Option<u32>) -> anyhow::Result<(Remote, Vec<SocketAddr>)> {
     let first = described
         .media
         .first()
@@ -185,13 +204,14 @@ pub(crate) fn remote_of(
 }
 
 /// The address of a trickled UDP candidate.
-pub(crate) fn candidate(init: &str) -> Option<SocketAddr> {
+pub fn candidate(init: &str) -> Option<SocketAddr> {
     let init: serde_json::Value = serde_json::from_str(init).ok()?;
     let candidate = sdp::Candidate::parse(init.get("candidate")?.as_str()?)?;
     (candidate.protocol == sdp::Protocol::Udp).then_some(candidate.address)
 }
 
-pub(crate) fn bundle(media: Vec<sdp::Media>) -> Description {
+/// A description whose sections share one transport.
+pub fn bundle(media: Vec<sdp::Media>) -> Description {
     Description {
         session: sdp::Session {
             id: 1,
@@ -203,7 +223,8 @@ pub(crate) fn bundle(media: Vec<sdp::Media>) -> Description {
     }
 }
 
-pub(crate) fn description(kind: &str, id: u32, description: &Description) -> proto::SessionDescription {
+/// A description as signalling carries it.
+pub fn description(kind: &str, id: u32, description: &Description) -> proto::SessionDescription {
     proto::SessionDescription {
         r#type: kind.into(),
         sdp: description.to_string(),

@@ -11,7 +11,6 @@
 mod alloc;
 mod churn;
 mod client;
-mod describe;
 mod fanout;
 mod floor;
 mod table;

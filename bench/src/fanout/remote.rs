@@ -5,12 +5,12 @@
 //! peer connections live on the load's thread like those of the local server.
 
 use crate::client::{Client, ClientSpec, Load};
-use crate::describe::{
+use crate::traffic::{Media, Source};
+use anyhow::{Context, bail, ensure};
+use bench::describe::{
     answer_section, bundle, candidate, description, extensions, offer_section, payload, receive_spec,
     remote_of, sctp_of, transport,
 };
-use crate::traffic::{Media, Source};
-use anyhow::{Context, bail, ensure};
 use futures_util::{SinkExt, StreamExt};
 use livekit_protocol as proto;
 use livekit_protocol::signal_request::Message as Request;

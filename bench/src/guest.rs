@@ -1,22 +1,23 @@
 //! A participant over real sockets: signalling of protocol 15 with two peer connections, one for
 //! what it publishes and one for what it receives, driven by one task.
 
-use crate::client::host_candidate;
 use crate::describe::{
-    answer_section, bundle, candidate, description, extensions, offer_section, payload, receive_spec,
-    remote_of, sctp_of, transport,
+    answer_section, bundle, candidate, data_section, description, extensions, host_candidate, offer_section,
+    payload, receive_spec, remote_of, sctp_of, transport,
 };
 use anyhow::{Context, bail};
 use futures_util::{SinkExt, StreamExt};
 use livekit_protocol as proto;
 use livekit_protocol::signal_request::Message as Request;
 use livekit_protocol::signal_response::Message as Response;
-use peer::{Codec, IceCredentials, Kind, Outbox, Peer, PeerInit, RtpWrite, SendSpec, Shared};
+use peer::{
+    ChannelSpec, Codec, IceCredentials, Kind, Outbox, Peer, PeerEvent, PeerInit, RtpWrite, SendSpec, Shared,
+};
 use prost::Message as _;
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use tokio::net::{TcpStream, UdpSocket};
 use tokio_tungstenite::tungstenite::Message as Frame;
 use tokio_tungstenite::{MaybeTlsStream, WebSocketStream};
@@ -24,55 +25,92 @@ use wire::sdp::{self, Description, Direction, Setup};
 
 /// Nothing here takes longer.
 const PATIENCE: Duration = Duration::from_secs(20);
+/// The channel of messages that must arrive.
+pub const RELIABLE: &str = "_reliable";
+/// The channel of messages that may be lost.
+pub const LOSSY: &str = "_lossy";
 /// Between two audio packets.
 const PACKET_INTERVAL: Duration = Duration::from_millis(20);
 
 /// What all guests share.
-#[derive(Clone)]
-pub(super) struct World {
-    pub(super) address: SocketAddr,
-    pub(super) keys: protocol::token::Keys,
-    pub(super) shared: Arc<Shared>,
-    pub(super) fingerprint: [u8; 32],
+#[derive(Clone, Debug)]
+pub struct World {
+    /// Of the server.
+    pub address: SocketAddr,
+    /// To sign tokens with.
+    pub keys: protocol::token::Keys,
+    /// The certificate of all of them.
+    pub shared: Arc<Shared>,
+    /// Its fingerprint.
+    pub fingerprint: [u8; 32],
 }
 
+/// Messages of data channels that wait to be read; beyond it the oldest is forgotten.
+const MESSAGES_MAX: usize = 4096;
+
 /// One peer connection with its socket.
-struct Link {
-    peer: Peer,
+#[derive(Debug)]
+pub struct Link {
+    /// The connection itself.
+    pub peer: Peer,
     socket: UdpSocket,
+    /// Labels of the open data channels.
+    labels: BTreeMap<u16, String>,
+    messages: VecDeque<(String, Vec<u8>)>,
+    /// Media packets that arrived.
+    pub heard: u64,
     outbox: Outbox,
     ice: IceCredentials,
     /// ICE user name of the server: another one is a restart.
-    server: Option<String>,
+    pub server: Option<String>,
+    /// Where the server receives.
+    pub addresses: Vec<SocketAddr>,
     restarts: u32,
 }
 
 /// A published track.
+#[derive(Debug)]
 struct Track {
     cid: String,
     ssrc: u32,
     sequence: u64,
 }
 
-pub(super) struct Guest {
+/// See the file's head.
+#[derive(Debug)]
+pub struct Guest {
     world: World,
-    pub(super) identity: String,
-    pub(super) sid: String,
+    /// As the token says.
+    pub identity: String,
+    /// As the join response says.
+    pub sid: String,
     socket: WebSocketStream<MaybeTlsStream<TcpStream>>,
-    receiving: Link,
-    sending: Option<Link>,
+    /// What it receives.
+    pub receiving: Link,
+    /// What it publishes.
+    pub sending: Option<Link>,
+    /// It offers data channels beside its tracks.
+    data: bool,
+    /// It sends no sound on its own.
+    pub silent: bool,
     /// By section.
     tracks: Vec<Option<Track>>,
     next_track: u32,
     next_packet: Instant,
+    /// SIDs of the tracks of others.
+    pub remote_sids: Vec<String>,
     /// How many tracks of others are known.
-    pub(super) remote_tracks: HashMap<String, usize>,
+    pub remote_tracks: HashMap<String, usize>,
     /// Sending sections of the server's last offer, and its length in bytes.
-    pub(super) offered: (usize, usize),
-    pub(super) answers: u32,
+    pub offered: (usize, usize),
+    /// SSRCs that the server's last offer announced.
+    pub offered_ssrcs: Vec<u32>,
+    /// Answers to its offers that came.
+    pub answers: u32,
     /// Length of the last answer in bytes.
-    pub(super) answer_bytes: usize,
-    pub(super) ended: bool,
+    pub answer_bytes: usize,
+    /// The WebSocket is closed.
+    pub ended: bool,
 }
 
 impl Link {
@@ -90,9 +128,13 @@ impl Link {
         Ok(Self {
             peer: Peer::new(Arc::clone(&world.shared), init, Instant::now()),
             socket,
+            labels: BTreeMap::new(),
+            messages: VecDeque::new(),
+            heard: 0,
             outbox: Outbox::new(64, 64 * 1500),
             ice,
             server: None,
+            addresses: Vec::new(),
             restarts: 0,
         })
     }
@@ -114,9 +156,65 @@ impl Link {
             self.peer.set_remote(Instant::now(), remote);
         }
         for address in addresses {
-            self.peer.add_remote_candidate(host_candidate(address));
+            self.add_server(address);
         }
         Ok(())
+    }
+
+    fn add_server(&mut self, address: SocketAddr) {
+        self.peer.add_remote_candidate(host_candidate(address));
+        self.addresses.push(address);
+    }
+
+    /// Takes one datagram.
+    fn receive(&mut self, from: SocketAddr, data: &mut [u8]) {
+        let media = self.peer.handle_datagram(Instant::now(), from, 0, data);
+        self.heard += u64::from(media.is_some());
+    }
+
+    /// The next message of a data channel, with the channel's label.
+    pub fn message(&mut self) -> Option<(String, Vec<u8>)> {
+        self.messages.pop_front()
+    }
+
+    /// Sends a message; false when the channel is not open or takes no more.
+    pub fn send(&mut self, label: &str, data: &[u8]) -> bool {
+        let channel = self.labels.iter().find(|(_, open)| *open == label);
+        channel.is_some_and(|(id, _)| self.peer.send_message(Instant::now(), *id, true, data))
+    }
+
+    /// Whether a data channel is open.
+    #[must_use]
+    pub fn is_open(&self, label: &str) -> bool {
+        self.labels.values().any(|open| open == label)
+    }
+
+    /// Writes a media packet on one of the connection's streams, to go out with the next flush.
+    pub fn write(&mut self, tag: u64, packet: &RtpWrite<'_>) -> bool {
+        let index = self.peer.send_index(tag);
+        index.is_some_and(|index| {
+            self.peer
+                .write_rtp(Instant::now(), index, packet, &mut self.outbox)
+        })
+    }
+
+    /// Sends any RTCP, sealed with the connection's keys.
+    pub fn write_rtcp(&mut self, plain: &[u8]) -> bool {
+        self.peer.write_rtcp_unchecked(plain, &mut self.outbox)
+    }
+
+    /// The user name of its STUN checks, which anybody on the way can read.
+    #[must_use]
+    pub fn user_name(&self) -> Option<String> {
+        Some(format!("{}:{}", self.server.as_ref()?, self.ice.ufrag))
+    }
+
+    /// Sends a datagram past the connection, from its own address.
+    ///
+    /// # Errors
+    /// Those of the socket.
+    pub fn inject(&self, data: &[u8], to: SocketAddr) -> std::io::Result<usize> {
+        self.socket.try_send_to(data, to)
     }
 
     fn transport(&self, world: &World, setup: Setup) -> anyhow::Result<sdp::Transport> {
@@ -124,12 +222,31 @@ impl Link {
         Ok(transport(candidate, &self.ice, world.fingerprint, setup))
     }
 
-    async fn flush(&mut self) {
+    /// Takes what happened and sends what waits.
+    #[expect(
+        clippy::wildcard_enum_match_arm,
+        reason = "the rest says nothing that matters here"
+    )]
+    pub async fn flush(&mut self) {
         let now = Instant::now();
         if self.peer.poll_timeout().is_some_and(|at| at <= now) {
             self.peer.handle_timeout(now);
         }
-        while self.peer.poll_event().is_some() {}
+        while let Some(event) = self.peer.poll_event() {
+            match event {
+                PeerEvent::ChannelOpen { id, label } => {
+                    self.labels.insert(id, label);
+                }
+                PeerEvent::Message { id, data, .. } => {
+                    if self.messages.len() == MESSAGES_MAX {
+                        self.messages.pop_front();
+                    }
+                    let label = self.labels.get(&id).cloned().unwrap_or_default();
+                    self.messages.push_back((label, data));
+                }
+                _ => {}
+            }
+        }
         loop {
             let all = self.peer.poll_transmit(now, &mut self.outbox);
             for datagram in self.outbox.datagrams() {
@@ -154,8 +271,18 @@ fn credentials(seed: u64, generation: u32) -> IceCredentials {
 
 impl Guest {
     /// Joins and waits for the server's first message.
-    pub(super) async fn join(world: &World, room: &str, identity: &str) -> anyhow::Result<Self> {
-        let url = url(world, room, identity)?;
+    ///
+    /// # Errors
+    /// When the server refuses or does not answer.
+    pub async fn join(world: &World, room: &str, identity: &str) -> anyhow::Result<Self> {
+        Self::open(world, &url(world, room, identity)?, identity).await
+    }
+
+    /// Joins by a URL that has the token in it.
+    ///
+    /// # Errors
+    /// When the server refuses or does not answer.
+    pub async fn open(world: &World, url: &str, identity: &str) -> anyhow::Result<Self> {
         let (socket, _) = tokio_tungstenite::connect_async(url).await.context("join")?;
         let mut guest = Self {
             world: world.clone(),
@@ -164,11 +291,15 @@ impl Guest {
             socket,
             receiving: Link::new(world, false).await?,
             sending: None,
+            data: false,
+            silent: false,
             tracks: Vec::new(),
             next_track: 0,
             next_packet: Instant::now(),
+            remote_sids: Vec::new(),
             remote_tracks: HashMap::new(),
             offered: (0, 0),
+            offered_ssrcs: Vec::new(),
             answers: 0,
             answer_bytes: 0,
             ended: false,
@@ -178,17 +309,29 @@ impl Guest {
     }
 
     /// Is everything connected that there is?
-    pub(super) fn is_connected(&self) -> bool {
+    #[must_use]
+    pub fn is_connected(&self) -> bool {
         self.receiving.peer.is_connected()
             && self.sending.as_ref().is_none_or(|link| link.peer.is_connected())
     }
 
-    pub(super) fn restarts(&self) -> u32 {
+    /// How often the server has restarted ICE.
+    #[must_use]
+    pub fn restarts(&self) -> u32 {
         self.receiving.restarts
     }
 
+    /// Packets of sound that it sent on the tracks of now.
+    #[must_use]
+    pub fn sent(&self) -> u64 {
+        self.tracks.iter().flatten().map(|track| track.sequence - 1).sum()
+    }
+
     /// Runs until something holds.
-    pub(super) async fn until(&mut self, what: &str, holds: impl Fn(&Self) -> bool) -> anyhow::Result<()> {
+    ///
+    /// # Errors
+    /// When it takes too long or the session ends.
+    pub async fn until(&mut self, what: &str, holds: impl Fn(&Self) -> bool) -> anyhow::Result<()> {
         let deadline = Instant::now() + PATIENCE;
         while !holds(self) {
             if Instant::now() > deadline {
@@ -200,7 +343,10 @@ impl Guest {
     }
 
     /// Waits for one thing to happen, and handles it.
-    pub(super) async fn step(&mut self) -> anyhow::Result<()> {
+    ///
+    /// # Errors
+    /// When the server says what no client understands, or sends us away.
+    pub async fn step(&mut self) -> anyhow::Result<()> {
         let (mut first, mut second) = ([0; 2048], [0; 2048]);
         let receiving = self.receiving.socket.recv_from(&mut first);
         let sending = async {
@@ -223,11 +369,11 @@ impl Guest {
                 }
             },
             Ok((length, from)) = receiving => {
-                self.receiving.peer.handle_datagram(Instant::now(), from, 0, &mut first[..length]);
+                self.receiving.receive(from, &mut first[..length]);
             }
             Ok((length, from)) = sending => {
                 let link = self.sending.as_mut().expect("it received");
-                link.peer.handle_datagram(Instant::now(), from, 0, &mut second[..length]);
+                link.receive(from, &mut second[..length]);
             }
             () = tokio::time::sleep(Duration::from_millis(5)) => {}
         }
@@ -242,7 +388,7 @@ impl Guest {
     fn send_media(&mut self) {
         let now = Instant::now();
         let Some(link) = &mut self.sending else { return };
-        if now < self.next_packet || !link.peer.is_connected() {
+        if self.silent || now < self.next_packet || !link.peer.is_connected() {
             return;
         }
         self.next_packet = now + PACKET_INTERVAL;
@@ -284,16 +430,15 @@ impl Guest {
                 self.answer_bytes = answer.sdp.len();
                 self.answers += 1;
                 let link = self.sending.as_mut().context("an answer without an offer")?;
-                link.set_remote(&described, None)?;
+                link.set_remote(&described, sctp_of(&described))?;
             }
             Response::Trickle(trickle) => {
                 let to_sender = trickle.target() == proto::SignalTarget::Publisher;
                 if let Some(address) = candidate(&trickle.candidate_init) {
-                    let address = host_candidate(address);
                     match (&mut self.sending, to_sender) {
-                        (Some(link), true) => link.peer.add_remote_candidate(address),
+                        (Some(link), true) => link.add_server(address),
                         (None, true) => {}
-                        (_, false) => self.receiving.peer.add_remote_candidate(address),
+                        (_, false) => self.receiving.add_server(address),
                     }
                 }
             }
@@ -307,6 +452,11 @@ impl Guest {
 
     fn learn(&mut self, participants: &[proto::ParticipantInfo]) {
         for one in participants {
+            for track in &one.tracks {
+                if !self.remote_sids.contains(&track.sid) {
+                    self.remote_sids.push(track.sid.clone());
+                }
+            }
             if one.state() == proto::participant_info::State::Disconnected {
                 self.remote_tracks.remove(&one.identity);
             } else {
@@ -335,12 +485,41 @@ impl Guest {
             sections.push(section);
         }
         self.offered = (sent, offer.sdp.len());
+        let ssrcs = described.media.iter().flat_map(|media| &media.ssrcs);
+        self.offered_ssrcs = ssrcs.map(|ssrc| ssrc.ssrc).collect();
         let answer = description("answer", offer.id, &bundle(sections));
         self.request(Request::Answer(answer)).await
     }
 
+    /// Opens the data channels of its own and waits until both sides of them are open.
+    ///
+    /// # Errors
+    /// When the server does not answer.
+    pub async fn open_data(&mut self) -> anyhow::Result<()> {
+        self.data = true;
+        let mut link = Link::new(&self.world, true).await?;
+        for (label, retransmits) in [(RELIABLE, None), (LOSSY, Some(0))] {
+            link.peer.open_channel(ChannelSpec {
+                label: label.to_owned(),
+                ordered: retransmits.is_none(),
+                max_retransmits: retransmits,
+                negotiated: None,
+            });
+        }
+        self.sending = Some(link);
+        self.offer().await?;
+        let open = |link: &Link| link.is_open(RELIABLE) && link.is_open(LOSSY);
+        self.until("data channels", |guest| {
+            guest.sending.as_ref().is_some_and(open) && open(&guest.receiving)
+        })
+        .await
+    }
+
     /// Publishes a track on each of so many sections.
-    pub(super) async fn publish(&mut self, count: usize) -> anyhow::Result<()> {
+    ///
+    /// # Errors
+    /// When the server does not answer.
+    pub async fn publish(&mut self, count: usize) -> anyhow::Result<()> {
         if self.sending.is_none() {
             self.sending = Some(Link::new(&self.world, true).await?);
         }
@@ -366,7 +545,10 @@ impl Guest {
     }
 
     /// Ends all tracks.
-    pub(super) async fn unpublish(&mut self) -> anyhow::Result<()> {
+    ///
+    /// # Errors
+    /// When the server does not answer.
+    pub async fn unpublish(&mut self) -> anyhow::Result<()> {
         let link = self.sending.as_mut().context("nothing is published")?;
         for track in self.tracks.iter_mut() {
             if let Some(track) = track.take() {
@@ -379,6 +561,11 @@ impl Guest {
     async fn offer(&mut self) -> anyhow::Result<()> {
         let link = self.sending.as_mut().context("nothing is published")?;
         let mut sections = Vec::new();
+        if self.data {
+            let mut section = data_section("data");
+            section.transport = link.transport(&self.world, Setup::ActPass)?;
+            sections.push(section);
+        }
         for (index, track) in self.tracks.iter().enumerate() {
             let sent = track.as_ref().map(|track| (&*track.cid, track.ssrc));
             let mut section = offer_section(Codec::Opus, &index.to_string(), sent);
@@ -407,7 +594,10 @@ impl Guest {
     }
 
     /// Loses the WebSocket and comes back with another, for the same session.
-    pub(super) async fn resume(&mut self, room: &str) -> anyhow::Result<()> {
+    ///
+    /// # Errors
+    /// When the server does not restart ICE.
+    pub async fn resume(&mut self, room: &str) -> anyhow::Result<()> {
         let restarts = self.restarts();
         let url = format!(
             "{}&reconnect=1&sid={}",
@@ -421,13 +611,20 @@ impl Guest {
     }
 
     /// Says goodbye and waits until the server has closed.
-    pub(super) async fn leave(mut self) -> anyhow::Result<()> {
+    ///
+    /// # Errors
+    /// When the server does not close.
+    pub async fn leave(mut self) -> anyhow::Result<()> {
         self.request(Request::Leave(proto::LeaveRequest::default()))
             .await?;
         self.until("end", |guest| guest.ended).await
     }
 
-    async fn request(&mut self, message: Request) -> anyhow::Result<()> {
+    /// Sends a signal request.
+    ///
+    /// # Errors
+    /// When the WebSocket is closed.
+    pub async fn request(&mut self, message: Request) -> anyhow::Result<()> {
         let request = proto::SignalRequest {
             message: Some(message),
         };
@@ -446,7 +643,7 @@ fn url(world: &World, room: &str, identity: &str) -> anyhow::Result<String> {
         }),
         ..Default::default()
     };
-    let now = i64::try_from(server::clock::unix().as_secs())?;
+    let now = i64::try_from(SystemTime::now().duration_since(UNIX_EPOCH)?.as_secs())?;
     let token = protocol::token::sign(&world.keys, &claims, now, 3600).context("cannot sign a token")?;
     Ok(format!(
         "ws://{}/rtc?access_token={token}&protocol=15&auto_subscribe=1&sdk=js&version=2.23.0",
