@@ -303,6 +303,21 @@ impl Peer {
             }
         }
     }
+    /// Seals and queues RTCP as it is, for clients that attack. False: not connected, or no RTCP.
+    #[doc(hidden)]
+    pub fn write_rtcp_unchecked(&mut self, plain: &[u8], outbox: &mut Outbox) -> bool {
+        let Some((to, local)) = self.transport.media_destination() else {
+            return false;
+        };
+        self.streams.write_rtcp_unchecked(plain, to, local, outbox)
+    }
+
+    /// Seals and queues an SCTP packet as it is, for clients that attack. False: not connected.
+    #[doc(hidden)]
+    pub fn send_sctp_unchecked(&mut self, now: Instant, packet: &[u8]) -> bool {
+        self.transport.send_record_unchecked(now, packet)
+    }
+
     /// Reads what [`Self::write_rtp`] needs of this peer, so that a row of peers can be brought into
     /// the cache side by side before their packets are written one after the other. The value means
     /// nothing.

@@ -187,6 +187,12 @@ impl Transport {
         }
     }
 
+    pub(crate) fn send_record_unchecked(&mut self, now: Instant, data: &[u8]) -> bool {
+        let sent = self.dtls.as_mut().is_some_and(|dtls| dtls.send(data));
+        self.pump(now);
+        sent
+    }
+
     pub(crate) fn count_unsent(&mut self) {
         self.rtp_unsent += 1;
     }

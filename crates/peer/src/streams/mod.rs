@@ -328,6 +328,27 @@ impl Streams {
         true
     }
 
+    pub(crate) fn write_rtcp_unchecked(
+        &mut self,
+        plain: &[u8],
+        to: SocketAddr,
+        local: u8,
+        outbox: &mut Outbox,
+    ) -> bool {
+        let (Some(srtp), Some(slot)) = (&mut self.srtp, outbox.slot()) else {
+            return false;
+        };
+        let Some(target) = slot.get_mut(..plain.len()) else {
+            return false;
+        };
+        target.copy_from_slice(plain);
+        let Some(len) = srtp.seal_rtcp(slot, plain.len()) else {
+            return false;
+        };
+        outbox.commit(to, local, len, false);
+        true
+    }
+
     pub(crate) fn poll_event(&mut self) -> Option<PeerEvent> {
         self.events.queue.pop_front()
     }
