@@ -26,6 +26,7 @@ cargo xtask <command>
   tidy                only the house rules that no compiler checks
   web                 build the pages that the binary serves
   bench [scenario]    benchmarks, e.g. `bench fanout`; further words go to the benchmark
+  attack [words]      attacks on a server of their own; words select by name, --list shows them
   interop [client]    stock clients against our server; a word selects tests by name
   fuzz [words]        the parsers against the corpus and seeded mutations
   install             install what the other commands need, and nothing else
@@ -53,6 +54,7 @@ fn command() -> Result<()> {
         "tidy" => tidy::tidy(&root),
         "web" => steps::web(),
         "bench" => steps::bench(rest),
+        "attack" => steps::attack(rest),
         "interop" => steps::interop(rest),
         "fuzz" => steps::fuzz(rest),
         "install" => install::everything(),

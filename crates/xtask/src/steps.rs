@@ -38,6 +38,7 @@ pub(crate) fn test() -> Result<()> {
     fuzz(&["--seconds".into(), "20".into()])?;
     heading("churn");
     bench(&["churn".into()])?;
+    attack(&[])?;
     interop(&[])
 }
 
@@ -56,6 +57,19 @@ pub(crate) fn bench(rest: &[String]) -> Result<()> {
     }
     args.extend(rest.iter().map(String::as_str));
     run("cargo", &args)
+}
+
+/// A hostile client, a stranger and a crowd against our server, while others use it.
+pub(crate) fn attack(rest: &[String]) -> Result<()> {
+    heading("attacks");
+    for package in ["server", "attack"] {
+        run(
+            "cargo",
+            &["build", "--quiet", "--profile", "fast", "--package", package],
+        )?;
+    }
+    let rest: Vec<&str> = rest.iter().map(String::as_str).collect();
+    run("target/fast/attack", &rest)
 }
 
 /// Stock clients against our server.

@@ -23,6 +23,7 @@ const ARROWS: &[(&str, &[&str])] = &[
         ],
     ),
     ("fuzz", &["wire", "peer", "room", "protocol", "media"]),
+    ("attack", &["wire", "peer", "protocol", "bench"]),
 ];
 
 /// Sans-IO crates: they link the shared lint file.
@@ -128,7 +129,7 @@ fn words(shown: &str, text: &str, breaches: &mut Vec<String>) {
 
 fn arrows(root: &Path, breaches: &mut Vec<String>) -> Result<()> {
     for (name, allowed) in ARROWS {
-        let folder = if matches!(*name, "bench" | "fuzz") {
+        let folder = if matches!(*name, "attack" | "bench" | "fuzz") {
             (*name).to_owned()
         } else {
             format!("crates/{name}")
