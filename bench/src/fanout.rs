@@ -72,6 +72,7 @@ pub(crate) struct Options {
 }
 
 /// The server under test.
+#[expect(clippy::large_enum_variant, reason = "there is one at a time")]
 enum Target {
     Local(local::Server),
     Remote(Box<remote::Remote>),
