@@ -41,6 +41,7 @@ mod sections;
 mod simulating;
 mod speaking;
 mod subscribing;
+mod telling;
 mod translation;
 mod unbound;
 mod updates;

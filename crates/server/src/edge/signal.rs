@@ -9,6 +9,7 @@ use crate::rooms::{OpenError, RoomWish};
 use crate::shell::http_server::Permit;
 use crate::shell::outgoing::{Outgoing, OutgoingReceiver, outgoing};
 use crate::shell::room_task::Input;
+use crate::shell::signal_message::SignalMessage;
 use axum::body::Body;
 use axum::http::header::{
     CONNECTION, SEC_WEBSOCKET_ACCEPT, SEC_WEBSOCKET_EXTENSIONS, SEC_WEBSOCKET_KEY, SEC_WEBSOCKET_VERSION,
@@ -18,10 +19,10 @@ use axum::http::{HeaderMap, HeaderValue, Response, StatusCode};
 use hyper::upgrade::OnUpgrade;
 use protocol::grants::Claims;
 use protocol::join::{Endpoint, JoinError, JoinParameters, Purpose, Rules, check_join};
-use protocol::proto;
 use protocol::query::Query;
 use room::action::{Resume, Settings};
 use room::{Action, Join};
+use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::mpsc;
 use tokio::sync::mpsc::error::TrySendError;
@@ -32,6 +33,9 @@ const ATTEMPTS: u32 = 3;
 
 /// Patience for the first answer; each further try waits a second longer.
 const FIRST_ANSWER: Duration = Duration::from_secs(3);
+
+/// Body of the HTTP error for joins that find too much waiting to be sent.
+const BUSY: &str = "too much waits to be sent, try again";
 
 /// The checks of the `/rtc` paths.
 ///
@@ -111,7 +115,7 @@ pub(super) struct Session {
     pub(super) attached: Attached,
     pub(super) outgoing: OutgoingReceiver,
     pub(super) open: OpenSocket,
-    pub(super) first: Box<proto::SignalResponse>,
+    pub(super) first: Arc<SignalMessage>,
 }
 
 /// A connection that a room knows. However it ends (request given up, upgrade failed, socket
@@ -173,7 +177,8 @@ async fn open_session(edge: &Edge, wish: &JoinParameters) -> Result<Session, (St
         }
         let attached = Attached { connection, room };
         let patience = FIRST_ANSWER + Duration::from_secs(attempt.into());
-        match tokio::time::timeout(patience, outgoing.recv()).await {
+        let answer = tokio::time::timeout(patience, outgoing.recv()).await;
+        match answer.map(|taken| taken.map(|taken| taken.outgoing)) {
             Ok(Some(Outgoing::Message(first))) => {
                 return Ok(Session {
                     attached,
@@ -185,6 +190,9 @@ async fn open_session(edge: &Edge, wish: &JoinParameters) -> Result<Session, (St
             Ok(Some(Outgoing::Refuse(text))) => {
                 tracing::debug!(reason = text, "join refused");
                 return Err(failed(text));
+            }
+            Ok(Some(Outgoing::Busy)) => {
+                return Err((StatusCode::SERVICE_UNAVAILABLE, BUSY.to_owned()));
             }
             Ok(Some(Outgoing::Close) | None) => {
                 "connection closed by media".clone_into(&mut problem);
@@ -310,6 +318,7 @@ mod tests {
     use base64::engine::general_purpose::URL_SAFE;
     use prost::Message as _;
     use protocol::grants::VideoGrant;
+    use protocol::proto;
 
     fn wish(settings: proto::ConnectionSettings) -> JoinParameters {
         let request = proto::JoinRequest {
