@@ -126,6 +126,7 @@ impl Room {
         self.metadata = metadata;
         self.counts = self.count();
         self.broadcast_room();
+        self.list();
         Ok(ApiReply::Room(Box::new(self.info())))
     }
 
@@ -160,6 +161,12 @@ impl Room {
             TooLarge::Name => ("name length exceeds limits", limits.name_bytes_max),
             TooLarge::Metadata => ("metadata size exceeds limits", limits.metadata_bytes_max),
             TooLarge::Attributes => ("attribute size exceeds limits", limits.attributes_bytes_max),
+            TooLarge::Room => {
+                return error(
+                    ApiErrorCode::ResourceExhausted,
+                    "state of the room's participants exceeds limits",
+                );
+            }
         };
         ApiError {
             code: ApiErrorCode::InvalidArgument,

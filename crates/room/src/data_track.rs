@@ -65,6 +65,14 @@ impl DataTracks {
             ..Self::default()
         }
     }
+
+    /// Bytes of what is announced.
+    pub(crate) fn announced_bytes(&self) -> usize {
+        self.published
+            .values()
+            .map(proto::DataTrackInfo::encoded_len)
+            .sum()
+    }
 }
 
 impl Room {
@@ -77,6 +85,20 @@ impl Room {
             self.request_failed(id, reason, message, Request::PublishDataTrack(request));
             return;
         }
+        let bytes = participant.field_bytes + request.encoded_len();
+        if !self.has_room_for(Some(id), bytes) {
+            let message = "too long announcements in this room";
+            self.request_failed(
+                id,
+                Reason::LimitExceeded,
+                message,
+                Request::PublishDataTrack(request),
+            );
+            return;
+        }
+        let Some(participant) = self.participants.get(&id) else {
+            return;
+        };
         let info = proto::DataTrackInfo {
             pub_handle: request.pub_handle,
             sid: self.random.sid("DTR_"),
@@ -93,6 +115,7 @@ impl Room {
             participant.data_tracks.published.insert(handle, info.clone());
             participant.dirty = true;
         }
+        self.measure_fields(id);
         self.data_track_sids.insert(info.sid.clone(), (id, handle));
         if !becomes_publisher {
             self.broadcast(id, false);
@@ -110,8 +133,20 @@ impl Room {
             self.broadcast(id, true);
         }
         self.counts_changed();
-        for other in self.participants.keys().copied().collect::<Vec<_>>() {
-            if self.resolve_data_track(other, &info.sid) {
+        if self.may_tell(id) {
+            self.give_data_tracks(id, &BTreeSet::from([info.sid]));
+        } else {
+            self.delay_data_track(id, &info.sid);
+        }
+    }
+
+    /// Gives new tracks to those who want them, each told once of all that it gets.
+    pub(crate) fn give_data_tracks(&mut self, publisher: ParticipantId, sids: &BTreeSet<String>) {
+        let mut others: Vec<_> = self.participants.keys().copied().collect();
+        others.retain(|other| *other != publisher);
+        for other in others {
+            let resolve = |changed, sid: &String| changed | self.resolve_data_track(other, sid);
+            if sids.iter().fold(false, resolve) {
                 self.send_handles(other);
             }
         }
@@ -124,7 +159,7 @@ impl Room {
     ) -> Option<(Reason, &'static str)> {
         use proto::data_track_frame_encoding::Value;
         let published = &participant.data_tracks.published;
-        let announced: usize = published.values().map(proto::DataTrackInfo::encoded_len).sum();
+        let announced = participant.data_tracks.announced_bytes();
         let encoding = request
             .frame_encoding
             .as_ref()
@@ -198,6 +233,7 @@ impl Room {
         let info = participant.data_tracks.published.remove(&handle)?;
         participant.dirty = true;
         self.data_track_sids.remove(&info.sid);
+        self.measure_fields(id);
         let mut receivers = Vec::new();
         for other in self.participants.values_mut() {
             let tracks = &mut other.data_tracks;

@@ -16,6 +16,14 @@ pub enum Effect {
         /// Response.
         response: Box<proto::SignalResponse>,
     },
+    /// One signal response for several connections, which all have had their first one. It is to be
+    /// encoded once.
+    Broadcast {
+        /// Connections.
+        connections: Vec<ConnectionId>,
+        /// Response.
+        response: Box<proto::SignalResponse>,
+    },
     /// A fresh access token for a connection: the shell signs the claims and sends
     /// `refresh_token` (secrets never enter the room).
     RefreshToken {

@@ -9,6 +9,7 @@ use crate::participant::{self, Link, Participant, ParticipantId, State};
 use crate::permission::SubscriptionRule;
 use crate::room::Room;
 use crate::simulate::Cuts;
+use crate::telling::Budget;
 use crate::timers::Timer;
 use crate::waiting_data::WaitingData;
 use media::api::{Command, IceCredentials, PeerKey, ThreadId, ThreadInfo};
@@ -94,8 +95,8 @@ impl Room {
         present.count() >= self.config.limits.senders_max
     }
 
-    fn over_limits(&self, join: &Join) -> bool {
-        let limits = &self.config.limits;
+    fn over_limits(&mut self, join: &Join) -> bool {
+        let limits = self.config.limits.clone();
         let metadata = join.metadata.as_ref().unwrap_or(&join.claims.metadata);
         let mut attributes = join.claims.attributes.clone();
         attributes.extend(
@@ -108,7 +109,12 @@ impl Room {
             .iter()
             .map(|(key, value)| key.len() + value.len())
             .sum();
-        metadata.len() > limits.metadata_bytes_max || size > limits.attributes_bytes_max
+        metadata.len() > limits.metadata_bytes_max
+            || size > limits.attributes_bytes_max
+            || !self.has_room_for(
+                self.identities.get(&join.claims.identity).copied(),
+                join.claims.name.len() + metadata.len() + size,
+            )
     }
 
     fn is_full(&self, join: &Join) -> bool {
@@ -147,6 +153,8 @@ impl Room {
         let role = if single { Role::Single } else { Role::Publisher };
         let config = self.transport_config(role, &placement, &client, &settings);
         let (transport, commands) = Transport::new(config);
+        let budget = self.departed.budget(&claims.identity);
+        let budget = budget.unwrap_or(Budget::new(self.now.monotonic));
         let participant = Participant {
             id,
             sid: self.random.sid("PA_"),
@@ -164,6 +172,8 @@ impl Room {
             disconnect_reason: proto::DisconnectReason::UnknownReason,
             joined: self.now,
             version: 0,
+            budget,
+            field_bytes: 0,
             dirty: false,
             is_publisher: false,
             connection: Some(join.connection),
@@ -186,16 +196,24 @@ impl Room {
             waiting_data: WaitingData::default(),
             demand_repeat_by: None,
         };
-        self.identities.insert(participant.claims.identity.clone(), id);
-        self.connections.insert(join.connection, id);
-        self.peers.insert(participant.publisher.transport.peer(), id);
-        self.participants.insert(id, participant);
-        self.start_quality();
-        self.commands(id, commands);
+        self.enter(participant, commands);
         if subscriber_primary {
             self.open_subscriber(id);
         }
         id
+    }
+
+    /// A participant is here from now on.
+    fn enter(&mut self, participant: Participant, commands: Vec<Command>) {
+        let id = participant.id;
+        self.identities.insert(participant.claims.identity.clone(), id);
+        self.connections
+            .extend(participant.connection.map(|connection| (connection, id)));
+        self.peers.insert(participant.publisher.transport.peer(), id);
+        self.participants.insert(id, participant);
+        self.measure_fields(id);
+        self.start_quality();
+        self.commands(id, commands);
     }
 
     /// Makes the server's peer connection of dual mode unless it exists.

@@ -1,6 +1,7 @@
 //! Leaving: of one participant, for whatever reason, and of everybody when the room ends.
 
 use crate::action::{Action, ConnectionId};
+use crate::departures;
 use crate::effect::{ApiError, ApiErrorCode, Effect};
 use crate::participant::{ParticipantId, State};
 use crate::room::Room;
@@ -19,10 +20,6 @@ const RESUME_TIMEOUT: Duration = Duration::from_secs(5);
 /// Media that failed must be back so long after the client resumed: an ICE restart on a slow network
 /// takes less, and clients give up and resume again after 15 s.
 const RETURN_TIMEOUT: Duration = Duration::from_secs(20);
-
-/// How many departures are kept for clients that resume, and how long.
-const DEPARTED_MAX: usize = 256;
-const DEPARTED_KEPT: Duration = Duration::from_secs(60);
 
 impl Room {
     /// The client says goodbye.
@@ -83,6 +80,8 @@ impl Room {
         self.drop_subscriptions(id);
         self.close_peers(id);
         self.timers.forget(id);
+        self.untold.forget(id);
+        let at_once = self.may_tell(id);
         let Some(mut participant) = self.participants.remove(&id) else {
             return;
         };
@@ -93,22 +92,16 @@ impl Room {
         if !participant.is_dependent() {
             self.last_left = Some(self.now.monotonic);
         }
-        let update = QueuedUpdate { info, id };
-        self.remember_departed(update.clone());
-        self.push_update(update, false);
+        let at_once = at_once && info.is_publisher;
+        let update = QueuedUpdate {
+            info: departures::told(info),
+            id,
+        };
+        self.departed.add(self.now, &update, participant.budget);
+        self.push_update(update, at_once);
         self.forget_speaker(&participant.sid);
         self.counts_changed();
         self.watch_idle();
-    }
-
-    fn remember_departed(&mut self, update: QueuedUpdate) {
-        let horizon = self.now.monotonic.checked_sub(DEPARTED_KEPT);
-        self.departed
-            .retain(|(at, _)| horizon.is_none_or(|horizon| at.monotonic >= horizon));
-        if self.departed.len() >= DEPARTED_MAX {
-            self.departed.pop_front();
-        }
-        self.departed.push_back((self.now, update));
     }
 
     /// The signal connection is gone. Before media ever connected that ends the session;

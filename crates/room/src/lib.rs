@@ -21,6 +21,7 @@ mod data;
 mod data_handle;
 mod data_track;
 mod demand;
+mod departures;
 mod down_options;
 pub mod effect;
 mod exchange;
@@ -40,6 +41,7 @@ mod rpc;
 mod simulate;
 mod speaker;
 mod subscription;
+mod telling;
 mod timers;
 mod update;
 mod waiting_data;
@@ -49,6 +51,7 @@ pub use action::{Action, ApiCall, ConnectionId, Join, ReplyId};
 pub use config::{Limits, Now, RoomConfig};
 pub use effect::{ApiError, ApiErrorCode, ApiReply, Effect};
 pub use room::{Room, RoomGauges, RoomStats};
+pub use telling::Pressure;
 
 #[cfg(test)]
 mod tests_support {

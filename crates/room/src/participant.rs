@@ -10,6 +10,7 @@ use crate::permission::SubscriptionRule;
 use crate::publication::Publication;
 use crate::simulate::Cuts;
 use crate::subscription::Subscription;
+use crate::telling::Budget;
 use crate::waiting_data::WaitingData;
 use media::api::{DownKey, PeerKey, ThreadInfo, TrackKey};
 use protocol::grants::Claims;
@@ -80,6 +81,10 @@ pub(crate) struct Participant {
     /// When the client's own token ends.
     pub(crate) token_end: Instant,
     pub(crate) version: u32,
+    /// What of it may be told now.
+    pub(crate) budget: Budget,
+    /// Bytes of its name, metadata, attributes and announced data tracks.
+    pub(crate) field_bytes: usize,
     /// The next snapshot gets a new version.
     pub(crate) dirty: bool,
     pub(crate) is_publisher: bool,

@@ -44,6 +44,9 @@ impl SubscriptionRule {
 impl Room {
     /// A publisher replaces its rule. Nonsense keeps the previous one.
     pub(crate) fn set_rule(&mut self, id: ParticipantId, message: &proto::SubscriptionPermission) {
+        if self.delays_rule(id, message) {
+            return;
+        }
         let Some(rule) = self.read_rule(message) else {
             return;
         };

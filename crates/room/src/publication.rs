@@ -12,6 +12,10 @@ use protocol::proto;
 use protocol::proto::signal_response::Message as Response;
 use std::time::Instant;
 
+/// Longer requests that were granted are not echoed: the one who asked knows what it was, and clients
+/// match answers by number.
+const ECHO_BYTES_MAX: usize = 16 << 10;
+
 /// One track of a publisher.
 #[derive(Clone, Debug)]
 pub(crate) struct Publication {
@@ -460,7 +464,7 @@ impl Room {
                 request_id,
                 reason: reason.into(),
                 message: message.to_owned(),
-                request,
+                request: request.filter(|request| !ok || request.encoded_len() <= ECHO_BYTES_MAX),
             }),
         );
     }

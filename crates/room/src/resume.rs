@@ -94,23 +94,17 @@ impl Room {
         if protocol < 9 {
             return;
         }
+        let since = last_seen.checked_sub(OVERLAP).unwrap_or(last_seen);
         let infos: Vec<_> = self
             .departed
-            .iter()
-            .filter(|(at, _)| at.monotonic + OVERLAP >= last_seen)
-            .map(|(_, update)| update.info.clone())
-            .filter(|info| {
-                !info
-                    .permission
-                    .as_ref()
-                    .is_some_and(|permission| permission.hidden)
-            })
+            .since(since, protocol < 12)
+            .into_iter()
             .filter(|info| info.identity != participant.identity())
             // Who came back under the same name is told by what comes next. Clients that know
             // participants by identity would give up the tracks of the new session.
             .filter(|info| protocol < 12 || !self.identities.contains_key(&info.identity))
             .collect();
-        self.send_infos(id, infos);
+        self.send_infos(&[id], infos);
     }
 
     fn send_everybody(&mut self, id: ParticipantId) {
@@ -120,7 +114,7 @@ impl Room {
             .filter(|participant| participant.id == id || !participant.permission.hidden)
             .map(Participant::info)
             .collect();
-        self.send_infos(id, infos);
+        self.send_infos(&[id], infos);
     }
 
     /// Dual mode: the server offers with new credentials. The client does so for its own.

@@ -2,12 +2,14 @@
 
 use crate::action::{Action, ConnectionId};
 use crate::config::{Now, RoomConfig};
+use crate::departures::Departures;
 use crate::effect::Effect;
 use crate::participant::{Participant, ParticipantId, State};
 use crate::quality::Scores;
 use crate::random::Random;
 use crate::rpc::Rpcs;
 use crate::speaker::Speakers;
+use crate::telling::{Pressure, Untold};
 use crate::timers::{Timer, Timers};
 use crate::update::QueuedUpdate;
 use media::api::{Command, DownKey, EventKind, PeerKey, ThreadId, TrackKey};
@@ -45,6 +47,12 @@ pub struct Room {
     pub(crate) serial: u32,
     pub(crate) timers: Timers,
     pub(crate) updates: BTreeMap<String, QueuedUpdate>,
+    /// Departures that go out with the next batch, before what it tells of newer sessions.
+    pub(crate) ended: Vec<QueuedUpdate>,
+    /// Changes that wait for their senders' budgets.
+    pub(crate) untold: Untold,
+    /// How much waits to be sent.
+    pub(crate) pressure: Pressure,
     pub(crate) speakers: Speakers,
     /// Calls of the API to clients.
     pub(crate) rpcs: Rpcs,
@@ -52,7 +60,7 @@ pub struct Room {
     /// Of the last data packets that carried one.
     pub(crate) nonces: VecDeque<Vec<u8>>,
     /// Who left lately, for clients that resume.
-    pub(crate) departed: VecDeque<(Now, QueuedUpdate)>,
+    pub(crate) departed: Departures,
     pub(crate) last_left: Option<Instant>,
     pub(crate) threads: BTreeSet<ThreadId>,
     pub(crate) closed: bool,
@@ -90,6 +98,10 @@ pub struct RoomStats {
     pub data_missed: u64,
     /// Requests past a limit of what a participant may keep here.
     pub over_limit: u64,
+    /// Changes that were told later, together with newer ones.
+    pub changes_delayed: u64,
+    /// Changes refused because the room, or what waits to be sent, is too large.
+    pub changes_refused: u64,
 }
 
 /// How much a room holds now.
@@ -136,11 +148,14 @@ impl Room {
             serial: 0,
             timers: Timers::default(),
             updates: BTreeMap::new(),
+            ended: Vec::new(),
+            untold: Untold::new(now.monotonic),
+            pressure: Pressure::Low,
             speakers: Speakers::default(),
             rpcs: Rpcs::default(),
             scores: Scores::default(),
             nonces: VecDeque::new(),
-            departed: VecDeque::new(),
+            departed: Departures::default(),
             last_left: None,
             threads: BTreeSet::new(),
             closed: false,
@@ -300,6 +315,7 @@ impl Room {
         match timer {
             Timer::Updates => self.flush_updates(),
             Timer::RoomUpdate => self.update_counts(),
+            Timer::Tell => self.tell_due(),
             Timer::Idle => self.idle(),
             Timer::Join(id) => self.join_timed_out(id),
             Timer::Refresh(id) => self.refresh_token(id),
@@ -337,6 +353,26 @@ impl Room {
             && participant.state != State::Joining
         {
             self.send_on(connection, message);
+        }
+    }
+
+    /// As [`Self::send`] to several: the shell encodes it once.
+    pub(crate) fn send_to_all(&mut self, ids: impl IntoIterator<Item = ParticipantId>, message: Response) {
+        let connections: Vec<_> = ids
+            .into_iter()
+            .filter_map(|id| self.participants.get(&id))
+            .filter(|participant| participant.state != State::Joining)
+            .filter_map(|participant| participant.connection)
+            .collect();
+        match connections[..] {
+            [] => {}
+            [connection] => self.send_on(connection, message),
+            _ => self.effects.push_back(Effect::Broadcast {
+                connections,
+                response: Box::new(proto::SignalResponse {
+                    message: Some(message),
+                }),
+            }),
         }
     }
 

@@ -90,37 +90,42 @@ impl Room {
             .into_iter()
             .map(|change| (self.published_by(&change.sid), change))
             .collect();
-        for id in self.participants.keys().copied().collect::<Vec<_>>() {
-            let speakers: Vec<_> = changes
-                .iter()
-                .filter(|(tracks, change)| self.hears(id, &change.sid, tracks))
-                .map(|(_, change)| change.clone())
+        // Those who hear the same are told the same.
+        let mut groups: BTreeMap<Vec<usize>, Vec<ParticipantId>> = BTreeMap::new();
+        for &id in self.participants.keys() {
+            let heard = changes.iter().enumerate();
+            let heard: Vec<_> = heard
+                .filter(|(_, (tracks, change))| self.hears(id, &change.sid, tracks))
+                .map(|(index, _)| index)
                 .collect();
-            if !speakers.is_empty() {
-                self.send_speakers(id, speakers);
-            }
+            groups.entry(heard).or_default().push(id);
+        }
+        for (heard, ids) in groups {
+            let heard = heard.into_iter().filter_map(|index| changes.get(index));
+            self.send_speakers(ids, heard.map(|(_, change)| change.clone()).collect());
         }
     }
 
     /// Changes are for clients that know a list by them.
-    fn send_speakers(&mut self, id: ParticipantId, speakers: Vec<proto::SpeakerInfo>) {
-        let understands = self
-            .participants
-            .get(&id)
-            .is_some_and(|participant| participant.protocol() >= 3);
-        if understands {
-            self.send(id, Response::SpeakersChanged(proto::SpeakersChanged { speakers }));
+    fn send_speakers(&mut self, mut ids: Vec<ParticipantId>, speakers: Vec<proto::SpeakerInfo>) {
+        ids.retain(|id| {
+            let participant = self.participants.get(id);
+            participant.is_some_and(|participant| participant.protocol() >= 3)
+        });
+        if !speakers.is_empty() {
+            self.send_to_all(
+                ids,
+                Response::SpeakersChanged(proto::SpeakersChanged { speakers }),
+            );
         }
     }
 
     /// Tells a participant and those who hear it that it speaks, or does no more.
     pub(crate) fn tell_speaker(&mut self, speaker: &proto::SpeakerInfo) {
         let tracks = self.published_by(&speaker.sid);
-        for id in self.participants.keys().copied().collect::<Vec<_>>() {
-            if self.hears(id, &speaker.sid, &tracks) {
-                self.send_speakers(id, vec![speaker.clone()]);
-            }
-        }
+        let mut ids: Vec<_> = self.participants.keys().copied().collect();
+        ids.retain(|id| self.hears(*id, &speaker.sid, &tracks));
+        self.send_speakers(ids, vec![speaker.clone()]);
     }
 
     /// A participant has got a track of somebody, or lost one. With the first one it is told whether
@@ -148,7 +153,7 @@ impl Room {
                 level: if hears { level } else { 0.0 },
                 active: hears,
             };
-            self.send_speakers(id, vec![speaker]);
+            self.send_speakers(vec![id], vec![speaker]);
         }
         if hears {
             self.tell_quality_of(id, publisher_id);

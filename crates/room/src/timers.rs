@@ -12,6 +12,8 @@ pub(crate) enum Timer {
     Updates,
     /// Participant counts are told.
     RoomUpdate,
+    /// Changes that waited for their senders' budgets are told.
+    Tell,
     /// Media threads are asked for what passed.
     Measure,
     /// Participants are told of the quality of connections.

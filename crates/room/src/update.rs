@@ -1,18 +1,25 @@
 //! Who is told of whom (`signal.md` §11.1): updates about publishers and metadata go out at once,
 //! those about pure subscribers are gathered; and what is told of the room itself.
 
+use crate::departures;
 use crate::effect::Effect;
 use crate::participant::{ParticipantId, State};
 use crate::room::{Counts, Room};
+use crate::telling::Pressure;
 use crate::timers::Timer;
 use prost::Message as _;
 use protocol::proto;
 use protocol::proto::signal_response::Message as Response;
+use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 /// Participant counts are told at most this often. More often costs every client a message per
 /// join; less often lets lists lag.
 const ROOM_UPDATE_INTERVAL: Duration = Duration::from_secs(5);
+
+/// Departures that wait for the next batch because their identity is back already. More are told at
+/// once.
+const ENDED_MAX: usize = 256;
 
 /// One participant's snapshot on its way to others.
 #[derive(Clone, Debug)]
@@ -22,7 +29,7 @@ pub(crate) struct QueuedUpdate {
 }
 
 impl QueuedUpdate {
-    fn hidden(&self) -> bool {
+    pub(crate) fn hidden(&self) -> bool {
         self.info
             .permission
             .as_ref()
@@ -44,19 +51,26 @@ impl Room {
             return;
         };
         let joined_hidden = participant.permission.hidden && participant.state == State::Joined;
+        let at_once = immediate || (participant.is_publisher && !joined_hidden);
+        if at_once && !self.may_tell(id) {
+            self.delay_update(id);
+            return;
+        }
+        let Some(participant) = self.participants.get_mut(&id) else {
+            return;
+        };
         let info = participant.info();
         // Of the hidden only they themselves are told, and not that they joined.
         if joined_hidden && !immediate {
             return;
         }
-        self.push_update(QueuedUpdate { info, id }, immediate);
+        self.push_update(QueuedUpdate { info, id }, at_once);
     }
 
-    /// As [`Self::broadcast`] for a snapshot that was already taken.
-    pub(crate) fn push_update(&mut self, update: QueuedUpdate, immediate: bool) {
+    /// As [`Self::broadcast`] for a snapshot that was already taken: now, or with the next batch.
+    pub(crate) fn push_update(&mut self, update: QueuedUpdate, mut now: bool) {
         let identity = update.info.identity.clone();
         let mut outgoing = Vec::new();
-        let mut now = immediate || update.info.is_publisher;
         if let Some(mut queued) = self.updates.remove(&identity)
             && queued.id != update.id
         {
@@ -69,8 +83,15 @@ impl Room {
             if queued.info.disconnect_reason == i32::from(proto::DisconnectReason::UnknownReason) {
                 queued.info.disconnect_reason = proto::DisconnectReason::DuplicateIdentity.into();
             }
-            outgoing.push(queued);
-            now = true;
+            if self.may_tell(update.id) || self.ended.len() >= ENDED_MAX {
+                outgoing.append(&mut self.ended);
+                outgoing.push(queued);
+                now = true;
+            } else {
+                // Who comes and goes all the time is told of with the batch.
+                queued.info = departures::told(queued.info);
+                self.ended.push(queued);
+            }
         } else if let Some(current) = self.identities.get(&identity)
             && update.id < *current
         {
@@ -80,6 +101,7 @@ impl Room {
             outgoing.push(update);
             self.send_updates(&outgoing);
         } else {
+            self.update_told(update.id);
             self.updates.insert(identity, update);
             let at = self.next_tick(self.config.subscriber_update_interval);
             self.timers.set_if_none(Timer::Updates, at);
@@ -88,51 +110,63 @@ impl Room {
 
     /// The batch goes out.
     pub(crate) fn flush_updates(&mut self) {
-        let updates: Vec<_> = std::mem::take(&mut self.updates).into_values().collect();
+        if self.pressure > Pressure::Low {
+            let at = self.next_tick(self.config.subscriber_update_interval);
+            self.timers.set_if_none(Timer::Updates, at);
+            return;
+        }
+        let mut updates = std::mem::take(&mut self.ended);
+        updates.extend(std::mem::take(&mut self.updates).into_values());
         self.send_updates(&updates);
     }
 
     fn send_updates(&mut self, updates: &[QueuedUpdate]) {
-        let receivers: Vec<_> = self
-            .participants
-            .values()
-            .filter(|participant| participant.connection.is_some() && participant.state != State::Joining)
-            .map(|participant| (participant.id, participant.protocol()))
-            .collect();
-        for (receiver, protocol) in receivers {
+        // Those who are told the same are told it together. Only the hidden see more than others.
+        let mut groups: BTreeMap<(bool, Option<ParticipantId>), Vec<ParticipantId>> = BTreeMap::new();
+        for participant in self.participants.values() {
+            if participant.connection.is_some() && participant.state != State::Joining {
+                let (id, old) = (participant.id, participant.protocol() < 12);
+                let itself = updates.iter().any(|update| update.id == id && update.hidden());
+                groups.entry((old, itself.then_some(id))).or_default().push(id);
+            }
+        }
+        let receivers = groups.values().map(Vec::len).sum();
+        for update in updates {
+            self.update_told(update.id);
+            self.note_told(update.id, update.info.encoded_len(), receivers);
+        }
+        for ((old, itself), receivers) in groups {
             let infos: Vec<_> = updates
                 .iter()
-                .filter(|update| update.id == receiver || !update.hidden())
-                .filter(|update| protocol < 12 || !update.is_replacement())
+                .filter(|update| Some(update.id) == itself || !update.hidden())
+                .filter(|update| old || !update.is_replacement())
                 .map(|update| update.info.clone())
                 .collect();
-            self.send_infos(receiver, infos);
+            self.send_infos(&receivers, infos);
         }
     }
 
     /// Sends infos in messages near the configured size.
-    pub(crate) fn send_infos(&mut self, receiver: ParticipantId, infos: Vec<proto::ParticipantInfo>) {
+    pub(crate) fn send_infos(&mut self, receivers: &[ParticipantId], infos: Vec<proto::ParticipantInfo>) {
         let mut chunk = Vec::new();
         let mut bytes = 0;
         for info in infos {
             let size = info.encoded_len();
             if !chunk.is_empty() && bytes + size > self.config.update_batch_bytes {
-                self.send_chunk(receiver, std::mem::take(&mut chunk));
+                self.send_chunk(receivers, std::mem::take(&mut chunk));
                 bytes = 0;
             }
             bytes += size;
             chunk.push(info);
         }
         if !chunk.is_empty() {
-            self.send_chunk(receiver, chunk);
+            self.send_chunk(receivers, chunk);
         }
     }
 
-    fn send_chunk(&mut self, receiver: ParticipantId, participants: Vec<proto::ParticipantInfo>) {
-        self.send(
-            receiver,
-            Response::Update(proto::ParticipantUpdate { participants }),
-        );
+    fn send_chunk(&mut self, receivers: &[ParticipantId], participants: Vec<proto::ParticipantInfo>) {
+        let update = proto::ParticipantUpdate { participants };
+        self.send_to_all(receivers.iter().copied(), Response::Update(update));
     }
 
     /// Participants, publishers or recorders came or went: told with the next tick, recording at
@@ -153,22 +187,21 @@ impl Room {
         if counts != self.counts {
             self.counts = counts;
             self.broadcast_room();
+            self.list();
         }
     }
 
-    /// Tells everybody, and the listing, what the room is like.
+    /// Tells everybody what the room is like, at once or a little later.
     pub(crate) fn broadcast_room(&mut self) {
-        let room = self.info();
-        let receivers: Vec<_> = self.participants.keys().copied().collect();
-        for id in receivers {
-            self.send(
-                id,
-                Response::RoomUpdate(proto::RoomUpdate {
-                    room: Some(room.clone()),
-                }),
-            );
+        if !self.may_tell_room() {
+            return;
         }
-        self.list();
+        let update = proto::RoomUpdate {
+            room: Some(self.info()),
+        };
+        let receivers: Vec<_> = self.participants.keys().copied().collect();
+        self.note_room_told(update.encoded_len(), receivers.len());
+        self.send_to_all(receivers, Response::RoomUpdate(update));
     }
 
     pub(crate) fn list(&mut self) {

@@ -1,6 +1,8 @@
 //! What the shells count: overflow of bounded queues and refused requests. Plain atomics, read by
 //! whoever exports them.
 
+use crate::shell::backlog::Backlog;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 /// One counter.
@@ -11,6 +13,11 @@ impl Counter {
     /// One more.
     pub fn add(&self) {
         self.0.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// So many more.
+    pub fn add_all(&self, count: u64) {
+        self.0.fetch_add(count, Ordering::Relaxed);
     }
 
     /// The count.
@@ -31,6 +38,16 @@ pub struct Counters {
     pub signal_broken: Counter,
     /// Signal connections closed for a message that is too large when decoded.
     pub signal_oversized: Counter,
+    /// Messages that took the place of older ones that a client need not have any more.
+    pub signal_replaced: Counter,
+    /// Bytes of signal messages that wait to be sent.
+    pub signal_backlog: Arc<Backlog>,
+    /// Changes of participants or rooms that were told later, together with newer ones.
+    pub changes_delayed: Counter,
+    /// Changes refused because a room's state, or what waits to be sent, is too large.
+    pub changes_refused: Counter,
+    /// Joins refused because too much waited to be sent.
+    pub joins_busy: Counter,
     /// Joins refused before the upgrade.
     pub joins_refused: Counter,
     /// Media events for rooms that are gone.

@@ -34,7 +34,7 @@ type CounterRow = (
     fn(&Counters) -> &Counter,
 );
 
-const COUNTERS: [CounterRow; 17] = [
+const COUNTERS: [CounterRow; 21] = [
     (
         "livekit_participant_join_total",
         "state=\"signal_connected\",warp=\"\",sdk=\"\"",
@@ -52,6 +52,30 @@ const COUNTERS: [CounterRow; 17] = [
         "",
         "Signal connections cut because the client read too slowly.",
         |counters| &counters.signal_slow,
+    ),
+    (
+        "plenum_signal_replaced_total",
+        "",
+        "Signal messages that took the place of older ones of which only the newest counts.",
+        |counters| &counters.signal_replaced,
+    ),
+    (
+        "plenum_changes_delayed_total",
+        "",
+        "Changes of participants or rooms that were told later, together with newer ones.",
+        |counters| &counters.changes_delayed,
+    ),
+    (
+        "plenum_changes_refused_total",
+        "",
+        "Changes refused because the state of a room, or what waits to be sent, is too large.",
+        |counters| &counters.changes_refused,
+    ),
+    (
+        "plenum_joins_busy_total",
+        "",
+        "Joins refused because too much waited to be sent.",
+        |counters| &counters.joins_busy,
     ),
     (
         "plenum_signal_broken_total",
@@ -191,6 +215,13 @@ impl Metrics {
             "Participants.",
             "",
             participants,
+        );
+        out.row(
+            "plenum_signal_backlog_bytes",
+            "gauge",
+            "Bytes of signal messages that wait to be sent; one for many counts once.",
+            "",
+            self.counters.signal_backlog.bytes() as u64,
         );
         for (name, labels, help, read) in COUNTERS {
             out.row(name, "counter", help, labels, read(&self.counters).get());

@@ -223,6 +223,8 @@ fn what_is_told_of_a_publisher_is_bounded_however_many_tracks_it_has() {
         Response::Update(update) => update.encoded_len(),
         _ => 0,
     };
+    // So much at once is told a little later.
+    world.pass_ms(10_000);
     let longest = world.take(&bob).iter().map(bytes).max();
     assert!(
         longest.is_some_and(|bytes| (500_000..530_000).contains(&bytes)),

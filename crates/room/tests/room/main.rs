@@ -42,6 +42,7 @@ mod sections;
 mod simulating;
 mod speaking;
 mod subscribing;
+mod telling;
 mod translation;
 mod unbound;
 mod updates;

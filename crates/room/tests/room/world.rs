@@ -27,6 +27,8 @@ pub struct World {
     pub refused: Vec<(ConnectionId, String)>,
     pub closed: Vec<ConnectionId>,
     pub listed: Vec<proto::Room>,
+    /// Messages that had to be encoded, however many were sent each.
+    pub encoded: usize,
     pub replies: BTreeMap<ReplyId, Result<ApiReply, ApiError>>,
     pub over: bool,
     /// Looks at every step of every test (I12).
@@ -159,6 +161,7 @@ impl World {
             refused: Vec::new(),
             closed: Vec::new(),
             listed: Vec::new(),
+            encoded: 0,
             replies: BTreeMap::new(),
             over: false,
             permissions: PermissionChecker::default(),
@@ -221,15 +224,18 @@ impl World {
             self.permissions.effect(&effect);
             match effect {
                 Effect::Signal { connection, response } => {
-                    assert!(!self.closed.contains(&connection), "nothing follows a close");
+                    self.encoded += 1;
+                    self.tell(connection, response.message.expect("responses have a message"));
+                }
+                Effect::Broadcast {
+                    connections,
+                    response,
+                } => {
+                    self.encoded += 1;
                     let message = response.message.expect("responses have a message");
-                    self.check_description(connection, &message);
-                    // Told on its own clock: kept apart, so that the order of all else is seen.
-                    if let Response::ConnectionQuality(update) = message {
-                        self.qualities.push((connection, update.updates));
-                        continue;
+                    for connection in connections {
+                        self.tell(connection, message.clone());
                     }
-                    self.signals.entry(connection).or_default().push(message);
                 }
                 Effect::RefreshToken {
                     connection,
@@ -251,6 +257,17 @@ impl World {
                 other => panic!("unexpected effect {other:?}"),
             }
         }
+    }
+
+    fn tell(&mut self, connection: ConnectionId, message: Response) {
+        assert!(!self.closed.contains(&connection), "nothing follows a close");
+        self.check_description(connection, &message);
+        // Told on its own clock: kept apart, so that the order of all else is seen.
+        if let Response::ConnectionQuality(update) = message {
+            self.qualities.push((connection, update.updates));
+            return;
+        }
+        self.signals.entry(connection).or_default().push(message);
     }
 
     /// Lets time pass, waking the room whenever it asked for it.
@@ -342,6 +359,16 @@ impl World {
                 message: Some(message),
             },
         });
+    }
+
+    /// As [`Self::request`] for what takes effect later: the model of permissions believes it at once.
+    pub fn request_unchecked(&mut self, client: &Client, message: Request) {
+        let request = proto::SignalRequest {
+            message: Some(message),
+        };
+        let connection = client.connection;
+        self.room.apply(self.now, Action::Signal { connection, request });
+        self.drain();
     }
 
     /// What a client has been told since the last look.

@@ -10,6 +10,7 @@ use crate::shell::http_server::Permit;
 use crate::shell::mailbox::Line;
 use crate::shell::outgoing::{Outgoing, OutgoingReceiver, outgoing};
 use crate::shell::room_task::Input;
+use crate::shell::signal_message::SignalMessage;
 use axum::body::Body;
 use axum::http::header::{
     CONNECTION, SEC_WEBSOCKET_ACCEPT, SEC_WEBSOCKET_EXTENSIONS, SEC_WEBSOCKET_KEY, SEC_WEBSOCKET_VERSION,
@@ -19,10 +20,10 @@ use axum::http::{HeaderMap, HeaderValue, Response, StatusCode};
 use hyper::upgrade::OnUpgrade;
 use protocol::grants::Claims;
 use protocol::join::{Endpoint, JoinError, JoinParameters, Purpose, Rules, check_join};
-use protocol::proto;
 use protocol::query::Query;
 use room::Join;
 use room::action::{Resume, Settings};
+use std::sync::Arc;
 use std::time::Duration;
 use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
 
@@ -31,6 +32,9 @@ const ATTEMPTS: u32 = 3;
 
 /// Patience for the first answer; each further try waits a second longer.
 const FIRST_ANSWER: Duration = Duration::from_secs(3);
+
+/// Body of the HTTP error for joins that find too much waiting to be sent.
+const BUSY: &str = "too much waits to be sent, try again";
 
 /// The checks of the `/rtc` paths.
 ///
@@ -110,7 +114,7 @@ pub(super) struct Session {
     pub(super) line: Line,
     pub(super) outgoing: OutgoingReceiver,
     pub(super) open: OpenSocket,
-    pub(super) first: Box<proto::SignalResponse>,
+    pub(super) first: Arc<SignalMessage>,
 }
 
 /// A token's rest is not counted any longer than this: ten years. Some tokens end in some billion
@@ -149,7 +153,8 @@ async fn open_session(edge: &Edge, wish: &JoinParameters) -> Result<Session, (St
         }
         let mut line = room.line(connection);
         let patience = FIRST_ANSWER + Duration::from_secs(attempt.into());
-        match tokio::time::timeout(patience, outgoing.recv()).await {
+        let answer = tokio::time::timeout(patience, outgoing.recv()).await;
+        match answer.map(|taken| taken.map(|taken| taken.outgoing)) {
             Ok(Some(Outgoing::Message(first))) => {
                 line.answered();
                 return Ok(Session {
@@ -162,6 +167,9 @@ async fn open_session(edge: &Edge, wish: &JoinParameters) -> Result<Session, (St
             Ok(Some(Outgoing::Refuse(text))) => {
                 tracing::debug!(reason = text, "join refused");
                 return Err(failed(text));
+            }
+            Ok(Some(Outgoing::Busy)) => {
+                return Err((StatusCode::SERVICE_UNAVAILABLE, BUSY.to_owned()));
             }
             Ok(Some(Outgoing::Close) | None) => {
                 "connection closed by media".clone_into(&mut problem);
@@ -288,6 +296,7 @@ mod tests {
     use base64::engine::general_purpose::URL_SAFE;
     use prost::Message as _;
     use protocol::grants::VideoGrant;
+    use protocol::proto;
 
     fn wish(settings: proto::ConnectionSettings) -> JoinParameters {
         let request = proto::JoinRequest {

@@ -11,7 +11,8 @@ use crate::clock;
 use crate::counters::Counters;
 use crate::shell::http_server::Permit;
 use crate::shell::mailbox::{Line, Over};
-use crate::shell::outgoing::{Ending, Outgoing, OutgoingReceiver};
+use crate::shell::outgoing::{Ending, Outgoing, OutgoingReceiver, Taken};
+use crate::shell::signal_message::{Form, SignalMessage};
 use bytes::Bytes;
 use futures_util::future::BoxFuture;
 use futures_util::{SinkExt, StreamExt};
@@ -21,8 +22,8 @@ use protocol::decoded::DecodeError;
 use protocol::proto;
 use protocol::signal::{self, Framing, Received};
 use std::time::Duration;
-use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::time::{Instant, MissedTickBehavior, interval_at, timeout};
+use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
+use tokio::time::{Instant, MissedTickBehavior, interval_at, timeout, timeout_at};
 use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::error::ProtocolError;
 use tokio_tungstenite::tungstenite::protocol::frame::coding::{CloseCode, Data, OpCode};
@@ -33,9 +34,23 @@ use tokio_tungstenite::tungstenite::{Error as WebSocketError, Message};
 /// WebSocket pings go out this often; they keep middleboxes from forgetting the connection.
 const PING_INTERVAL: Duration = Duration::from_secs(10);
 
-/// A client that does not take a message for this long is cut. The reference gives control frames
-/// 2 s and a close 5 s; a message may be larger.
+/// A client that does not take a control frame, or the switch, for this long is cut. The reference
+/// gives control frames 2 s and a close 5 s.
 const WRITE_PATIENCE: Duration = Duration::from_secs(5);
+
+/// A client that takes nothing of a message for this long is cut: clients themselves give a connection
+/// up that is silent for so long. The kernel takes more only when a third of its buffer, a megabyte or
+/// so, is free again: on a slow link less would cut clients that do read.
+const STALL_PATIENCE: Duration = Duration::from_secs(15);
+
+/// A message must have been taken as a whole so long after it was queued. Longer holds memory for
+/// clients that only seem to read; shorter cuts those that catch up with a large room on a slow link:
+/// 16 MiB in a minute is 2 Mbps.
+const AGE_MAX: Duration = Duration::from_secs(60);
+
+/// How much of a message is put behind its header to go out with it. The rest is written from where
+/// all its receivers share it.
+const FIRST_WRITE_BYTES: usize = 16 << 10;
 
 /// Once nothing more comes, what is queued gets this long in all, the close frame included: much
 /// longer than who reads at all needs, and no longer than a stopping server waits.
@@ -156,8 +171,8 @@ struct Pump<S> {
 }
 
 impl<S: AsyncRead + AsyncWrite + Unpin> Pump<S> {
-    async fn run(&mut self, first: &proto::SignalResponse, counters: &Counters) -> End {
-        let end = match self.send(first).await {
+    async fn run(&mut self, first: &SignalMessage, counters: &Counters) -> End {
+        let end = match self.send(first, Instant::now()).await {
             Ok(()) => self.serve().await,
             Err(end) => end,
         };
@@ -194,10 +209,13 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Pump<S> {
         }
     }
 
-    async fn handle_outgoing(&mut self, outgoing: Option<Outgoing>) -> Result<(), End> {
+    async fn handle_outgoing(&mut self, taken: Option<Taken>) -> Result<(), End> {
+        let Some(Taken { outgoing, since }) = taken else {
+            return Err(End::Close(CloseCode::Normal, String::new()));
+        };
         match outgoing {
-            Some(Outgoing::Message(response)) => self.send(&response).await,
-            Some(Outgoing::Refuse(_) | Outgoing::Close) | None => {
+            Outgoing::Message(message) => self.send(&message, since).await,
+            Outgoing::Refuse(_) | Outgoing::Busy | Outgoing::Close => {
                 Err(End::Close(CloseCode::Normal, String::new()))
             }
         }
@@ -238,13 +256,14 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Pump<S> {
             return Ok(());
         }
         if let Some(answer) = signal::answer_ping(&request, clock::now().unix_ms()) {
-            self.send(&answer).await?;
+            self.answer(&answer).await?;
         }
         self.sending = Some(Box::pin(self.line.send(request, bytes)));
         Ok(())
     }
 
-    async fn send(&mut self, response: &proto::SignalResponse) -> Result<(), End> {
+    /// What the edge says by itself.
+    async fn answer(&mut self, response: &proto::SignalResponse) -> Result<(), End> {
         let message = match self.framing {
             Framing::Binary if self.deflate => compressed(Data::Binary, &signal::encode_binary(response)),
             Framing::Binary => Message::Binary(signal::encode_binary(response).into()),
@@ -252,6 +271,47 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Pump<S> {
             Framing::Text => Message::Text(signal::encode_text(response).into()),
         };
         self.write(message).await
+    }
+
+    /// Sends a message that has waited since then, past the library: that would copy all of it.
+    async fn send(&mut self, message: &SignalMessage, since: Instant) -> Result<(), End> {
+        let (kind, form) = match (self.framing, self.deflate) {
+            (Framing::Binary, false) => (Data::Binary, Form::Binary),
+            (Framing::Binary, true) => (Data::Binary, Form::PackedBinary),
+            (Framing::Text, false) => (Data::Text, Form::Text),
+            (Framing::Text, true) => (Data::Text, Form::PackedText),
+        };
+        let payload = message.form(form, deflate);
+        let mut start = Vec::with_capacity(payload.len().min(FIRST_WRITE_BYTES) + 16);
+        let format = header(kind, self.deflate).format(payload.len() as u64, &mut start);
+        format.map_err(|_| End::Gone)?;
+        let (first, rest) = payload.split_at(payload.len().min(FIRST_WRITE_BYTES));
+        start.extend_from_slice(first);
+        // Control frames that the library still holds come first.
+        match timeout(STALL_PATIENCE, self.websocket.flush()).await {
+            Ok(Ok(())) => {}
+            Ok(Err(_)) => return Err(End::Gone),
+            Err(_) => return Err(End::Slow),
+        }
+        let deadline = since + AGE_MAX;
+        self.write_raw(&start, deadline).await?;
+        self.write_raw(rest, deadline).await
+    }
+
+    async fn write_raw(&mut self, mut bytes: &[u8], deadline: Instant) -> Result<(), End> {
+        let stream = self.websocket.get_mut();
+        while !bytes.is_empty() {
+            let patience = deadline.min(Instant::now() + STALL_PATIENCE);
+            match timeout_at(patience, stream.write(bytes)).await {
+                Ok(Ok(taken)) if taken > 0 => bytes = bytes.get(taken..).unwrap_or_default(),
+                Ok(_) => return Err(End::Gone),
+                Err(_) => return Err(End::Slow),
+            }
+        }
+        timeout(STALL_PATIENCE, stream.flush())
+            .await
+            .map_err(|_| End::Slow)?
+            .map_err(|_| End::Gone)
     }
 
     async fn write(&mut self, message: Message) -> Result<(), End> {
@@ -265,8 +325,12 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Pump<S> {
     /// Flushes what the room still queued and closes.
     async fn close(&mut self, code: CloseCode, reason: String) -> Result<(), End> {
         self.outgoing.close();
-        while let Some(Outgoing::Message(response)) = self.outgoing.try_recv() {
-            self.send(&response).await?;
+        while let Some(Taken {
+            outgoing: Outgoing::Message(message),
+            since,
+        }) = self.outgoing.try_recv()
+        {
+            self.send(&message, since).await?;
         }
         let frame = CloseFrame {
             code,
@@ -295,13 +359,20 @@ async fn arrival(sending: &mut Option<BoxFuture<'static, Result<(), Over>>>) -> 
 
 /// A whole message in one compressed frame (RFC 7692 §7.2.1).
 fn compressed(kind: Data, message: &[u8]) -> Message {
-    let header = FrameHeader {
+    Message::Frame(Frame::from_payload(
+        header(kind, true),
+        Bytes::from(deflate(message)),
+    ))
+}
+
+/// Of a whole message in one frame.
+fn header(kind: Data, packed: bool) -> FrameHeader {
+    FrameHeader {
         is_final: true,
-        rsv1: true,
+        rsv1: packed,
         opcode: OpCode::Data(kind),
         ..FrameHeader::default()
-    };
-    Message::Frame(Frame::from_payload(header, Bytes::from(deflate(message))))
+    }
 }
 
 /// Close codes of what a client did wrong, with the reference's reasons.

@@ -1,5 +1,6 @@
 //! Event loops around the cores: the only code that waits.
 
+pub mod backlog;
 pub(crate) mod event_queue;
 mod guarded;
 pub(crate) mod http_server;
@@ -9,5 +10,7 @@ pub(crate) mod message_budget;
 pub mod outgoing;
 pub mod places;
 pub mod room_task;
+pub mod signal_message;
 pub mod vitals;
+mod waiting_joins;
 pub(crate) mod wake;

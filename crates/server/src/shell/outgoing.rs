@@ -1,28 +1,46 @@
-//! The queue from a room to one signal connection, bounded in messages and in bytes.
+//! The queue from a room to one signal connection.
+//!
+//! Behind a client that does not keep up, what tells a state waits once: a newer state takes the place
+//! of the older one. So what a slow
+//! client has to catch up with is bounded by what the room is like, not by how often somebody
+//! changes it. What tells an event waits in its order, bounded in messages and in bytes.
+//!
+//! Must not know: sockets, what a room is. What belongs together is told by the messages.
 
-use prost::Message as _;
-use protocol::proto;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use tokio::sync::{Notify, mpsc};
+mod queue;
+
+use super::backlog::{Backlog, Pressure};
+use super::signal_message::SignalMessage;
+use queue::Queue;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use tokio::sync::Notify;
+use tokio::time::Instant;
 
 /// Messages that may wait. A join into a room is a burst with a message for each of its tracks, of
 /// which one participant may have 8,192; a client that lags more is lost.
 const MESSAGES_MAX: usize = 16_384;
 
-/// What a message costs besides its bytes.
-const OVERHEAD_BYTES: usize = 256;
+/// Bytes of events that may wait: what a client has to be told whatever becomes of the room. All
+/// descriptions of a session with thousands of tracks are a few MiB.
+const EVENT_BYTES_MAX: usize = 16 << 20;
 
-/// Bytes that may wait. A join response that lists 5,000 participants is about 5 MiB.
-const BYTES_MAX: usize = 16 << 20;
+/// As [`EVENT_BYTES_MAX`] while much waits in the room, or in the process: whoever has asked for
+/// less than this is not why.
+const EVENT_BYTES_HIGH: usize = 1 << 20;
+
+/// As [`EVENT_BYTES_MAX`] while nothing more may wait. An offer and its answer fit.
+const EVENT_BYTES_FULL: usize = 64 << 10;
 
 /// What a room hands to a signal connection.
 #[derive(Debug)]
 pub enum Outgoing {
     /// A message.
-    Message(Box<proto::SignalResponse>),
+    Message(Arc<SignalMessage>),
     /// The join is refused (only before the first message).
     Refuse(String),
+    /// The join is refused because too much waits to be sent (only before the first message).
+    Busy,
     /// Flush, then close with 1000.
     Close,
 }
@@ -31,14 +49,12 @@ pub enum Outgoing {
 /// was full.
 #[derive(Debug)]
 pub struct OutgoingSender {
-    queue: mpsc::Sender<Outgoing>,
     shared: Arc<Shared>,
 }
 
 /// The connection's end.
 #[derive(Debug)]
 pub struct OutgoingReceiver {
-    queue: mpsc::Receiver<Outgoing>,
     shared: Arc<Shared>,
 }
 
@@ -49,12 +65,29 @@ pub struct Ending(Arc<Shared>);
 
 #[derive(Debug, Default)]
 struct Shared {
-    /// Bytes.
-    waiting: AtomicUsize,
+    state: Mutex<State>,
     /// The queue was full.
     cut: AtomicBool,
+    /// Something was queued, or the sender is gone.
+    ready: Notify,
     /// Nothing more comes.
     over: Notify,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    queue: Queue,
+    sender_gone: bool,
+    receiver_closed: bool,
+}
+
+/// Something taken from the queue.
+#[derive(Debug)]
+pub struct Taken {
+    /// What.
+    pub outgoing: Outgoing,
+    /// Since when it, or what it replaced, has waited.
+    pub since: Instant,
 }
 
 /// Why something was not queued.
@@ -66,37 +99,52 @@ pub enum SendError {
     Gone,
 }
 
+/// What became of something that was queued.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Queued {
+    /// It waits by itself.
+    New,
+    /// It took the place of something older that the client need not have any more.
+    Replaced,
+}
+
 /// Makes a queue.
 #[must_use]
 pub fn outgoing() -> (OutgoingSender, OutgoingReceiver) {
-    let (sender, receiver) = mpsc::channel(MESSAGES_MAX);
     let shared = Arc::new(Shared::default());
     let sender = OutgoingSender {
-        queue: sender,
         shared: Arc::clone(&shared),
     };
-    let receiver = OutgoingReceiver {
-        queue: receiver,
-        shared,
-    };
-    (sender, receiver)
+    (sender, OutgoingReceiver { shared })
 }
 
 impl OutgoingSender {
-    /// Queues without waiting.
+    /// Queues without waiting. `backlog` is the room's.
     ///
     /// # Errors
     /// When a bound is reached, which cuts the connection, or nobody reads any more. Drop this then.
-    pub fn send(&self, outgoing: Outgoing) -> Result<(), SendError> {
-        let bytes = size(&outgoing);
-        if self.shared.waiting.load(Ordering::Relaxed).saturating_add(bytes) > BYTES_MAX {
-            return Err(self.cut());
-        }
-        self.shared.waiting.fetch_add(bytes, Ordering::Relaxed);
-        self.queue.try_send(outgoing).map_err(|error| match error {
-            mpsc::error::TrySendError::Full(_) => self.cut(),
-            mpsc::error::TrySendError::Closed(_) => SendError::Gone,
-        })
+    pub fn send(&self, outgoing: Outgoing, backlog: &Backlog) -> Result<Queued, SendError> {
+        let queued = {
+            let mut state = self.shared.lock();
+            if state.receiver_closed {
+                return Err(SendError::Gone);
+            }
+            let queued = state.queue.push(outgoing, Instant::now());
+            let bytes_max = match backlog.pressure() {
+                Pressure::Low => EVENT_BYTES_MAX,
+                Pressure::High => EVENT_BYTES_HIGH,
+                Pressure::Full => EVENT_BYTES_FULL,
+            };
+            if state.queue.len() > MESSAGES_MAX || state.queue.event_bytes() > bytes_max {
+                // The client will never have all: what waits is of no use.
+                state.queue = Queue::default();
+                drop(state);
+                return Err(self.cut());
+            }
+            queued
+        };
+        self.shared.ready.notify_one();
+        Ok(queued)
     }
 
     fn cut(&self) -> SendError {
@@ -108,23 +156,32 @@ impl OutgoingSender {
 
 impl Drop for OutgoingSender {
     fn drop(&mut self) {
+        self.shared.lock().sender_gone = true;
+        self.shared.ready.notify_one();
         self.shared.over.notify_one();
     }
 }
 
 impl OutgoingReceiver {
     /// The next one; `None` when the room gave the connection up.
-    pub async fn recv(&mut self) -> Option<Outgoing> {
-        let outgoing = self.queue.recv().await?;
-        self.taken(&outgoing);
-        Some(outgoing)
+    pub async fn recv(&mut self) -> Option<Taken> {
+        loop {
+            {
+                let mut state = self.shared.lock();
+                if let Some(taken) = state.queue.pop() {
+                    return Some(taken);
+                }
+                if state.sender_gone {
+                    return None;
+                }
+            }
+            self.shared.ready.notified().await;
+        }
     }
 
     /// What is queued already.
-    pub fn try_recv(&mut self) -> Option<Outgoing> {
-        let outgoing = self.queue.try_recv().ok()?;
-        self.taken(&outgoing);
-        Some(outgoing)
+    pub fn try_recv(&mut self) -> Option<Taken> {
+        self.shared.lock().queue.pop()
     }
 
     /// The watch over its end, for one task at a time.
@@ -135,12 +192,17 @@ impl OutgoingReceiver {
 
     /// Takes nothing new any more.
     pub fn close(&mut self) {
-        self.queue.close();
+        self.shared.lock().receiver_closed = true;
         self.shared.over.notify_one();
     }
+}
 
-    fn taken(&self, outgoing: &Outgoing) {
-        self.shared.waiting.fetch_sub(size(outgoing), Ordering::Relaxed);
+impl Drop for OutgoingReceiver {
+    fn drop(&mut self) {
+        let mut state = self.shared.lock();
+        state.receiver_closed = true;
+        // Nobody will read it; its memory is wanted.
+        state.queue = Queue::default();
     }
 }
 
@@ -157,42 +219,12 @@ impl Ending {
     }
 }
 
-fn size(outgoing: &Outgoing) -> usize {
-    match outgoing {
-        Outgoing::Message(message) => OVERHEAD_BYTES + message.encoded_len(),
-        Outgoing::Refuse(text) => OVERHEAD_BYTES + text.len(),
-        Outgoing::Close => 0,
+impl Shared {
+    /// Every change is complete before anything can panic.
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use protocol::proto::signal_response::Message;
-
-    fn message(bytes: usize) -> Outgoing {
-        Outgoing::Message(Box::new(proto::SignalResponse {
-            message: Some(Message::RefreshToken("x".repeat(bytes))),
-        }))
-    }
-
-    #[test]
-    fn messages_and_bytes_are_bounded() {
-        let (sender, mut receiver) = outgoing();
-        for _ in 0..MESSAGES_MAX {
-            assert_eq!(sender.send(message(1)), Ok(()));
-        }
-        assert_eq!(sender.send(message(1)), Err(SendError::Full));
-        while receiver.try_recv().is_some() {}
-
-        let (sender, mut receiver) = outgoing();
-        for _ in 0..3 {
-            assert_eq!(sender.send(message(5 << 20)), Ok(()));
-        }
-        assert_eq!(sender.send(message(5 << 20)), Err(SendError::Full));
-        assert!(receiver.try_recv().is_some());
-        assert_eq!(sender.send(message(5 << 20)), Ok(()));
-        receiver.close();
-        assert_eq!(sender.send(Outgoing::Close), Err(SendError::Gone));
-    }
-}
+mod tests;

@@ -9,8 +9,11 @@ use crate::clock;
 use crate::counters::Counters;
 use crate::media_pool::MediaPool;
 use crate::rooms::RoomExit;
+use crate::shell::backlog::{Backlog, Pressure};
 use crate::shell::mailbox::{Inbox, Taken};
-use crate::shell::outgoing::{Outgoing, OutgoingSender, SendError};
+use crate::shell::outgoing::{Outgoing, OutgoingSender, Queued, SendError};
+use crate::shell::signal_message::SignalMessage;
+use crate::shell::waiting_joins::WaitingJoins;
 use media::api::{Command, PeerKey};
 use protocol::grants::Claims;
 use protocol::proto;
@@ -94,6 +97,8 @@ pub(crate) async fn run(mut task: RoomTask) {
         replies: BTreeMap::new(),
         next_reply: 0,
         slow_logged: None,
+        backlog: Arc::new(Backlog::of_room(&task.counters.signal_backlog)),
+        waiting: WaitingJoins::default(),
         peers: Peers {
             keys: BTreeSet::new(),
             pool: Arc::clone(&task.pool),
@@ -103,7 +108,11 @@ pub(crate) async fn run(mut task: RoomTask) {
         return;
     }
     loop {
+        if state.admit_waiting(&mut task) {
+            return;
+        }
         let deadline = task.room.poll_timeout();
+        let deadline = deadline.into_iter().chain(state.waiting.next_look()).min();
         let first = tokio::select! {
             biased;
             () = sleep_until(deadline) => None,
@@ -134,6 +143,10 @@ struct State {
     replies: BTreeMap<ReplyId, oneshot::Sender<Result<ApiReply, ApiError>>>,
     next_reply: u64,
     slow_logged: Option<Instant>,
+    /// What waits for all connections together.
+    backlog: Arc<Backlog>,
+    /// Joins that wait until less does.
+    waiting: WaitingJoins,
     peers: Peers,
 }
 
@@ -165,11 +178,13 @@ impl State {
             let (action, seat) = match next {
                 Some(taken) => {
                     let (input, seat) = taken.split();
-                    (self.action(input), Some(seat))
+                    (self.action(task, input), Some(seat))
                 }
-                None => (Action::Timeout, None),
+                None => (Some(Action::Timeout), None),
             };
-            task.room.apply(clock::now(), action);
+            if let Some(action) = action {
+                self.apply(task, action);
+            }
             let over = self.carry_out(task);
             let now = Instant::now();
             let took = now - last;
@@ -204,15 +219,22 @@ impl State {
         }
     }
 
-    fn action(&mut self, input: Input) -> Action {
-        match input {
+    /// What an input means to the room; `None` when it waits.
+    fn action(&mut self, task: &RoomTask, input: Input) -> Option<Action> {
+        Some(match input {
             Input::Join { join, outgoing } => {
+                // Who joins is sent all of the room's state.
+                if self.backlog.pressure() == Pressure::Full || !self.waiting.is_empty() {
+                    self.waiting.push(join, outgoing, &self.backlog, &task.counters);
+                    return None;
+                }
                 self.connections.insert(join.connection, outgoing);
                 Action::Join(join)
             }
             Input::Action(action) => {
                 if let Action::SignalClosed { connection } = &action {
                     self.connections.remove(connection);
+                    self.waiting.forget(*connection);
                 }
                 action
             }
@@ -222,7 +244,34 @@ impl State {
                 self.replies.insert(id, reply);
                 Action::Api { reply: id, call }
             }
+        })
+    }
+
+    fn apply(&self, task: &mut RoomTask, action: Action) {
+        let before = task.room.stats();
+        task.room.handle_pressure(self.backlog.pressure());
+        task.room.apply(clock::now(), action);
+        let stats = task.room.stats();
+        let delayed = stats.changes_delayed - before.changes_delayed;
+        task.counters.changes_delayed.add_all(delayed);
+        let refused = stats.changes_refused - before.changes_refused;
+        task.counters.changes_refused.add_all(refused);
+    }
+
+    /// True: the room is over.
+    fn admit_waiting(&mut self, task: &mut RoomTask) -> bool {
+        self.waiting.expire(&self.backlog, &task.counters);
+        while self.backlog.pressure() < Pressure::Full {
+            let Some((join, outgoing)) = self.waiting.pop() else {
+                break;
+            };
+            self.connections.insert(join.connection, outgoing);
+            self.apply(task, Action::Join(join));
+            if self.carry_out(task) {
+                return true;
+            }
         }
+        false
     }
 
     /// Drains the room's effects. True: the room is over.
@@ -231,8 +280,12 @@ impl State {
         while let Some(effect) = task.room.poll_effect() {
             match effect {
                 Effect::Signal { connection, response } => {
-                    self.send(task, connection, Outgoing::Message(response));
+                    self.send_response(task, [connection], &response);
                 }
+                Effect::Broadcast {
+                    connections,
+                    response,
+                } => self.send_response(task, connections, &response),
                 Effect::RefreshToken {
                     connection,
                     claims,
@@ -273,16 +326,33 @@ impl State {
         over
     }
 
+    /// Encodes a response once for all who get it.
+    fn send_response(
+        &mut self,
+        task: &RoomTask,
+        connections: impl IntoIterator<Item = ConnectionId>,
+        response: &proto::SignalResponse,
+    ) {
+        let message = SignalMessage::new(response, &self.backlog);
+        for connection in connections {
+            self.send(task, connection, Outgoing::Message(Arc::clone(&message)));
+        }
+    }
+
     fn send(&mut self, task: &RoomTask, connection: ConnectionId, outgoing: Outgoing) {
         let Some(queue) = self.connections.get(&connection) else {
             return;
         };
-        if let Err(error) = queue.send(outgoing) {
-            if error == SendError::Full {
-                task.counters.signal_slow.add();
+        match queue.send(outgoing, &self.backlog) {
+            Ok(Queued::New) => {}
+            Ok(Queued::Replaced) => task.counters.signal_replaced.add(),
+            Err(error) => {
+                if error == SendError::Full {
+                    task.counters.signal_slow.add();
+                }
+                // Dropping the queue ends the connection; it then reports `SignalClosed`.
+                self.connections.remove(&connection);
             }
-            // Dropping the queue ends the connection; it then reports `SignalClosed`.
-            self.connections.remove(&connection);
         }
     }
 
@@ -293,7 +363,7 @@ impl State {
         let response = proto::SignalResponse {
             message: Some(Message::RefreshToken(token)),
         };
-        self.send(task, connection, Outgoing::Message(Box::new(response)));
+        self.send_response(task, [connection], &response);
     }
 }
 

@@ -192,6 +192,16 @@ impl PermissionChecker {
                     self.told(*connection, message);
                 }
             }
+            Effect::Broadcast {
+                connections,
+                response,
+            } => {
+                for connection in connections {
+                    if let Some(message) = &response.message {
+                        self.told(*connection, message);
+                    }
+                }
+            }
             Effect::RefreshToken {
                 connection, claims, ..
             } => self.token(*connection, claims),
