@@ -377,7 +377,7 @@ impl Peer {
 
     /// Section and kind of an RTP packet by its SSRC, before it is decrypted: anybody may have sent it.
     #[must_use]
-    pub fn peek_rtp(&self, data: &[u8]) -> Option<(Tag, crate::Kind)> {
+    pub fn peek_rtp(&self, data: &[u8]) -> Option<(Tag, Kind)> {
         self.streams.peek_rtp(data)
     }
 
