@@ -13,6 +13,7 @@ mod churn;
 mod client;
 mod fanout;
 mod floor;
+mod overload;
 mod table;
 mod traffic;
 
@@ -34,6 +35,8 @@ enum Scenario {
     Fanout(fanout::Options),
     /// Tracks, resumes, joins and leaves by the hundred: does everything come back to where it was?
     Churn(churn::Options),
+    /// More than one media thread can carry: what still gets through, and how late?
+    Overload(overload::Options),
     /// Only the floor, at the sizes of audio and video packets.
     Floor,
 }
@@ -42,6 +45,7 @@ fn main() -> anyhow::Result<()> {
     match Arguments::parse().scenario {
         Scenario::Fanout(options) => fanout::run(&options),
         Scenario::Churn(options) => churn::run(&options),
+        Scenario::Overload(options) => overload::run(&options),
         Scenario::Floor => floor::run(),
     }
 }

@@ -45,6 +45,8 @@ pub(crate) struct Fanout {
     pub(crate) injecting: Vec<u32>,
     /// Peers that are owed packets, in turn.
     pub(crate) owing: VecDeque<u32>,
+    /// Copies of this turn's packets: one per subscriber.
+    pub(crate) copies: usize,
     cursor: Cursor,
 }
 
@@ -66,6 +68,7 @@ impl Default for Fanout {
             torn: Vec::new(),
             injecting: Vec::new(),
             owing: VecDeque::new(),
+            copies: 0,
             cursor: Cursor::default(),
         }
     }
@@ -136,6 +139,7 @@ impl Worker {
             };
         }
         self.fanout.tracks.clear();
+        self.fanout.copies = 0;
         *cursor = Cursor::default();
         false
     }
@@ -143,6 +147,11 @@ impl Worker {
     fn transmit_peers(&mut self, now: Instant, outbox: &mut Outbox) -> bool {
         while let Some(&index) = self.fanout.peers.last() {
             if let Some(slot) = self.peers.get_mut(index) {
+                if slot.peer.feedback_due(now)
+                    && let Err(until) = self.feedback.take(now, &mut slot.feedback)
+                {
+                    self.stats.held.count(slot.peer.hold_feedback(now, until));
+                }
                 if !slot.peer.poll_transmit(now, outbox) {
                     return true;
                 }

@@ -35,6 +35,8 @@ pub struct Stats {
     pub key_frame_requests: u64,
     /// Pauses of a picture, because the subscriber's link does not carry its lowest layer.
     pub pictures_paused: u64,
+    /// Feedback to publishers that had to wait for the budget of its peer or of the thread.
+    pub held: Held,
     /// What was dropped, by reason.
     pub drops: Drops,
     /// Peers at this moment.
@@ -62,6 +64,28 @@ impl Stats {
             },
             ..*other
         };
+    }
+}
+
+/// Feedback that had to wait, by kind. What waited longer counts again.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Held {
+    /// NACKs.
+    pub nacks: u64,
+    /// Key frame requests.
+    pub key_frames: u64,
+    /// Transport-wide feedback.
+    pub transport_cc: u64,
+    /// Receiver reports.
+    pub reports: u64,
+}
+
+impl Held {
+    pub(crate) fn count(&mut self, held: peer::HeldFeedback) {
+        self.nacks += u64::from(held.nack);
+        self.key_frames += u64::from(held.key_frame);
+        self.transport_cc += u64::from(held.transport_cc);
+        self.reports += u64::from(held.report);
     }
 }
 

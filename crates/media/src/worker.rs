@@ -12,6 +12,7 @@ mod inject;
 mod limit;
 mod measure;
 mod messages;
+mod peek;
 mod peers;
 mod receive;
 mod resend;
@@ -24,6 +25,7 @@ use crate::down::inject::Blank;
 use crate::down::track::Scratch;
 use crate::events::Events;
 use crate::fanout::Fanout;
+use crate::feedback::FeedbackBudget;
 use crate::slab::Slab;
 use crate::stats::Stats;
 use crate::timers::Timers;
@@ -31,6 +33,7 @@ use crate::tuning::Tuning;
 use crate::up::track::{Subscriber, UpTrack};
 pub(crate) use limit::Pace;
 pub(crate) use measure::Loss;
+pub use peek::Class;
 use peer::Outbox;
 pub(crate) use peers::PeerSlot;
 pub(crate) use resend::{OWED_MAX, Owed};
@@ -83,6 +86,9 @@ pub struct Worker {
     pub(crate) fanout: Fanout,
     pub(crate) scratch: Scratch,
     pub(crate) blank: Blank,
+    pub(crate) feedback: FeedbackBudget,
+    /// When datagrams were last dropped unread.
+    pub(crate) dropped_at: Option<Instant>,
     pub(crate) stats: Stats,
     /// Peers with a ceiling.
     pub(crate) limited: u64,
@@ -121,6 +127,8 @@ impl Worker {
             fanout: Fanout::default(),
             scratch: Scratch::default(),
             blank: Blank::default(),
+            feedback: FeedbackBudget::default(),
+            dropped_at: None,
             stats,
             limited: 0,
         }
@@ -136,6 +144,23 @@ impl Worker {
     pub fn handle_datagram(&mut self, now: Instant, from: SocketAddr, local: u8, data: &mut [u8]) {
         self.stats.datagrams_in += 1;
         self.datagram(now, from, local, data, true);
+    }
+
+    /// Datagrams were dropped before they got here, by a full socket or by the shell: what is missing
+    /// around this moment is nobody else's fault, and not asked for again.
+    pub fn note_dropped(&mut self, now: Instant) {
+        self.dropped_at = Some(now);
+    }
+
+    /// How much of its time the thread worked lately, in thousandths: the more, the less it says back.
+    pub fn set_load(&mut self, load: u32) {
+        self.feedback.set_load(load);
+    }
+
+    /// Copies that the next [`Self::poll_transmit`] will write, about.
+    #[must_use]
+    pub fn copies_waiting(&self) -> usize {
+        self.fanout.copies
     }
 
     /// Takes what other threads sent, up to a bound per ring.

@@ -27,6 +27,7 @@ mod window;
 pub use config::*;
 pub use outbox::{Datagram, Outbox};
 pub use peer::{Peer, PeerEvent, ReceivedRtp, RtpWrite};
+pub use receive::HeldFeedback;
 pub use streams::StreamStats;
 pub use totals::{Delivery, ReceiveTotals, SendReport, SendTotals};
 pub use transport::TransportStats;

@@ -6,6 +6,7 @@ use crate::config::{
 };
 use crate::ice::earliest;
 use crate::outbox::Outbox;
+use crate::receive::HeldFeedback;
 use crate::streams::Streams;
 use crate::transport::{Transport, TransportStats};
 use std::net::SocketAddr;
@@ -338,6 +339,20 @@ impl Peer {
     pub fn warm_history(&self, index: u32) -> usize {
         self.streams.warm_history(index)
     }
+    /// Datagrams that may have been this peer's were dropped unread on this side at `at`: what is found
+    /// missing for it is not asked for again.
+    pub fn note_dropped(&mut self, at: Instant) {
+        self.streams.note_dropped(at);
+    }
+    /// Whether there is something to tell the sender of what arrives: NACK, key frame requests,
+    /// transport feedback, reports.
+    pub fn feedback_due(&mut self, now: Instant) -> bool {
+        self.streams.feedback_due(now)
+    }
+    /// Puts that off until later, when all that is due by then leaves together. Returns what it was.
+    pub fn hold_feedback(&mut self, now: Instant, until: Instant) -> HeldFeedback {
+        self.streams.hold_feedback(now, until)
+    }
     /// Sends close notifications; the peer is dropped afterwards.
     pub fn close(&mut self) {
         self.transport.close();
@@ -374,6 +389,12 @@ impl Peer {
     }
 
     // ---- getters -------------------------------------------------------------------------
+
+    /// Section and kind of an RTP packet by its SSRC, before it is decrypted: anybody may have sent it.
+    #[must_use]
+    pub fn peek_rtp(&self, data: &[u8]) -> Option<(Tag, Kind)> {
+        self.streams.peek_rtp(data)
+    }
 
     /// DTLS is done and SRTP keys are in place.
     #[must_use]

@@ -83,6 +83,8 @@ pub struct Join {
     pub placement: ThreadInfo,
     /// Validity left of the token, seconds (bounds refreshed tokens from below).
     pub token_remaining_s: u64,
+    /// The server has no time for anybody more: only who is in the room already may come back.
+    pub full: bool,
 }
 
 /// See `signal.md` §3.1.

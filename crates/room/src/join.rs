@@ -21,6 +21,9 @@ use std::time::Duration;
 /// Body of the HTTP error for every join that fails after the edge's own checks.
 const REFUSED: &str = "connection closed by media";
 
+/// Body of the HTTP error while the server has no time for anybody more, as the reference words it.
+pub const NODE_FULL: &str = "node has exceeded its configured limit";
+
 /// Seconds between the client's pings, and after how many without one it gives up.
 const PING_INTERVAL_S: i32 = 5;
 const PING_TIMEOUT_S: i32 = 15;
@@ -44,6 +47,14 @@ impl Room {
             self.resume(join);
             return;
         }
+        let identity = join.claims.identity.clone();
+        if join.full && !self.identities.contains_key(&identity) {
+            self.effects.push_back(Effect::RefuseJoin {
+                connection: join.connection,
+                text: NODE_FULL.to_owned(),
+            });
+            return;
+        }
         if self.over_limits(&join) {
             self.refuse(join.connection);
             return;
@@ -57,7 +68,6 @@ impl Room {
             });
             return;
         }
-        let identity = join.claims.identity.clone();
         if let Some(&old) = self.identities.get(&identity) {
             self.close_participant(old, proto::DisconnectReason::DuplicateIdentity);
         }

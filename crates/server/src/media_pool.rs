@@ -4,7 +4,8 @@
 
 mod sockets;
 
-use crate::shell::media_thread::{self, Parts, Shared};
+pub use crate::shell::media_thread::Shed;
+use crate::shell::media_thread::{self, LOAD_FULL, Parts, Shared};
 use crate::shell::vitals::Vitals;
 use anyhow::Context;
 use media::api::{Command, Event, ThreadId, ThreadInfo};
@@ -30,6 +31,9 @@ pub enum SocketPlan {
     Range(RangeInclusive<u16>),
 }
 
+/// So many peers more seems a thread to have that is too busy to take any: more than it could have.
+const BUSY_PEERS: u64 = 1 << 32;
+
 /// Options of [`MediaPool::start`].
 #[derive(Clone, Debug)]
 pub struct MediaPoolConfig {
@@ -50,6 +54,9 @@ pub struct MediaPoolConfig {
     pub peers_per_thread: usize,
     /// Place the peers of one room round-robin over all threads.
     pub spread: bool,
+    /// A thread that works for more than this part of its time, in thousandths, takes no peer that can
+    /// go elsewhere; when all do, nobody new may join. 0: no limit.
+    pub load_max: u32,
     /// Commands that may wait for one thread. Data messages take at most three quarters of them, those
     /// that are not reliable one quarter, so that others find a place.
     pub commands_max: usize,
@@ -74,6 +81,7 @@ impl Default for MediaPoolConfig {
             pin: false,
             peers_per_thread: 4000,
             spread: false,
+            load_max: 900,
             commands_max: 4096,
             crossings_max: 4096,
             tuning: Tuning::default(),
@@ -115,6 +123,14 @@ pub struct ThreadStats {
     pub panics: u64,
     /// Receive calls that failed.
     pub recv_errors: u64,
+    /// How much of its time the thread worked lately, in thousandths; 1,000 while it is overloaded.
+    pub load: u64,
+    /// Datagrams that the kernel dropped because a socket of the thread was full.
+    pub overflows: u64,
+    /// Turns in which not everything could be handled as it came.
+    pub turns_overloaded: u64,
+    /// Datagrams read and dropped, because there was no time for them.
+    pub shed: Shed,
     /// Datagrams received.
     pub recv: udp::RecvStats,
     /// Datagrams sent.
@@ -134,6 +150,7 @@ pub struct MediaPool {
     fingerprint: [u8; 32],
     peers_per_thread: u64,
     spread: bool,
+    load_max: u32,
     /// Next thread when spreading.
     next: AtomicUsize,
 }
@@ -165,6 +182,7 @@ impl MediaPool {
             fingerprint,
             peers_per_thread: config.peers_per_thread as u64,
             spread: config.spread,
+            load_max: config.load_max,
             next: AtomicUsize::new(0),
         };
         let mesh = media::mesh(config.threads, config.crossings_max);
@@ -210,7 +228,7 @@ impl MediaPool {
         let threads = self.shared.iter().enumerate();
         let loads: Vec<u64> = threads
             .map(|(index, thread)| match self.vitals.serves(index) {
-                true => thread.peers.load(Ordering::Relaxed),
+                true => thread.peers.load(Ordering::Relaxed) + self.handicap(thread),
                 false => u64::MAX,
             })
             .collect();
@@ -224,6 +242,17 @@ impl MediaPool {
             choose(&loads, home, self.peers_per_thread)
         };
         self.infos[index].clone()
+    }
+
+    fn handicap(&self, thread: &Shared) -> u64 {
+        handicap(thread.load.load(Ordering::Relaxed), self.load_max)
+    }
+
+    /// Whether every thread has too much to do already: who is here stays, nobody else may come.
+    #[must_use]
+    pub fn is_full(&self) -> bool {
+        let mut threads = self.shared.iter().enumerate();
+        threads.all(|(index, thread)| !self.vitals.serves(index) || self.handicap(thread) > 0)
     }
 
     /// All threads, by [`ThreadId`].
@@ -339,6 +368,10 @@ fn snapshot(shared: &Shared) -> ThreadStats {
         events_delayed: counters.shell.events_delayed,
         panics: counters.shell.panics,
         recv_errors: counters.shell.recv_errors,
+        load: shared.load.load(Ordering::Relaxed).into(),
+        overflows: counters.shell.overflows,
+        turns_overloaded: counters.shell.turns_overloaded,
+        shed: counters.shell.shed,
         recv: counters.recv,
         send: counters.send,
         media,
@@ -356,6 +389,12 @@ fn spawn(parts: Parts, pin: bool) -> anyhow::Result<JoinHandle<()>> {
             media_thread::run(parts);
         })
         .context("cannot start a media thread")
+}
+
+/// A thread with too much to do ranks behind all that have less.
+fn handicap(load: u32, load_max: u32) -> u64 {
+    let busy = load_max > 0 && load >= load_max.min(LOAD_FULL);
+    if busy { BUSY_PEERS } else { 0 }
 }
 
 /// The least loaded thread, but `home` as long as it has room.

@@ -13,6 +13,7 @@ use media::api::{Event, RoomKey, ThreadId, ThreadInfo};
 use protocol::proto;
 use room::{Action, ApiCall, ApiError, ApiErrorCode, ApiReply, RoomConfig};
 use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 use tokio::sync::oneshot;
@@ -65,6 +66,8 @@ struct Shared {
     config: Arc<Config>,
     counters: Arc<Counters>,
     server_info: proto::ServerInfo,
+    /// Newcomers were refused at the last look.
+    full: AtomicBool,
 }
 
 #[derive(Debug, Default)]
@@ -105,6 +108,7 @@ impl Rooms {
                 config,
                 counters,
                 server_info,
+                full: AtomicBool::new(false),
             }),
         }
     }
@@ -190,6 +194,16 @@ impl Rooms {
             entry.home.get_or_insert(thread.thread);
         }
         thread
+    }
+
+    /// Whether the media threads have no time for anybody more. Said once each time that it begins.
+    #[must_use]
+    pub fn is_full(&self) -> bool {
+        let full = self.shared.pool.is_full();
+        if full != self.shared.full.swap(full, Ordering::Relaxed) && full {
+            tracing::warn!("all media threads are busy: newcomers are refused until they are not");
+        }
+        full
     }
 
     /// The rooms of these names, or all, in order of their names.

@@ -294,6 +294,7 @@ fn pool_config(config: &Config) -> MediaPoolConfig {
         advertise: config.rtc.node_ip.clone(),
         tuning: config.tuning,
         spread: config.plenum.spread_rooms,
+        load_max: (config.cpu_load_limit.clamp(0.0, 1.0) * 1000.0) as u32,
         ..MediaPoolConfig::default()
     }
 }

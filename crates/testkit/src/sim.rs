@@ -64,6 +64,9 @@ pub struct Thread {
     pub deaf: bool,
     /// Its socket gets the datagrams of all, as with a shared port.
     pub takes_all: bool,
+    /// One datagram in so many finds its socket full, and the thread knows; 0: none.
+    pub drops_one_in: u64,
+    arrived: u64,
     /// What it told, with the time.
     pub events: Vec<(Duration, Event)>,
     inbox: Vec<(SocketAddr, Vec<u8>)>,
@@ -150,6 +153,8 @@ impl Sim {
                     stalled: false,
                     deaf: false,
                     takes_all: false,
+                    drops_one_in: 0,
+                    arrived: 0,
                     events: Vec::new(),
                     inbox: Vec::new(),
                     woken: false,
@@ -551,6 +556,11 @@ impl Sim {
         }
         thread.woken = false;
         for (from, mut data) in std::mem::take(&mut thread.inbox) {
+            thread.arrived += 1;
+            if thread.drops_one_in > 0 && thread.arrived.is_multiple_of(thread.drops_one_in) {
+                thread.worker.note_dropped(now);
+                continue;
+            }
             thread.worker.handle_datagram(now, from, 0, &mut data);
         }
         thread.worker.handle_crossings(now);

@@ -21,8 +21,12 @@ pub struct RecvStats {
     pub dropped: u64,
 }
 
-/// Space for the control message that carries the segment size: a header and a `c_int`.
-const CONTROL_LEN: usize = 32;
+/// Space for the control messages of a datagram: its segment size and the socket's count of overflows,
+/// each a header and a `c_int`.
+const CONTROL_LEN: usize = 2 * CONTROL_MESSAGE_LEN;
+// SAFETY: pure arithmetic.
+const CONTROL_MESSAGE_LEN: usize =
+    unsafe { libc::CMSG_SPACE(size_of::<libc::c_int>() as libc::c_uint) } as usize;
 
 #[derive(Clone, Copy)]
 #[repr(C, align(8))]
@@ -46,6 +50,8 @@ pub struct RecvBatch {
     headers: Vec<libc::mmsghdr>,
     /// One entry per filled buffer; `None` for a dropped message.
     received: Vec<Option<Received>>,
+    /// See [`Self::overflows`].
+    overflows: Option<u32>,
     stats: RecvStats,
 }
 
@@ -79,6 +85,7 @@ impl RecvBatch {
             iovecs: vec![iovec; messages],
             headers: vec![header; messages],
             received: Vec::with_capacity(messages),
+            overflows: None,
             stats: RecvStats::default(),
         }
     }
@@ -87,6 +94,14 @@ impl RecvBatch {
     #[must_use]
     pub const fn stats(&self) -> RecvStats {
         self.stats
+    }
+
+    /// Datagrams that this socket's full buffer made the kernel drop since the socket was bound, modulo
+    /// 2³², as the last [`Socket::recv_batch`] told; `None` when it told nothing. The kernel tells it
+    /// with the datagrams that arrived after the drop.
+    #[must_use]
+    pub const fn overflows(&self) -> Option<u32> {
+        self.overflows
     }
 
     /// Most messages that one call brings.
@@ -131,11 +146,14 @@ impl RecvBatch {
 
     fn digest(&mut self, messages: usize) {
         self.received.clear();
+        self.overflows = None;
         for index in 0..messages {
             let header = &self.headers[index];
             let len = header.msg_len as usize;
             let truncated = header.msg_hdr.msg_flags & libc::MSG_TRUNC != 0;
             let from = address::decode(&self.names[index]);
+            let told = control(&header.msg_hdr, libc::SOL_SOCKET, libc::SO_RXQ_OVFL);
+            self.overflows = told.map(libc::c_int::cast_unsigned).or(self.overflows);
             let entry = match from {
                 Some(from) if !truncated && len > 0 => {
                     let segment = segment_size(&header.msg_hdr).unwrap_or(len).clamp(1, len);
@@ -194,17 +212,61 @@ impl Socket {
 
 /// The `UDP_GRO` control message, when the kernel attached one.
 fn segment_size(header: &libc::msghdr) -> Option<usize> {
+    let size = control(header, libc::SOL_UDP, libc::UDP_GRO)?;
+    usize::try_from(size).ok().filter(|size| *size > 0)
+}
+
+/// The number in a control message of this kind, when the kernel attached one.
+fn control(header: &libc::msghdr, level: libc::c_int, kind: libc::c_int) -> Option<libc::c_int> {
     // SAFETY: the kernel filled `msg_control` and `msg_controllen` of this header, whose control
-    // block is alive; the macros walk only within that length.
+    // block is alive; the macros walk only within that length, and both kinds carry a `c_int`.
     unsafe {
         let mut message = libc::CMSG_FIRSTHDR(header);
         while !message.is_null() {
-            if (*message).cmsg_level == libc::SOL_UDP && (*message).cmsg_type == libc::UDP_GRO {
-                let size = libc::CMSG_DATA(message).cast::<libc::c_int>().read_unaligned();
-                return usize::try_from(size).ok().filter(|size| *size > 0);
+            if (*message).cmsg_level == level && (*message).cmsg_type == kind {
+                return Some(libc::CMSG_DATA(message).cast::<libc::c_int>().read_unaligned());
             }
             message = libc::CMSG_NXTHDR(header, message);
         }
     }
     None
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::socket::Options;
+
+    #[test]
+    fn a_full_socket_tells_how_many_datagrams_it_lost() {
+        let any = "127.0.0.1:0".parse().unwrap();
+        let small = Options {
+            recv_buffer_bytes: 8 * 1024,
+            ..Options::default()
+        };
+        let socket = Socket::bind(any, small).unwrap();
+        let sender = Socket::bind(any, Options::default()).unwrap();
+        let mut batch = RecvBatch::new(64, 2048);
+        sender.send_to(b"first", socket.local_address()).unwrap();
+        assert_eq!(
+            (socket.recv_batch(&mut batch).unwrap(), batch.overflows()),
+            (1, None)
+        );
+        for _ in 0..200 {
+            sender.send_to(&[7; 1000], socket.local_address()).unwrap();
+        }
+        let mut kept = 0;
+        loop {
+            let count = socket.recv_batch(&mut batch).unwrap();
+            if count == 0 {
+                break;
+            }
+            kept += count;
+        }
+        assert!(kept < 200);
+        // Told with the next datagram that finds room, and not again as long as nothing is lost.
+        sender.send_to(b"later", socket.local_address()).unwrap();
+        assert_eq!(socket.recv_batch(&mut batch).unwrap(), 1);
+        assert_eq!(batch.overflows(), Some(200 - kept as u32));
+    }
 }

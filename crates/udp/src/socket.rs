@@ -65,6 +65,8 @@ impl Socket {
             // An old kernel does not know it: then datagrams simply arrive one by one.
             let _unknown = set(&fd, libc::SOL_UDP, libc::UDP_GRO, 1);
         }
+        // Says with later datagrams how many were lost to a full buffer (`socket(7)`).
+        set(&fd, libc::SOL_SOCKET, libc::SO_RXQ_OVFL, 1)?;
         let mut raw: RawAddress = address::empty();
         let len = address::encode(address, &mut raw);
         // SAFETY: `raw` holds an address of `len` bytes and outlives the call.
@@ -78,6 +80,26 @@ impl Socket {
     #[must_use]
     pub const fn local_address(&self) -> SocketAddr {
         self.local
+    }
+
+    /// Bytes of the kernel's receive buffer, as granted. `None` when the system does not tell.
+    #[must_use]
+    pub fn recv_buffer_bytes(&self) -> Option<usize> {
+        let mut value: libc::c_int = 0;
+        let mut len = size_of::<libc::c_int>() as libc::socklen_t;
+        // SAFETY: `value` has room for the `len` bytes of a `c_int`, and both outlive the call.
+        let result = unsafe {
+            libc::getsockopt(
+                self.fd(),
+                libc::SOL_SOCKET,
+                libc::SO_RCVBUF,
+                (&raw mut value).cast(),
+                &raw mut len,
+            )
+        };
+        check(result).ok()?;
+        // The kernel doubles what was asked for, to have room for its own records (`socket(7)`).
+        usize::try_from(value).ok().map(|bytes| bytes / 2)
     }
 
     /// Sends one datagram outside of any batch; for tests and tools.
@@ -111,6 +133,16 @@ fn set(fd: &OwnedFd, level: libc::c_int, option: libc::c_int, value: libc::c_int
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_granted_buffer_is_told() {
+        let options = Options {
+            recv_buffer_bytes: 64 * 1024,
+            ..Options::default()
+        };
+        let socket = Socket::bind("127.0.0.1:0".parse().unwrap(), options).unwrap();
+        assert_eq!(socket.recv_buffer_bytes(), Some(64 * 1024));
+    }
 
     #[test]
     fn two_sockets_share_a_port_only_when_told_to() {

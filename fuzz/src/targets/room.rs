@@ -279,6 +279,7 @@ impl World {
                 sockets: vec![LocalSocket { address: SOCKET }],
             },
             token_remaining_s: 3_600,
+            full: false,
         };
         self.clients[who].connection = connection.0;
         if !resume {

@@ -7,6 +7,7 @@ use crate::api::{Command, DownKey, EventKind, LayerWish, PeerKey, RoomKey, Track
 use crate::backlog::Backlog;
 use crate::crossing::Control;
 use crate::down::track::DownTrack;
+use crate::feedback::Bucket;
 use crate::up::level::AudioLevel;
 use crate::up::track::{Source, Subscriber, UpTrack};
 use peer::{Candidate, CandidateKind, IceCredentials, Kind, Peer, PeerInit, ReceiveSpec, SendSpec};
@@ -114,6 +115,7 @@ impl Worker {
             stalled: None,
             injections: Vec::new(),
             reports_due: None,
+            feedback: Bucket::default(),
             armed: None,
             limited: false,
             limits: Box::default(),

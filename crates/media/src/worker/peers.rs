@@ -9,6 +9,7 @@ use crate::down::inject::Injection;
 use crate::down::munge::SenderReport;
 use crate::down::track::DownTrack;
 use crate::drain::DrainRate;
+use crate::feedback::Bucket;
 use crate::timers::Who;
 use crate::up::track::{Source, Subscriber};
 use peer::{Codec, Peer, PeerEvent};
@@ -54,6 +55,8 @@ pub(crate) struct PeerSlot {
     pub(crate) injections: Vec<Injection>,
     /// When sender reports are due.
     pub(crate) reports_due: Option<Instant>,
+    /// What it may be told of what it sends.
+    pub(crate) feedback: Bucket,
     /// When its timer is armed.
     pub(crate) armed: Option<Instant>,
     /// It has a ceiling: [`Limits::ceiling`] says which.

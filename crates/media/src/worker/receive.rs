@@ -79,6 +79,9 @@ impl Worker {
         let Some(slot) = self.peers.get_mut(index) else {
             return;
         };
+        if let Some(at) = self.dropped_at {
+            slot.peer.note_dropped(at);
+        }
         let received = slot.peer.handle_datagram(now, from, local, data);
         self.touched(now, index);
         if let Some(rtp) = received {
@@ -159,6 +162,7 @@ impl Worker {
         if track.turn.is_empty() {
             self.fanout.tracks.push(index);
         }
+        self.fanout.copies += track.subscribers.len();
         for recovers in lost.into_iter().filter(|distance| *distance > 0).chain([0]) {
             track.turn.push(TurnPacket {
                 layer: number,

@@ -13,7 +13,7 @@ mod strangers;
 mod stream;
 mod transport_cc;
 
-use crate::config::{ReceiveSpec, Tag};
+use crate::config::{Kind, ReceiveSpec, Tag};
 use crate::peer::{PeerEvent, ReceivedRtp};
 use crate::streams::clock::{Clock, Echoes};
 use crate::streams::{Events, StreamStats};
@@ -53,6 +53,23 @@ pub(crate) struct Receiving {
     deadline: Option<Instant>,
     /// Something may have to be written.
     due: bool,
+    /// Nothing is written before this.
+    held_until: Option<Instant>,
+    /// When datagrams were last dropped unread on this side.
+    dropped_at: Option<Instant>,
+}
+
+/// What waits to go back to the sender.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct HeldFeedback {
+    /// A NACK.
+    pub nack: bool,
+    /// A key frame request.
+    pub key_frame: bool,
+    /// Transport-wide feedback.
+    pub transport_cc: bool,
+    /// A receiver report.
+    pub report: bool,
 }
 
 /// Where a packet belongs, and the index to decrypt it with.
@@ -194,7 +211,7 @@ impl Receiving {
         } else {
             stream::extended(index)
         };
-        if !primary.accept(now, sequence, format.nack, is_rtx, stats) {
+        if !primary.accept(now, self.dropped_at, sequence, format.nack, is_rtx, stats) {
             return None;
         }
         if !is_rtx {
@@ -285,18 +302,52 @@ impl Receiving {
     }
 
     pub(crate) fn handle_timeout(&mut self, now: Instant) {
+        if self.held_until.is_some_and(|until| until > now) {
+            return;
+        }
+        self.held_until = None;
         if self.deadline.is_some_and(|at| at <= now) {
             self.deadline = None;
             self.due = true;
         }
     }
 
-    pub(crate) const fn poll_timeout(&self) -> Option<Instant> {
+    pub(crate) fn poll_timeout(&self) -> Option<Instant> {
+        // While held, what falls due meanwhile waits, too.
         self.deadline
+            .map(|at| self.held_until.map_or(at, |until| at.max(until)))
     }
 
     pub(crate) const fn is_due(&self) -> bool {
-        self.due
+        self.due && self.held_until.is_none()
+    }
+
+    /// Puts off everything that is due until a later moment, when it leaves together with what falls
+    /// due by then. Returns what was put off.
+    pub(crate) fn hold(&mut self, now: Instant, until: Instant) -> HeldFeedback {
+        let due = |at: Option<Instant>| at.is_some_and(|at| at <= now);
+        let mut primaries = self.streams.iter().flatten().filter_map(Stream::primary);
+        let held = HeldFeedback {
+            nack: primaries.any(|primary| due(primary.missing.next_at())),
+            key_frame: !self.key_frames.is_empty(),
+            transport_cc: due(self.arrivals.due_at()),
+            report: due(self.report_at),
+        };
+        self.held_until = Some(until);
+        arm(&mut self.deadline, Some(until));
+        held
+    }
+
+    /// Datagrams of this peer or others were dropped unread.
+    pub(crate) fn note_dropped(&mut self, at: Instant) {
+        self.dropped_at = Some(at);
+    }
+
+    /// What a packet is of, as far as its header says: nobody has checked that it is authentic.
+    pub(crate) fn peek(&self, ssrc: u32) -> Option<(Tag, Kind)> {
+        let stream = self.stream(self.find(ssrc)?)?;
+        let section = self.sections.get(usize::from(stream.section))?.as_ref()?;
+        Some((section.spec.tag, section.spec.kind))
     }
 
     // ---- tables --------------------------------------------------------------------------

@@ -43,6 +43,8 @@ pub(super) struct Primary {
     arrived: Window<16>,
     pub(super) missing: Missing,
     pub(super) reception: Reception,
+    /// When the newest packet arrived.
+    newest_at: Option<Instant>,
 }
 
 impl Stream {
@@ -76,6 +78,7 @@ impl Primary {
             arrived: Window::new(extended(index)),
             missing: Missing::default(),
             reception: Reception::new(extended(index)),
+            newest_at: None,
         }
     }
 
@@ -85,20 +88,26 @@ impl Primary {
         extend_16(self.arrived.next() - 1, sequence)
     }
 
-    /// Notes a packet; false when it is a duplicate.
+    /// Notes a packet; false when it is a duplicate. A gap is asked for, unless something was dropped
+    /// here since the packet before it: then the gap is most likely our own doing, and to have those
+    /// packets sent again would bring what there was no time for.
     #[inline]
     pub(super) fn accept(
         &mut self,
         now: Instant,
+        dropped_at: Option<Instant>,
         sequence: u64,
         nack: bool,
         is_rtx: bool,
         stats: &mut StreamStats,
     ) -> bool {
         match self.arrived.mark(sequence) {
-            Mark::Newest(0) => {}
+            Mark::Newest(0) => self.newest_at = Some(now),
             Mark::Newest(skipped) => {
-                if nack {
+                let before = self.newest_at.replace(now);
+                if dropped_at.is_some() && dropped_at >= before {
+                    stats.gaps_forgiven += skipped;
+                } else if nack {
                     self.missing.lost(now, sequence - skipped, sequence);
                 }
             }

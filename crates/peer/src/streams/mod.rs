@@ -12,7 +12,7 @@ mod tests;
 use crate::config::{Kind, ReceiveSpec, SendSpec, Tag};
 use crate::outbox::Outbox;
 use crate::peer::{PeerEvent, ReceivedRtp, RtpWrite};
-use crate::receive::Receiving;
+use crate::receive::{HeldFeedback, Receiving};
 use crate::send::Sending;
 use crate::srtp::{RTCP_OVERHEAD_MAX, Srtp};
 use crate::totals::{ReceiveTotals, SendTotals};
@@ -349,12 +349,31 @@ impl Streams {
         true
     }
 
+    /// Whether there is something to tell the sender.
+    pub(crate) fn feedback_due(&mut self, now: Instant) -> bool {
+        self.receiving.handle_timeout(now);
+        self.receiving.is_due()
+    }
+
+    pub(crate) fn hold_feedback(&mut self, now: Instant, until: Instant) -> HeldFeedback {
+        self.receiving.hold(now, until)
+    }
+
+    pub(crate) fn note_dropped(&mut self, at: Instant) {
+        self.receiving.note_dropped(at);
+    }
+
+    pub(crate) fn peek_rtp(&self, data: &[u8]) -> Option<(Tag, Kind)> {
+        let ssrc = data.get(8..)?.first_chunk()?;
+        self.receiving.peek(u32::from_be_bytes(*ssrc))
+    }
+
     pub(crate) fn poll_event(&mut self) -> Option<PeerEvent> {
         self.events.queue.pop_front()
     }
 
     /// When [`Self::handle_timeout`] is to be called.
-    pub(crate) const fn poll_timeout(&self) -> Option<Instant> {
+    pub(crate) fn poll_timeout(&self) -> Option<Instant> {
         self.receiving.poll_timeout()
     }
 

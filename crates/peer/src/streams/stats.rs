@@ -19,6 +19,8 @@ pub struct StreamStats {
     pub rtx_useless: u64,
     /// Sequence numbers that we asked for, repetitions counted.
     pub nacks_sent: u64,
+    /// Packets missing that were not asked for, because datagrams were dropped here meanwhile.
+    pub gaps_forgiven: u64,
     /// RTCP datagrams that arrived and were authentic.
     pub rtcp_received: u64,
     /// RTCP datagrams that were not.

@@ -4,6 +4,7 @@
 
 mod feedback;
 mod hostile;
+mod overload;
 mod protection;
 mod receiving;
 mod repair;

@@ -347,6 +347,29 @@ fn a_full_room_refuses_but_agents_are_not_counted() {
 }
 
 #[test]
+fn a_busy_server_refuses_newcomers_but_nobody_who_is_here() {
+    let busy = |mut join: room::Join| {
+        join.full = true;
+        join
+    };
+    let mut world = World::new();
+    let alice = world.enter(wish("alice"));
+    let bob = world.join(busy(wish("bob")));
+    assert_eq!(
+        world.refused,
+        [(
+            bob.connection,
+            "node has exceeded its configured limit".to_owned()
+        )]
+    );
+    // A full reconnect is a join of somebody who is here, as far as the room knows.
+    let again = world.join(busy(wish("alice")));
+    assert_ne!(again.connection, alice.connection);
+    assert!(world.names(&again).starts_with("join "));
+    assert_eq!(world.refused.len(), 1);
+}
+
+#[test]
 fn dependents_that_came_first_leave_the_room_to_its_participants() {
     let mut world = World::with({
         let mut config = config();

@@ -104,6 +104,7 @@ pub fn wish(identity: &str) -> Join {
             }],
         },
         token_remaining_s: 3_600,
+        full: false,
     }
 }
 

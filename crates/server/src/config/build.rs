@@ -101,7 +101,7 @@ fn says_nothing(path: &str, value: &str) -> bool {
 }
 
 /// Keys that do something (prefixes).
-const BUILT: [&str; 56] = [
+const BUILT: [&str; 57] = [
     "audio.enable_loss_proxying",
     "audio.active_level",
     "audio.min_percentile",
@@ -155,6 +155,7 @@ const BUILT: [&str; 56] = [
     "limit.max_participant_name_length",
     "limit.signal_message_size_limit",
     "limit.max_api_request_body_size",
+    "node_selector.cpu_load_limit",
     "plenum.media.",
     "plenum.page.",
     "plenum.limit.",
@@ -241,6 +242,8 @@ fn build(settings: &Settings) -> Result<Config, ConfigError> {
     config.prometheus.credentials = Some(credentials).filter(|(user, _)| !user.is_empty());
     config.plenum.media_threads = count("plenum.media.threads").filter(|threads| *threads > 0);
     config.plenum.spread_rooms = settings.flag("plenum.media.spread_rooms").unwrap_or(false);
+    let most = settings.number::<f32>("node_selector.cpu_load_limit");
+    assign(&mut config.cpu_load_limit, most);
     config.plenum.page = settings.flag("plenum.page.enabled").unwrap_or(false);
     config.plenum.page_hosts = settings.list("plenum.page.hosts").unwrap_or_default().to_vec();
     assign(

@@ -38,6 +38,8 @@ pub struct Config {
     pub region: String,
     /// `enable_data_tracks`.
     pub data_tracks: bool,
+    /// `node_selector.cpu_load_limit`: part of a media thread's time. 0: no limit.
+    pub cpu_load_limit: f32,
     /// What the media threads are told: `audio.*`, `rtc.pli_throttle`, `rtc.datachannel_*`.
     pub tuning: media::Tuning,
     /// `rtc.*`
@@ -219,6 +221,7 @@ impl Default for Config {
             development: false,
             region: String::new(),
             data_tracks: true,
+            cpu_load_limit: 0.9,
             tuning: media::Tuning::default(),
             rtc: Rtc {
                 udp_port: UdpPorts::Range(50000..=60000),

@@ -126,6 +126,11 @@ async fn open_session(edge: &Edge, wish: &JoinParameters) -> Result<Session, (St
     let mut problem = "connection closed by media".to_owned();
     let grants_creation = wish.claims.video.as_ref().is_some_and(|grant| grant.room_create);
     let may_create = edge.config.room.auto_create || grants_creation;
+    // Nobody is there who might come back.
+    if edge.rooms.is_full() && !edge.rooms.exists(&wish.room) {
+        edge.counters.joins_refused.add();
+        return Err((StatusCode::SERVICE_UNAVAILABLE, room::NODE_FULL.to_owned()));
+    }
     for attempt in 0..ATTEMPTS {
         let opened = edge.rooms.open(&wish.room, &room_wish(&wish.claims), may_create);
         let room = match opened {
@@ -166,6 +171,9 @@ async fn open_session(edge: &Edge, wish: &JoinParameters) -> Result<Session, (St
             }
             Ok(Some(Outgoing::Refuse(text))) => {
                 tracing::debug!(reason = text, "join refused");
+                if text == room::NODE_FULL {
+                    return Err((StatusCode::SERVICE_UNAVAILABLE, text));
+                }
                 return Err(failed(text));
             }
             Ok(Some(Outgoing::Busy)) => {
@@ -210,6 +218,7 @@ fn join_of(edge: &Edge, connection: room::ConnectionId, wish: &JoinParameters) -
         }),
         placement: edge.rooms.place(&wish.room),
         token_remaining_s: u64::try_from(remaining).unwrap_or(0).min(REMAINING_S_MAX),
+        full: edge.rooms.is_full(),
     }
 }
 

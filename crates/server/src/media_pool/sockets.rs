@@ -24,7 +24,7 @@ pub(super) fn bind_all(config: &MediaPoolConfig) -> anyhow::Result<Vec<ThreadSoc
         "more than {SOCKETS_MAX} addresses to bind"
     );
     let mut ports = Ports::new(config);
-    (0..config.threads)
+    let sockets: anyhow::Result<Vec<ThreadSockets>> = (0..config.threads)
         .map(|thread| {
             let mut sockets = Vec::new();
             let mut advertised = Vec::new();
@@ -37,7 +37,25 @@ pub(super) fn bind_all(config: &MediaPoolConfig) -> anyhow::Result<Vec<ThreadSoc
             }
             Ok((sockets, advertised))
         })
-        .collect()
+        .collect();
+    let sockets = sockets?;
+    let first = sockets.first().and_then(|(sockets, _)| sockets.first());
+    warn_of_small_buffer(
+        first.and_then(Socket::recv_buffer_bytes),
+        config.recv_buffer_bytes,
+    );
+    Ok(sockets)
+}
+
+/// A pause of the machine fills a small buffer, and the kernel drops what comes then.
+fn warn_of_small_buffer(granted: Option<usize>, wanted: usize) {
+    if let Some(granted) = granted.filter(|granted| *granted < wanted) {
+        tracing::warn!(
+            granted,
+            wanted,
+            "UDP receive buffers are small: raise net.core.rmem_max, or give CAP_NET_ADMIN"
+        );
+    }
 }
 
 /// The addresses to bind: unspecified ones replaced by those of the interfaces, unless another

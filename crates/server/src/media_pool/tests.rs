@@ -74,3 +74,26 @@ async fn threads_that_are_told_to_end_are_no_failure() {
     pool.shutdown();
     assert_eq!(vitals.problem(), None);
 }
+
+#[test]
+fn a_busy_thread_takes_only_whom_no_other_can_take() {
+    let busy = handicap(950, 900);
+    assert_eq!(choose(&[3 + busy, 40], Some(0), 4000), 1, "home is busy");
+    assert_eq!(choose(&[3 + busy, 40 + busy], Some(0), 4000), 0, "all are");
+    assert_eq!(
+        choose(&[3 + busy, 40], None, 10),
+        1,
+        "even beyond its usual number"
+    );
+}
+
+#[test]
+fn the_limit_of_load_is_a_part_of_the_thread_or_none() {
+    assert_eq!(handicap(899, 900), 0);
+    assert!(handicap(900, 900) > 0);
+    assert_eq!(handicap(1000, 0), 0, "no limit");
+    assert!(
+        handicap(1000, 5000) > 0,
+        "an overloaded thread is full, whatever the limit"
+    );
+}

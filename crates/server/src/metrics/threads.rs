@@ -12,7 +12,7 @@ pub(super) type ThreadRow = (
     fn(&ThreadStats) -> u64,
 );
 
-pub(super) const THREADS: [ThreadRow; 23] = [
+pub(super) const THREADS: [ThreadRow; 35] = [
     (
         "plenum_media_peers",
         "gauge",
@@ -169,6 +169,90 @@ pub(super) const THREADS: [ThreadRow; 23] = [
         "",
         "Faults caught on a media thread.",
         |stats| stats.panics,
+    ),
+    (
+        "plenum_media_load",
+        "gauge",
+        "",
+        "Part of its time that a media thread worked lately, in thousandths; 1000 while it is overloaded.",
+        |stats| stats.load,
+    ),
+    (
+        "plenum_media_turns_overloaded_total",
+        "counter",
+        "",
+        "Turns in which a media thread could not handle everything as it came.",
+        |stats| stats.turns_overloaded,
+    ),
+    (
+        "plenum_media_socket_overflows_total",
+        "counter",
+        "",
+        "Datagrams that the kernel dropped because the thread's socket was full.",
+        |stats| stats.overflows,
+    ),
+    (
+        "plenum_media_datagrams_shed_total",
+        "counter",
+        "class=\"control\"",
+        "Datagrams read and dropped, because there was no time for them.",
+        |stats| stats.shed.control,
+    ),
+    (
+        "plenum_media_datagrams_shed_total",
+        "counter",
+        "class=\"audio\"",
+        "Datagrams read and dropped, because there was no time for them.",
+        |stats| stats.shed.audio,
+    ),
+    (
+        "plenum_media_datagrams_shed_total",
+        "counter",
+        "class=\"video\"",
+        "Datagrams read and dropped, because there was no time for them.",
+        |stats| stats.shed.video,
+    ),
+    (
+        "plenum_media_datagrams_shed_total",
+        "counter",
+        "class=\"joining\"",
+        "Datagrams read and dropped, because there was no time for them.",
+        |stats| stats.shed.joining,
+    ),
+    (
+        "plenum_media_datagrams_shed_total",
+        "counter",
+        "class=\"other\"",
+        "Datagrams read and dropped, because there was no time for them.",
+        |stats| stats.shed.other,
+    ),
+    (
+        "plenum_media_feedback_held_total",
+        "counter",
+        "kind=\"nack\"",
+        "Feedback to publishers that had to wait for a budget.",
+        |stats| stats.media.held.nacks,
+    ),
+    (
+        "plenum_media_feedback_held_total",
+        "counter",
+        "kind=\"key_frame\"",
+        "Feedback to publishers that had to wait for a budget.",
+        |stats| stats.media.held.key_frames,
+    ),
+    (
+        "plenum_media_feedback_held_total",
+        "counter",
+        "kind=\"transport_cc\"",
+        "Feedback to publishers that had to wait for a budget.",
+        |stats| stats.media.held.transport_cc,
+    ),
+    (
+        "plenum_media_feedback_held_total",
+        "counter",
+        "kind=\"report\"",
+        "Feedback to publishers that had to wait for a budget.",
+        |stats| stats.media.held.reports,
     ),
 ];
 

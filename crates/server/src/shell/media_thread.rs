@@ -1,7 +1,7 @@
 //! One media thread: the event loop around one `media::Worker`.
 //!
 //! Owns: the thread's sockets, buffers, command queue and clock. Every turn runs in the same order:
-//! commands → datagrams → crossings → timers → transmit → wakes → events → wait. Each step has a
+//! commands → datagrams → crossings → timers → handshakes → transmit → wakes → events → wait. Each step has a
 //! budget, so none can starve another; what is left over is taken up in the next turn, which then
 //! does not wait. Nothing ever waits for a batch to fill: batches grow by themselves when turns do.
 //! Must not know: what a packet means, rooms.
@@ -11,16 +11,21 @@
 //! or transmit step had left to do, with datagrams written but not sent. The worker itself is kept,
 //! so peers touched by the interrupted call may be inconsistent until they close.
 
+mod receive;
+
+use crate::shell::load::{Load, Pressure, TURN_MAX};
 use crate::shell::message_budget::MessageBudget;
 use crate::shell::vitals::Ending;
 use crate::shell::wake::Wake;
 use media::Worker;
 use media::api::{Command, Event};
 use peer::Outbox;
+use receive::Receiving;
+pub use receive::Shed;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::Mutex;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, TryRecvError};
 use std::time::{Duration, Instant};
 use tokio::sync::mpsc;
@@ -30,6 +35,10 @@ use udp::{Outgoing, PollSet, RecvBatch, RecvStats, SendStats, Sender, Socket, Th
 /// let a storm of joins or of messages delay packets; fewer would let the queue fill while packets
 /// keep the thread busy.
 const COMMANDS_PER_TURN: usize = 256;
+
+/// How long a turn works on commands. A storm of joins with long descriptions costs more per command
+/// than any number says; longer delays packets.
+const COMMANDS_TIME: Duration = Duration::from_millis(2);
 
 /// Messages of one `recvmmsg`. The buffers of 32 joined messages fit the second-level cache as far
 /// as they are used.
@@ -57,6 +66,9 @@ const WAIT_AFTER_PANIC: Duration = Duration::from_millis(1);
 /// How long to wait when the worker has no deadline: a bound on how late a lost wake-up is noticed.
 const WAIT_MAX: Duration = Duration::from_secs(1);
 
+/// All of a thread's time, in the unit of [`Shared::load`].
+pub(crate) const LOAD_FULL: u32 = 1000;
+
 /// Counters of the loop itself.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct ShellCounters {
@@ -65,6 +77,12 @@ pub(crate) struct ShellCounters {
     pub(crate) events_delayed: u64,
     pub(crate) panics: u64,
     pub(crate) recv_errors: u64,
+    /// Datagrams for which a socket had no room.
+    pub(crate) overflows: u64,
+    /// Turns in which not everything could be handled as it came.
+    pub(crate) turns_overloaded: u64,
+    /// Datagrams read and dropped, because there was no time for them.
+    pub(crate) shed: Shed,
 }
 
 /// All counters of one thread.
@@ -86,6 +104,8 @@ pub(crate) struct Shared {
     /// Peers added and not yet closed, as the pool's commands say.
     pub(crate) peers: AtomicU64,
     pub(crate) commands_refused: AtomicU64,
+    /// How much of its time the thread worked lately, in thousandths; 1,000 while it is overloaded.
+    pub(crate) load: AtomicU32,
     /// Data messages among the commands that wait.
     pub(crate) messages: MessageBudget,
     /// Turns, written in each one: a sign of life.
@@ -110,6 +130,7 @@ impl Shared {
             counters: Mutex::default(),
             peers: AtomicU64::new(0),
             commands_refused: AtomicU64::new(0),
+            load: AtomicU32::new(0),
             messages: MessageBudget::new(commands_max),
             beat: AtomicU64::new(0),
             ended: AtomicBool::new(false),
@@ -167,6 +188,7 @@ pub(crate) fn run(parts: Parts) {
         // Set once per thread; a second set cannot happen.
         let _already = shared.clock.set(clock);
     }
+    let receiving = Receiving::new(parts.sockets.len());
     let poll = PollSet::new(shared.wake.event(), &parts.sockets);
     let thread = MediaThread {
         poll,
@@ -174,6 +196,9 @@ pub(crate) fn run(parts: Parts) {
         sender: Sender::new(true),
         outbox: Outbox::new(OUTBOX_DATAGRAMS, OUTBOX_BYTES),
         counters: ShellCounters::default(),
+        receiving,
+        load: Load::new(Instant::now(), Duration::ZERO),
+        pressure: Pressure::Calm { behind: None },
         published: Instant::now(),
         dirty: true,
         shared,
@@ -190,6 +215,9 @@ struct MediaThread {
     sender: Sender,
     outbox: Outbox,
     counters: ShellCounters,
+    receiving: Receiving,
+    load: Load,
+    pressure: Pressure,
     published: Instant,
     /// Something was counted since `published`.
     dirty: bool,
@@ -225,9 +253,15 @@ impl MediaThread {
         self.shared.beat.store(self.counters.turns, Ordering::Relaxed);
         #[cfg(test)]
         self.shared.take_fault();
-        let mut now = Instant::now();
+        self.receiving.begin_turn();
+        let begin = Instant::now();
+        let mut now = begin;
         let mut more = self.take_commands(now);
-        more |= self.take_datagrams(now);
+        more |= if self.pressure.is_overloaded() {
+            self.take_what_matters(now)
+        } else {
+            self.take_datagrams(now)
+        };
         guard(&mut self.counters.panics, "crossings", || {
             self.parts.worker.handle_crossings(now);
         });
@@ -237,18 +271,35 @@ impl MediaThread {
                 self.parts.worker.handle_timeout(now);
             }
         });
+        more |= self.take_joining(now);
         self.transmit(now);
         while let Some(thread) = self.parts.worker.poll_wake() {
             if let Some(other) = self.parts.threads.get(usize::from(thread.0)) {
                 other.wake.ring();
             }
         }
-        more | self.hand_over_events()
+        more |= self.hand_over_events();
+        self.end_turn(begin);
+        more
+    }
+
+    /// Measures what the turn took.
+    fn end_turn(&mut self, begin: Instant) {
+        let now = Instant::now();
+        let late = self.receiving.late || now - begin > TURN_MAX;
+        self.pressure.update(now, late, self.receiving.lost);
+        let clock = || self.shared.clock.get().and_then(ThreadClock::read);
+        if let Some(load) = self.load.update(now, clock) {
+            let overloaded = self.pressure.is_overloaded();
+            let load = if overloaded { LOAD_FULL } else { load };
+            self.shared.load.store(load, Ordering::Relaxed);
+            self.parts.worker.set_load(load);
+        }
     }
 
     fn take_commands(&mut self, now: Instant) -> bool {
         let mut executed = 0;
-        while executed < COMMANDS_PER_TURN {
+        while executed < COMMANDS_PER_TURN && (executed == 0 || now.elapsed() < COMMANDS_TIME) {
             let command = match self.parts.commands.try_recv() {
                 Ok(command) => command,
                 Err(TryRecvError::Empty | TryRecvError::Disconnected) => return false,
@@ -265,32 +316,6 @@ impl MediaThread {
             });
         }
         true
-    }
-
-    fn take_datagrams(&mut self, now: Instant) -> bool {
-        let mut more = false;
-        for (local, socket) in self.parts.sockets.iter().enumerate() {
-            let local = u8::try_from(local).expect("a thread has at most 256 sockets");
-            for call in 1..=RECV_CALLS_PER_TURN {
-                let messages = socket.recv_batch(&mut self.recv).unwrap_or_else(|_| {
-                    self.counters.recv_errors += 1;
-                    0
-                });
-                self.dirty |= messages > 0;
-                for (from, data) in self.recv.datagrams() {
-                    guard(&mut self.counters.panics, "datagram", || {
-                        self.parts.worker.handle_datagram(now, from, local, data);
-                    });
-                }
-                // A batch that was not full may be followed by what arrived since: the rest of a
-                // frame, say, which then leaves in the same trains.
-                if messages == 0 {
-                    break;
-                }
-                more |= call == RECV_CALLS_PER_TURN;
-            }
-        }
-        more
     }
 
     /// Sends all that this turn's input led to, which bounds it.

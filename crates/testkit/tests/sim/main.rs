@@ -14,6 +14,7 @@ mod data;
 mod h265;
 mod injected;
 mod narrow;
+mod overload;
 mod quality;
 mod redundant;
 mod seeds;
