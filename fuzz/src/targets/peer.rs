@@ -271,7 +271,7 @@ pub(crate) fn record_checks() -> Vec<u8> {
     join(&steps)
 }
 
-fn receive_audio() -> ReceiveSpec {
+pub(super) fn receive_audio() -> ReceiveSpec {
     ReceiveSpec {
         tag: 1,
         mid: "0".to_owned(),
@@ -284,7 +284,7 @@ fn receive_audio() -> ReceiveSpec {
     }
 }
 
-fn receive_video() -> ReceiveSpec {
+pub(super) fn receive_video() -> ReceiveSpec {
     ReceiveSpec {
         tag: 2,
         mid: "1".to_owned(),
@@ -300,7 +300,7 @@ fn receive_video() -> ReceiveSpec {
     }
 }
 
-fn send_video() -> SendSpec {
+pub(super) fn send_video() -> SendSpec {
     SendSpec {
         tag: 3,
         mid: "2".to_owned(),
@@ -314,7 +314,7 @@ fn send_video() -> SendSpec {
     }
 }
 
-fn send_audio() -> SendSpec {
+pub(super) fn send_audio() -> SendSpec {
     SendSpec {
         tag: 4,
         mid: "3".to_owned(),
