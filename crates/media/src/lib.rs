@@ -17,6 +17,7 @@ mod fanout;
 mod frame;
 mod slab;
 pub mod stats;
+mod strangers;
 #[cfg(test)]
 mod testing;
 mod timers;

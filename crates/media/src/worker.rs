@@ -24,12 +24,14 @@ use crate::events::Events;
 use crate::fanout::Fanout;
 use crate::slab::Slab;
 use crate::stats::Stats;
+use crate::strangers::Budget;
 use crate::timers::Timers;
 use crate::tuning::Tuning;
 use crate::up::track::{Subscriber, UpTrack};
 pub(crate) use measure::Loss;
 use peer::Outbox;
 pub(crate) use peers::PeerSlot;
+use receive::Hand;
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -80,6 +82,8 @@ pub struct Worker {
     pub(crate) scratch: Scratch,
     pub(crate) blank: Blank,
     pub(crate) stats: Stats,
+    /// Requests from unknown sources that this thread looks at or hands over.
+    pub(crate) strangers: Budget,
 }
 
 /// The microphones of one room on this thread.
@@ -116,6 +120,7 @@ impl Worker {
             scratch: Scratch::default(),
             blank: Blank::default(),
             stats,
+            strangers: Budget::THREAD,
         }
     }
 
@@ -128,7 +133,7 @@ impl Worker {
     /// Takes one datagram. `local` is the index of the socket; `data` is decrypted in place.
     pub fn handle_datagram(&mut self, now: Instant, from: SocketAddr, local: u8, data: &mut [u8]) {
         self.stats.datagrams_in += 1;
-        self.datagram(now, from, local, data, true);
+        self.datagram(now, from, local, data, Hand::First);
     }
 
     /// Takes what other threads sent, up to a bound per ring.

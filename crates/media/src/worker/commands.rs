@@ -7,6 +7,7 @@ use crate::api::{Command, DownKey, EventKind, LayerWish, PeerKey, RoomKey, Track
 use crate::backlog::Backlog;
 use crate::crossing::Control;
 use crate::down::track::DownTrack;
+use crate::strangers::Budget;
 use crate::up::level::AudioLevel;
 use crate::up::track::{Source, Subscriber, UpTrack};
 use peer::{Candidate, CandidateKind, IceCredentials, Kind, Peer, PeerInit, ReceiveSpec, SendSpec};
@@ -114,6 +115,7 @@ impl Worker {
             injections: Vec::new(),
             reports_due: None,
             armed: None,
+            strangers: Budget::PEER,
         };
         let index = self.peers.insert(slot);
         self.peer_keys.insert(key, index);

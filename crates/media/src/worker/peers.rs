@@ -8,6 +8,7 @@ use crate::down::inject::Injection;
 use crate::down::munge::SenderReport;
 use crate::down::track::DownTrack;
 use crate::drain::DrainRate;
+use crate::strangers::Budget;
 use crate::timers::Who;
 use crate::up::track::{Source, Subscriber};
 use peer::{Codec, Peer, PeerEvent};
@@ -54,6 +55,8 @@ pub(crate) struct PeerSlot {
     pub(crate) reports_due: Option<Instant>,
     /// When its timer is armed.
     pub(crate) armed: Option<Instant>,
+    /// Checks from unknown sources that it looks at.
+    pub(crate) strangers: Budget,
 }
 
 impl PeerSlot {
