@@ -22,7 +22,7 @@ const ARROWS: &[(&str, &[&str])] = &[
             "wire", "udp", "peer", "media", "protocol", "room", "server", "testkit",
         ],
     ),
-    ("fuzz", &["wire", "peer", "room", "protocol", "media"]),
+    ("fuzz", &["wire", "udp", "peer", "room", "protocol", "media"]),
 ];
 
 /// Sans-IO crates: they link the shared lint file.

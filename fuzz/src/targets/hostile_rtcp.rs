@@ -1,12 +1,13 @@
 //! A remote side that completed ICE and DTLS, publishes, subscribes, and sends any RTCP. What it
 //! makes us hold, say and send again is bounded, whatever it sends.
 
-use super::peer::{START, receive_audio, receive_video, send_audio, send_video};
+use super::peer::{START, receive_audio, receive_video, send_audio, send_video, used_since};
 use super::{IDS, chunks};
 use crate::alloc::live_bytes;
 use ::peer::fuzzing::UnlockedStreams;
 use ::peer::{Codec, Outbox, PeerEvent, RtpWrite};
 use std::time::{Duration, Instant};
+use udp::ThreadClock;
 
 /// Heap that the streams of one remote side may grow by: histories of what was sent, what it lost.
 const HELD_BYTES_MAX: i64 = 1024 * 1024;
@@ -20,7 +21,7 @@ const RESENDS_MAX: usize = 3;
 const DATAGRAM_LEN_MAX: usize = 1400;
 /// Datagrams of one input.
 const DATAGRAMS_MAX: usize = 4_000;
-/// Mean time for a datagram, once there are enough of them for a mean.
+/// Mean CPU time for a datagram, once there are enough of them for a mean.
 const MEAN_MAX: Duration = Duration::from_millis(if cfg!(debug_assertions) { 10 } else { 1 });
 const MEAN_OF_MIN: usize = 256;
 
@@ -51,6 +52,7 @@ pub(crate) fn reach(data: &[u8]) -> Reached {
         next: 100,
         published: 0,
         before,
+        clock: ThreadClock::current().expect("every thread has one"),
         reached: Reached::default(),
     };
     hostile.write(200);
@@ -73,6 +75,7 @@ struct Hostile {
     next: u64,
     published: u16,
     before: i64,
+    clock: ThreadClock,
     reached: Reached,
 }
 
@@ -148,10 +151,10 @@ impl Hostile {
             return;
         }
         self.reached.datagrams += 1;
-        let start = Instant::now();
+        let start = self.clock.read();
         self.streams
             .rtcp(self.now, plain.get(..DATAGRAM_LEN_MAX).unwrap_or(plain));
-        self.reached.took += start.elapsed();
+        self.reached.took += used_since(&self.clock, start);
         self.drain();
     }
 

@@ -11,6 +11,7 @@ use ::peer::{
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::{Arc, LazyLock};
 use std::time::{Duration, Instant};
+use udp::ThreadClock;
 use wire::rtcp;
 
 const NEAR: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::new(192, 0, 2, 1)), 1000);
@@ -25,6 +26,12 @@ pub(super) static SHARED: LazyLock<Arc<Shared>> = LazyLock::new(|| {
     let shared = Shared::new((*START, 0xE000_0000_0000_0000));
     Arc::new(shared.expect("the crypto library makes a certificate"))
 });
+
+/// CPU time of this thread since an earlier reading: what else the machine does is not in it.
+pub(super) fn used_since(clock: &ThreadClock, start: Option<Duration>) -> Duration {
+    let used = clock.read().zip(start);
+    used.map_or(Duration::ZERO, |(now, start)| now.saturating_sub(start))
+}
 
 pub(super) fn credentials(ufrag: &str) -> IceCredentials {
     IceCredentials {

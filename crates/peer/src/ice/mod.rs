@@ -151,7 +151,14 @@ impl Ice {
             return Received::Taken;
         }
         let (Ok(message), Some(destination)) = (StunMessage::parse(data), destination) else {
-            return Received::Refused(Refusal::Malformed);
+            // A message without integrity is not even parsed.
+            let whole = wire::stun::is_stun(data);
+            let refusal = if whole {
+                Refusal::Unauthenticated
+            } else {
+                Refusal::Malformed
+            };
+            return Received::Refused(refusal);
         };
         let is_request = message.is_binding_request();
         if is_request && self.seen.elsewhere(data, from) {

@@ -16,7 +16,8 @@ const AHEAD_MAX: i32 = 2048;
 /// bytes would be 262,144 of them. A higher number holds more
 /// of a burst of short messages behind a loss, and costs 1.5 KiB of each hostile peer.
 const HELD_MAX: usize = 512;
-/// DATA chunks with so much data are bounded by the receive window, which has room for 512 of them.
+/// Of DATA chunks with so much data the receive window has room for 512, which `sctp-proto` fills beyond
+/// its end with what came later than something further ahead: twice as many are taken.
 const SHORT: usize = 512;
 /// Longest packet taken. Those of WebRTC's implementations fit an Ethernet frame, and every chunk
 /// that waits holds its packet.
@@ -124,7 +125,8 @@ impl Admission {
         };
         if tsn.wrapping_sub(self.cumulative).cast_signed() > 0 && !self.is_seen(tsn) {
             let short = chunk.len() < DATA_HEADER_LEN + SHORT;
-            let full = self.ahead >= HELD_MAX || (short && self.held >= HELD_MAX);
+            let most = if short { HELD_MAX } else { 2 * HELD_MAX };
+            let full = self.ahead >= HELD_MAX || self.held >= most;
             // What is missing is taken all the same: those behind it cannot go before.
             let missing = tsn == self.cumulative.wrapping_add(1) && self.ahead > 0;
             if full && !missing {
