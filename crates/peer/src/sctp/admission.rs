@@ -125,11 +125,10 @@ impl Admission {
         };
         if tsn.wrapping_sub(self.cumulative).cast_signed() > 0 && !self.is_seen(tsn) {
             let short = chunk.len() < DATA_HEADER_LEN + SHORT;
-            let most = if short { HELD_MAX } else { 2 * HELD_MAX };
-            let full = self.ahead >= HELD_MAX || self.held >= most;
-            // What is missing is taken all the same: those behind it cannot go before.
+            // What is missing is taken with less room: those behind it cannot go before.
             let missing = tsn == self.cumulative.wrapping_add(1) && self.ahead > 0;
-            if full && !missing {
+            let most = if short && !missing { HELD_MAX } else { 2 * HELD_MAX };
+            if self.held >= most || (self.ahead >= HELD_MAX && !missing) {
                 return false;
             }
             self.mark(tsn, true);
