@@ -45,6 +45,7 @@ impl Flood {
     }
 }
 
+#[expect(clippy::too_many_lines, reason = "a table of inputs")]
 pub(super) fn sctp() -> Seeds {
     let one = |flood: Flood| join(&[flood.bytes()]);
     let behind = Flood { offset: 1, ..FLOOD };
@@ -184,6 +185,7 @@ fn written(write: impl FnOnce(&mut Writer<'_>)) -> Vec<u8> {
     out.bytes().to_vec()
 }
 
+#[expect(clippy::too_many_lines, reason = "a table of inputs")]
 pub(super) fn rtcp() -> Seeds {
     let again = |times: u8, packet: &[u8]| [&[2, times], packet].concat();
     let lost: Vec<u16> = (100..300).collect();

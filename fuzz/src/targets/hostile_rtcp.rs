@@ -166,11 +166,9 @@ impl Hostile {
             events.len()
         );
         for event in &events {
-            match event {
-                PeerEvent::Nack { .. } => self.reached.resends += 1,
-                PeerEvent::KeyFrameWanted { .. } => self.reached.key_frames += 1,
-                _ => {}
-            }
+            self.reached.resends += usize::from(matches!(event, PeerEvent::Nack { .. }));
+            let wanted = matches!(event, PeerEvent::KeyFrameWanted { .. });
+            self.reached.key_frames += usize::from(wanted);
         }
         let (resends, sent) = (self.reached.resends, self.reached.written);
         assert!(

@@ -132,7 +132,7 @@ impl Hostile {
                 let times = usize::from(params.byte());
                 let chunk = params.0.to_vec();
                 let len = chunk.len().max(1);
-                let packet = chunk.repeat((PACKET_LEN_MAX / len).min(usize::from(chunk.len() > 0) * 64));
+                let packet = chunk.repeat((PACKET_LEN_MAX / len).min(usize::from(!chunk.is_empty()) * 64));
                 for _ in 0..=times {
                     self.packet(&packet);
                 }
