@@ -305,7 +305,7 @@ fn receive(
     stream.received += 1;
     // The first one too: it tells the rollover counter of those that follow.
     if stream.received % SAMPLE == 1 {
-        match peer.handle_datagram(now, from, 0, data) {
+        match peer.handle_datagram(now, from, 0, data).rtp() {
             Some(_) => tally.authentic += 1,
             None => tally.forged += 1,
         }

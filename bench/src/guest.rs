@@ -169,7 +169,7 @@ impl Link {
     /// Takes one datagram.
     fn receive(&mut self, from: SocketAddr, data: &mut [u8]) {
         let media = self.peer.handle_datagram(Instant::now(), from, 0, data);
-        self.heard += u64::from(media.is_some());
+        self.heard += u64::from(media.rtp().is_some());
     }
 
     /// The next message of a data channel, with the channel's label.

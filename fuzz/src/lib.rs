@@ -4,8 +4,9 @@
 //! A target panics when its reader panics, and also when what was read does not survive being
 //! written and read again. Nothing here touches the network or the clock of the code under test.
 //! `cargo run -p fuzz -- --help` lists the words of the runner.
-#![forbid(unsafe_code)]
+#![deny(unsafe_code)]
 
+pub mod alloc;
 pub mod mutate;
 pub mod run;
 pub mod seeds;

@@ -3,7 +3,7 @@
 use crate::mutate::{LEN_MAX, Rng, mutate};
 use crate::run::{Budget, corpus, run};
 use crate::seeds::seeds;
-use crate::targets::{forward_counts, join_wish, media_counts, room_counts};
+use crate::targets::{forward_counts, join_wish, media_counts, room_counts, rtcp_reach, sctp_reach};
 use crate::{TARGETS, Target};
 
 #[test]
@@ -120,4 +120,37 @@ fn join_requests_are_read_to_their_end() {
         );
         assert_eq!(wish.subscriber_allow_pause, Some(false));
     }
+}
+
+#[test]
+fn hostile_sctp_inputs_reach_the_association() {
+    let made = seeds("hostile_sctp");
+    let reached = |name: &str| {
+        let found = made.iter().find(|(other, _)| other == name);
+        sctp_reach(&found.expect("made").1)
+    };
+    let messages = reached("messages");
+    assert!(messages.events > 30_000, "{messages:?}");
+    let ahead = reached("behind_a_gap");
+    assert!(ahead.events == 512 && ahead.answers > 0, "{ahead:?}");
+    let unfinished = reached("long_without_end");
+    assert!(unfinished.held_max > 64 * 1024, "{unfinished:?}");
+    let resets = reached("resets");
+    assert!(resets.answers > 400, "{resets:?}");
+}
+
+#[test]
+fn hostile_rtcp_inputs_reach_the_streams() {
+    let made = seeds("hostile_rtcp");
+    let reached = |name: &str| {
+        let found = made.iter().find(|(other, _)| other == name);
+        rtcp_reach(&found.expect("made").1)
+    };
+    let nack = reached("nack");
+    assert!(nack.resends > 300, "{nack:?}");
+    let key_frames = reached("key_frames");
+    assert!(key_frames.key_frames > 10_000, "{key_frames:?}");
+    let answered = reached("extended_reports");
+    assert!(answered.answers > 0 && answered.datagrams > 200, "{answered:?}");
+    assert!(reached("holes").answers > 0);
 }

@@ -393,7 +393,7 @@ impl Client {
         tally.packets += 1;
         self.received += 1;
         if self.received % SAMPLE == 1 {
-            let received = self.peer.handle_datagram(now, server, 0, data);
+            let received = self.peer.handle_datagram(now, server, 0, data).rtp();
             let payload = received.and_then(|packet| data.get(packet.payload)?.first_chunk().copied());
             match payload {
                 Some(stamp) => {

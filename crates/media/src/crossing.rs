@@ -23,6 +23,12 @@ const CONTROL_CAPACITY: usize = 1024;
 /// Control items kept while the ring is full, that is, while the other thread stalls.
 const BACKLOG_MAX: usize = 16 * 1024;
 
+/// Percent of a ring that datagrams leave to packets of tracks: sources can be forged, packets cannot.
+/// Higher lets a burst of datagrams wait in the socket's buffer for less, and lose more of it.
+const KEPT_FOR_PACKETS: usize = 25;
+/// Percent of a ring that datagrams of unknown sources leave to all others.
+const KEPT_FOR_FAMILIAR: usize = 75;
+
 /// What threads tell each other beside packets.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) enum Control {
@@ -51,6 +57,10 @@ pub(crate) enum Control {
     },
     /// The worst loss of your audio track that our subscribers report, as a fraction of 256.
     Loss { track: TrackKey, fraction: u8 },
+    /// Datagrams of this source, which your socket gets, are for a peer of ours.
+    Learned { source: SocketAddr },
+    /// They are not any more.
+    Forgotten { source: SocketAddr },
 }
 
 /// A packet or a datagram on its way to another thread.
@@ -77,7 +87,13 @@ pub(crate) enum Content {
         capture_len: u16,
     },
     /// A datagram of a peer that lives on the other thread.
-    Datagram { from: SocketAddr, local: u8, len: u16 },
+    Datagram {
+        from: SocketAddr,
+        local: u8,
+        len: u16,
+        /// The sending thread knew the source as one of a peer of the other thread.
+        familiar: bool,
+    },
 }
 
 impl Crossing {
@@ -87,6 +103,7 @@ impl Crossing {
                 from: SocketAddr::from(([0, 0, 0, 0], 0)),
                 local: 0,
                 len: 0,
+                familiar: false,
             },
             bytes: [0; CROSSING_LEN],
         })
@@ -245,12 +262,33 @@ impl Mesh {
         self.send(to, content, &parts)
     }
 
-    /// Hands a datagram over to the thread that owns its peer; false when it was dropped.
-    pub(crate) fn send_datagram(&mut self, to: ThreadId, from: SocketAddr, local: u8, data: &[u8]) -> bool {
-        let Ok(len) = u16::try_from(data.len()) else {
+    /// Hands a datagram over to the thread that owns its peer; false when it was dropped. One of an
+    /// unknown source takes none of the room that is kept for others.
+    pub(crate) fn send_datagram(
+        &mut self,
+        to: ThreadId,
+        (from, local): (SocketAddr, u8),
+        familiar: bool,
+        data: &[u8],
+    ) -> bool {
+        let (Ok(len), Some(link)) = (u16::try_from(data.len()), self.link(to)) else {
             return false;
         };
-        self.send(to, Content::Datagram { from, local, len }, &[data])
+        let kept = if familiar {
+            KEPT_FOR_PACKETS
+        } else {
+            KEPT_FOR_FAMILIAR
+        };
+        if link.packets_out.slots() * 100 <= link.capacity * kept {
+            return false;
+        }
+        let content = Content::Datagram {
+            from,
+            local,
+            len,
+            familiar,
+        };
+        self.send(to, content, &[data])
     }
 
     fn send(&mut self, to: ThreadId, content: Content, parts: &[&[u8]]) -> bool {
@@ -375,7 +413,8 @@ mod tests {
     fn packets_cross_in_order_and_whole() {
         let (mut a, mut b) = pair(8);
         assert!(a.send_packet(B, track(), 2, &arrival(5)));
-        assert!(a.send_datagram(B, SocketAddr::from(([127, 0, 0, 1], 9)), 1, b"stun"));
+        let source = (SocketAddr::from(([127, 0, 0, 1], 9)), 1);
+        assert!(a.send_datagram(B, source, true, b"stun"));
         let first = b.receive(A).expect("crossed");
         let packet = first.arrival().expect("a packet");
         assert_eq!(
@@ -424,6 +463,25 @@ mod tests {
             a.flush();
         }
         assert_eq!(got, (0..total).map(|i| i as u8).collect::<Vec<_>>());
+    }
+
+    #[test]
+    fn strangers_leave_room_for_those_that_are_known_and_these_for_packets() {
+        let (mut a, _b) = pair(100);
+        let source = (SocketAddr::from(([127, 0, 0, 1], 9)), 0);
+        let count = |a: &mut Mesh, familiar| {
+            (0..1000)
+                .filter(|_| a.send_datagram(B, source, familiar, b"x"))
+                .count()
+        };
+        assert_eq!(count(&mut a, false), 25);
+        assert_eq!(count(&mut a, true), 50);
+        assert_eq!(
+            (0..1000)
+                .filter(|i| a.send_packet(B, track(), 0, &arrival(*i)))
+                .count(),
+            25
+        );
     }
 
     #[test]

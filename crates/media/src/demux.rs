@@ -1,23 +1,26 @@
 //! Whose datagram is this? By source address, and by user name fragment for first contact.
 //!
-//! Owns: the tables of addresses and fragments. Must not know: peers' insides, message integrity
-//! (the peer checks it).
+//! Owns: the tables of addresses and fragments. An address is noted only when the peer says that a
+//! check from it had the integrity that its password gives; other threads are told by the thread that
+//! owns the peer, so their tables hold at most [`ADDRESSES_PER_PEER`] of each peer.
+//! Must not know: peers' insides, message integrity (the peer checks it).
 
 use crate::api::ThreadId;
 use std::collections::hash_map::DefaultHasher;
-use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::collections::{BTreeMap, HashMap};
 use std::hash::BuildHasherDefault;
 use std::net::SocketAddr;
+use std::time::{Duration, Instant};
 
 /// Source addresses kept per peer: one per candidate pair that was tried, and a few after roaming.
 const ADDRESSES_PER_PEER: usize = 16;
+/// A peer that proved itself from an address within this time still uses it, when it is the one to which
+/// it is answered: nobody else gets it. Two checks of a browser; shorter gives an address in use away
+/// for the loss of two, longer lets a client wait that connects anew from the same address.
+const IN_USE: Duration = Duration::from_secs(5);
 /// User name fragments kept per peer: the present one and those of a few restarts before, with
 /// which checks may still be under way.
 const FRAGMENTS_PER_PEER: usize = 4;
-/// Source addresses remembered for other threads' peers. Beyond that the oldest is forgotten; its
-/// next STUN request (within seconds) brings it back.
-const FOREIGN_MAX: usize = 16 * 1024;
-
 /// Where a datagram goes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Route {
@@ -27,8 +30,8 @@ pub(crate) enum Route {
     Thread(ThreadId),
 }
 
-/// A hasher with fixed keys: lookups are deterministic (I13). Only addresses of peers whose
-/// fragment the sender knows get in, a few per peer.
+/// A hasher with fixed keys: lookups are deterministic (I13). Only addresses that a peer's password
+/// vouched for get in, a few per peer.
 type FixedHasher = BuildHasherDefault<DefaultHasher>;
 
 /// The tables.
@@ -37,7 +40,6 @@ pub(crate) struct Demux {
     addresses: HashMap<SocketAddr, Route, FixedHasher>,
     fragments: BTreeMap<Vec<u8>, u32>,
     peers: BTreeMap<u32, Known>,
-    foreign: VecDeque<SocketAddr>,
     forgotten: u64,
 }
 
@@ -45,8 +47,20 @@ pub(crate) struct Demux {
 #[derive(Debug, Default)]
 struct Known {
     fragments: Vec<Vec<u8>>,
-    addresses: VecDeque<SocketAddr>,
+    addresses: Vec<Address>,
 }
+
+/// A source from which a peer proved itself.
+#[derive(Clone, Copy, Debug)]
+struct Address {
+    address: SocketAddr,
+    heard: Instant,
+    /// The thread whose socket gets its datagrams, when it is another one.
+    via: Option<ThreadId>,
+}
+
+/// An address that another thread needs to send on no longer.
+pub(crate) type Forgotten = (ThreadId, SocketAddr);
 
 impl Demux {
     /// The route of a source address that is known.
@@ -71,49 +85,99 @@ impl Demux {
         }
     }
 
-    /// From now on datagrams of this source go to the peer.
-    pub(crate) fn learn(&mut self, from: SocketAddr, peer: u32) {
-        if self.addresses.insert(from, Route::Peer(peer)) == Some(Route::Peer(peer)) {
-            return;
+    /// A peer proved itself from an address: from now on datagrams of this source go to it. Not when
+    /// another peer uses the address: integrity does not cover it, so whoever has a peer of their own
+    /// can write a valid check with any source. `selected` says where a peer is answered.
+    ///
+    /// Whether the address is the peer's now, and what was forgotten of another thread for it.
+    pub(crate) fn learn(
+        &mut self,
+        (now, from, via): (Instant, SocketAddr, Option<ThreadId>),
+        peer: u32,
+        selected: impl Fn(u32) -> Option<SocketAddr>,
+    ) -> (bool, Option<Forgotten>) {
+        match self.by_address(from) {
+            Some(Route::Peer(other)) if other != peer => {
+                let heard = self.address(other, from).map(|address| address.heard);
+                let heard_lately = heard.is_some_and(|at| now.saturating_duration_since(at) < IN_USE);
+                if heard_lately && selected(other) == Some(from) {
+                    return (false, None);
+                }
+                self.drop_address(other, from);
+            }
+            // Its thread says when it needs it no longer.
+            Some(Route::Thread(_)) => return (false, None),
+            Some(Route::Peer(_)) | None => {}
+        }
+        self.addresses.insert(from, Route::Peer(peer));
+        if let Some(known) = self.address(peer, from) {
+            known.heard = now;
+            known.via = via;
+            return (true, None);
         }
         let known = self.peers.entry(peer).or_default();
-        known.addresses.push_back(from);
-        if known.addresses.len() > ADDRESSES_PER_PEER
-            && let Some(oldest) = known.addresses.pop_front()
-        {
-            self.forgotten += 1;
-            self.forget_if(oldest, Route::Peer(peer));
+        let full = known.addresses.len() == ADDRESSES_PER_PEER;
+        known.addresses.push(Address {
+            address: from,
+            heard: now,
+            via,
+        });
+        let forgotten = full
+            .then(|| self.forget_one(peer, from, selected(peer)))
+            .flatten();
+        (true, forgotten)
+    }
+
+    /// Forgets the address of a peer that was not heard for the longest time, but neither the one that
+    /// came last nor the one to which it is answered.
+    fn forget_one(&mut self, peer: u32, last: SocketAddr, selected: Option<SocketAddr>) -> Option<Forgotten> {
+        let known = self.peers.get(&peer)?;
+        let others = known
+            .addresses
+            .iter()
+            .filter(|known| known.address != last && Some(known.address) != selected);
+        let oldest = *others.min_by_key(|known| known.heard)?;
+        self.forgotten += 1;
+        self.addresses.remove(&oldest.address);
+        self.drop_address(peer, oldest.address);
+        oldest.via.map(|thread| (thread, oldest.address))
+    }
+
+    fn address(&mut self, peer: u32, address: SocketAddr) -> Option<&mut Address> {
+        let known = self.peers.get_mut(&peer)?;
+        known.addresses.iter_mut().find(|known| known.address == address)
+    }
+
+    fn drop_address(&mut self, peer: u32, address: SocketAddr) {
+        if let Some(known) = self.peers.get_mut(&peer) {
+            known.addresses.retain(|known| known.address != address);
         }
     }
 
-    /// From now on datagrams of this source go to another thread.
+    /// Another thread says that datagrams of this source are for a peer of its own. What a peer of ours
+    /// or of a third thread has stays theirs.
     pub(crate) fn learn_foreign(&mut self, from: SocketAddr, thread: ThreadId) {
-        let before = self.addresses.insert(from, Route::Thread(thread));
-        if matches!(before, Some(Route::Thread(_))) {
-            return;
-        }
-        self.foreign.push_back(from);
-        if self.foreign.len() > FOREIGN_MAX
-            && let Some(oldest) = self.foreign.pop_front()
-        {
-            self.forgotten += 1;
-            if matches!(self.by_address(oldest), Some(Route::Thread(_))) {
-                self.addresses.remove(&oldest);
-            }
-        }
+        self.addresses.entry(from).or_insert(Route::Thread(thread));
     }
 
-    /// The peer is gone.
-    pub(crate) fn remove(&mut self, peer: u32) {
+    /// Another thread does not need this source any more.
+    pub(crate) fn forget_foreign(&mut self, from: SocketAddr, thread: ThreadId) {
+        self.forget_if(from, Route::Thread(thread));
+    }
+
+    /// The peer is gone. What other threads need not send on any more.
+    pub(crate) fn remove(&mut self, peer: u32) -> Vec<Forgotten> {
         let Some(known) = self.peers.remove(&peer) else {
-            return;
+            return Vec::new();
         };
         for fragment in known.fragments {
             self.fragments.remove(&fragment);
         }
-        for address in known.addresses {
-            self.forget_if(address, Route::Peer(peer));
+        for known in &known.addresses {
+            self.forget_if(known.address, Route::Peer(peer));
         }
+        let elsewhere = |known: Address| known.via.map(|thread| (thread, known.address));
+        known.addresses.into_iter().filter_map(elsewhere).collect()
     }
 
     /// Addresses forgotten to make room.
@@ -129,44 +193,4 @@ impl Demux {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn address(port: u16) -> SocketAddr {
-        SocketAddr::from(([127, 0, 0, 1], port))
-    }
-
-    #[test]
-    fn addresses_follow_their_peer_until_it_goes() {
-        let mut demux = Demux::default();
-        demux.add_fragment(3, "00abcdef");
-        assert_eq!(demux.by_fragment(b"00abcdef"), Some(3));
-        demux.learn(address(1), 3);
-        demux.learn(address(2), 3);
-        demux.learn(address(2), 4);
-        demux.remove(3);
-        assert_eq!(demux.by_address(address(1)), None);
-        assert_eq!(demux.by_address(address(2)), Some(Route::Peer(4)));
-        assert_eq!(demux.by_fragment(b"00abcdef"), None);
-    }
-
-    #[test]
-    fn tables_are_bounded() {
-        let mut demux = Demux::default();
-        for restart in 0..20 {
-            demux.add_fragment(0, &restart.to_string());
-        }
-        assert_eq!(demux.fragments.len(), FRAGMENTS_PER_PEER);
-        assert_eq!(demux.by_fragment(b"19"), Some(0));
-        for port in 1..=100 {
-            demux.learn(address(port), 0);
-        }
-        assert_eq!(demux.addresses.len(), ADDRESSES_PER_PEER);
-        for i in 0..FOREIGN_MAX as u32 + 50 {
-            let from = SocketAddr::from((std::net::Ipv4Addr::from(i), 9));
-            demux.learn_foreign(from, ThreadId(1));
-        }
-        assert_eq!(demux.addresses.len(), ADDRESSES_PER_PEER + FOREIGN_MAX);
-        assert_eq!(demux.forgotten(), 100 - ADDRESSES_PER_PEER as u64 + 50);
-    }
-}
+mod tests;

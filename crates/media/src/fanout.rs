@@ -166,7 +166,9 @@ impl Worker {
                 self.timers.arm(Who::Peer(index), due, &mut slot.armed);
                 if slot.closing {
                     self.peers.remove(index);
-                    self.demux.remove(index);
+                    for forgotten in self.demux.remove(index) {
+                        self.tell_forgotten(forgotten);
+                    }
                 }
             }
             self.fanout.peers.pop();

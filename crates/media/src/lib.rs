@@ -18,6 +18,7 @@ mod feedback;
 mod frame;
 mod slab;
 pub mod stats;
+mod strangers;
 #[cfg(test)]
 mod testing;
 mod timers;

@@ -9,8 +9,8 @@ use crate::api::ChannelLabel;
 pub struct Stats {
     /// Datagrams given to the worker by its shell.
     pub datagrams_in: u64,
-    /// Datagrams from an unknown source that were no STUN request of ours.
-    pub datagrams_unknown: u64,
+    /// Datagrams that were taken for no peer's, by reason.
+    pub refused: Refused,
     /// Datagrams handed over to the thread that owns their peer.
     pub datagrams_handed_over: u64,
     /// RTP packets decrypted (each counts once, however many subscribers it has).
@@ -87,6 +87,25 @@ impl Held {
         self.transport_cc += u64::from(held.transport_cc);
         self.reports += u64::from(held.report);
     }
+}
+
+/// Datagrams that were taken for no peer's, by reason: strangers', mostly.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Refused {
+    /// From a source that proved nothing, and no request that names a fragment.
+    pub unknown_source: u64,
+    /// Requests with a fragment that no peer has.
+    pub unknown_fragment: u64,
+    /// STUN without the integrity of the peer that it names, or repeated from another address.
+    pub unauthenticated: u64,
+    /// Requests from unknown sources beyond what is looked at.
+    pub over_budget: u64,
+    /// For a peer of another thread, whose ring had no room.
+    pub handover_full: u64,
+    /// Valid requests from an address that another peer uses.
+    pub address_in_use: u64,
+    /// Nothing that a peer reads, and valid requests beyond a peer's limits.
+    pub malformed: u64,
 }
 
 /// Data messages that a peer did not get, by the channel that they were for.

@@ -28,6 +28,7 @@ use crate::fanout::Fanout;
 use crate::feedback::FeedbackBudget;
 use crate::slab::Slab;
 use crate::stats::Stats;
+use crate::strangers::Budget;
 use crate::timers::Timers;
 use crate::tuning::Tuning;
 use crate::up::track::{Subscriber, UpTrack};
@@ -36,6 +37,7 @@ pub(crate) use measure::Loss;
 pub use peek::Class;
 use peer::Outbox;
 pub(crate) use peers::PeerSlot;
+use receive::Hand;
 pub(crate) use resend::{OWED_MAX, Owed};
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -92,6 +94,8 @@ pub struct Worker {
     pub(crate) stats: Stats,
     /// Peers with a ceiling.
     pub(crate) limited: u64,
+    /// Requests from unknown sources that this thread looks at or hands over.
+    pub(crate) strangers: Budget,
 }
 
 /// The microphones of one room on this thread.
@@ -131,6 +135,7 @@ impl Worker {
             dropped_at: None,
             stats,
             limited: 0,
+            strangers: Budget::THREAD,
         }
     }
 
@@ -143,7 +148,7 @@ impl Worker {
     /// Takes one datagram. `local` is the index of the socket; `data` is decrypted in place.
     pub fn handle_datagram(&mut self, now: Instant, from: SocketAddr, local: u8, data: &mut [u8]) {
         self.stats.datagrams_in += 1;
-        self.datagram(now, from, local, data, true);
+        self.datagram(now, from, local, data, Hand::First);
     }
 
     /// Datagrams were dropped before they got here, by a full socket or by the shell: what is missing

@@ -1,7 +1,11 @@
-//! The streams of a peer with fixed keys, so that fuzz targets reach what lies behind decryption:
-//! whoever completes a handshake can send any plain RTP and RTCP.
+//! The streams and the data channels of a peer without its locks, so that fuzz targets reach what
+//! lies behind decryption: whoever completes a handshake can send any plain RTP and RTCP.
 //!
 //! Owns the remote side's keys and nothing else. Nothing of the server calls this.
+
+mod channels;
+
+pub use channels::UnlockedChannels;
 
 use crate::config::{ReceiveSpec, SendSpec};
 use crate::outbox::Outbox;

@@ -7,6 +7,7 @@ use crate::config::{
 use crate::ice::earliest;
 use crate::outbox::Outbox;
 use crate::receive::HeldFeedback;
+use crate::received::{Received, Refusal};
 use crate::streams::Streams;
 use crate::transport::{Transport, TransportStats};
 use std::net::SocketAddr;
@@ -187,7 +188,8 @@ impl Peer {
 
     // ---- outside world -------------------------------------------------------------------
 
-    /// Takes one datagram. RTP is decrypted in place and returned; everything else is consumed.
+    /// Takes one datagram. RTP is decrypted in place and returned; everything else is consumed, and what
+    /// it proved of its source is said.
     /// `local` is the index of the socket on which it arrived.
     pub fn handle_datagram(
         &mut self,
@@ -195,16 +197,22 @@ impl Peer {
         from: SocketAddr,
         local: u8,
         data: &mut [u8],
-    ) -> Option<ReceivedRtp> {
-        match classify(data) {
-            Class::Rtp => return self.streams.handle_rtp(now, data),
-            Class::Rtcp => self.streams.handle_rtcp(now, data),
+    ) -> Received {
+        let received = match classify(data) {
+            Class::Rtp => {
+                let packet = self.streams.handle_rtp(now, data);
+                return packet.map_or(Received::Taken, Received::Rtp);
+            }
+            Class::Rtcp => {
+                self.streams.handle_rtcp(now, data);
+                Received::Taken
+            }
             Class::Stun => self.transport.handle_stun(now, from, local, data),
             Class::Dtls => self.transport.handle_dtls(now, from, local, data),
-            Class::TurnChannel | Class::Unknown => {}
-        }
+            Class::TurnChannel | Class::Unknown => Received::Refused(Refusal::Malformed),
+        };
         self.install_keys();
-        None
+        received
     }
 
     /// Advances timers; call when [`Self::poll_timeout`] is due.

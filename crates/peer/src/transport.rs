@@ -9,6 +9,7 @@ use crate::dtls::{Dtls, DtlsOutput};
 use crate::ice::{Ice, earliest};
 use crate::outbox::Outbox;
 use crate::peer::PeerEvent;
+use crate::received::{Received, Refusal};
 use crate::sctp::Sctp;
 use dimpl::SrtpProfile;
 use std::collections::VecDeque;
@@ -101,19 +102,21 @@ impl Transport {
 
     // ---- outside world -------------------------------------------------------------------
 
-    pub(crate) fn handle_stun(&mut self, now: Instant, from: SocketAddr, local: u8, data: &[u8]) {
-        self.ice.handle_stun(now, from, local, data);
+    pub(crate) fn handle_stun(&mut self, now: Instant, from: SocketAddr, local: u8, data: &[u8]) -> Received {
+        let received = self.ice.handle_stun(now, from, local, data);
         self.start_dtls(now);
+        received
     }
 
-    pub(crate) fn handle_dtls(&mut self, now: Instant, from: SocketAddr, local: u8, data: &[u8]) {
+    pub(crate) fn handle_dtls(&mut self, now: Instant, from: SocketAddr, local: u8, data: &[u8]) -> Received {
         let Some(dtls) = self.dtls.as_mut().filter(|_| self.ice.is_source(from)) else {
             self.dtls_dropped += 1;
-            return;
+            return Received::Refused(Refusal::Stranger);
         };
         self.ice.select_provisionally(from, local);
         dtls.handle_packet(now, data);
         self.pump(now);
+        Received::Taken
     }
 
     pub(crate) fn handle_timeout(&mut self, now: Instant) {

@@ -85,7 +85,8 @@ impl Client {
         let (len, from) = self.socket.recv_from(&mut buffer).ok()?;
         let rtp = self
             .peer
-            .handle_datagram(Instant::now(), from, 0, &mut buffer[..len])?;
+            .handle_datagram(Instant::now(), from, 0, &mut buffer[..len])
+            .rtp()?;
         Some(buffer[rtp.payload].to_vec())
     }
 

@@ -224,7 +224,7 @@ impl Client {
 
     /// Takes a datagram.
     pub fn handle_datagram(&mut self, now: Instant, since: Duration, from: SocketAddr, data: &mut [u8]) {
-        let Some(rtp) = self.peer.handle_datagram(now, from, 0, data) else {
+        let Some(rtp) = self.peer.handle_datagram(now, from, 0, data).rtp() else {
             return;
         };
         let Some(payload) = data.get(rtp.payload.clone()) else {

@@ -257,6 +257,13 @@ impl Sim {
         self.clients.len() - 1
     }
 
+    /// The user name fragment on which the server listens for a client: it travels in the clear.
+    #[must_use]
+    pub fn server_fragment(&self, client: usize) -> String {
+        let serial = self.clients[client].address.port() - 5000;
+        make_ufrag(self.key(client).thread(), &format!("srv{serial:05}"))
+    }
+
     /// Opens the channels of a client as clients do.
     pub fn open_channels(&mut self, client: usize) {
         let channel = |label: &str, ordered, max_retransmits| ChannelSpec {

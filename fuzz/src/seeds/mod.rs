@@ -2,6 +2,7 @@
 //! writers of `wire` or by hand. Files of the corpus that are not made here were kept from failures.
 
 mod forward;
+mod hostile;
 mod join_request;
 mod room;
 mod text;
@@ -43,6 +44,8 @@ pub fn seeds(target: &str) -> Seeds {
         "peer" => peer(),
         "peer_connected" => [peer(), messages()].concat(),
         "peer_media" => peer_media(),
+        "hostile_sctp" => hostile::sctp(),
+        "hostile_rtcp" => hostile::rtcp(),
         "forward" => forward::forward(),
         _ => Vec::new(),
     }

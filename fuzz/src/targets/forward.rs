@@ -283,7 +283,9 @@ impl World {
                 let Some(who) = CLIENTS.iter().position(|address| *address == to) else {
                     continue;
                 };
-                let got = self.clients[who].handle_datagram(self.now, SERVER, 0, &mut data);
+                let got = self.clients[who]
+                    .handle_datagram(self.now, SERVER, 0, &mut data)
+                    .rtp();
                 self.counts.received += usize::from(got.is_some());
             }
             for (client, from) in self.clients.iter_mut().zip(CLIENTS) {

@@ -2,6 +2,8 @@
 
 mod codec;
 mod forward;
+mod hostile_rtcp;
+mod hostile_sctp;
 mod join_request;
 mod packet;
 mod peer;
@@ -13,7 +15,10 @@ pub(crate) use join_request::{gzip, wrap};
 pub(crate) use packet::IDS;
 pub(crate) use peer::record_checks;
 #[cfg(test)]
-pub(crate) use {forward::forward_counts, join_request::join_wish, peer::media_counts, room::room_counts};
+pub(crate) use {
+    forward::forward_counts, hostile_rtcp::reach as rtcp_reach, hostile_sctp::reach as sctp_reach,
+    join_request::join_wish, peer::media_counts, room::room_counts,
+};
 
 /// One reader of network bytes.
 #[derive(Clone, Copy, Debug)]
@@ -109,6 +114,14 @@ pub const TARGETS: &[Target] = &[
     Target {
         name: "peer_media",
         run: peer::media,
+    },
+    Target {
+        name: "hostile_sctp",
+        run: hostile_sctp::hostile_sctp,
+    },
+    Target {
+        name: "hostile_rtcp",
+        run: hostile_rtcp::hostile_rtcp,
     },
     Target {
         name: "forward",

@@ -11,6 +11,7 @@ use ::peer::{
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::{Arc, LazyLock};
 use std::time::{Duration, Instant};
+use udp::ThreadClock;
 use wire::rtcp;
 
 const NEAR: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::new(192, 0, 2, 1)), 1000);
@@ -25,6 +26,12 @@ pub(super) static SHARED: LazyLock<Arc<Shared>> = LazyLock::new(|| {
     let shared = Shared::new((*START, 0xE000_0000_0000_0000));
     Arc::new(shared.expect("the crypto library makes a certificate"))
 });
+
+/// CPU time of this thread since an earlier reading: what else the machine does is not in it.
+pub(super) fn used_since(clock: &ThreadClock, start: Option<Duration>) -> Duration {
+    let used = clock.read().zip(start);
+    used.map_or(Duration::ZERO, |(now, start)| now.saturating_sub(start))
+}
 
 pub(super) fn credentials(ufrag: &str) -> IceCredentials {
     IceCredentials {
@@ -271,7 +278,7 @@ pub(crate) fn record_checks() -> Vec<u8> {
     join(&steps)
 }
 
-fn receive_audio() -> ReceiveSpec {
+pub(super) fn receive_audio() -> ReceiveSpec {
     ReceiveSpec {
         tag: 1,
         mid: "0".to_owned(),
@@ -284,7 +291,7 @@ fn receive_audio() -> ReceiveSpec {
     }
 }
 
-fn receive_video() -> ReceiveSpec {
+pub(super) fn receive_video() -> ReceiveSpec {
     ReceiveSpec {
         tag: 2,
         mid: "1".to_owned(),
@@ -300,7 +307,7 @@ fn receive_video() -> ReceiveSpec {
     }
 }
 
-fn send_video() -> SendSpec {
+pub(super) fn send_video() -> SendSpec {
     SendSpec {
         tag: 3,
         mid: "2".to_owned(),
@@ -314,7 +321,7 @@ fn send_video() -> SendSpec {
     }
 }
 
-fn send_audio() -> SendSpec {
+pub(super) fn send_audio() -> SendSpec {
     SendSpec {
         tag: 4,
         mid: "3".to_owned(),

@@ -8,6 +8,7 @@ use crate::backlog::Backlog;
 use crate::crossing::Control;
 use crate::down::track::DownTrack;
 use crate::feedback::Bucket;
+use crate::strangers::Budget;
 use crate::up::level::AudioLevel;
 use crate::up::track::{Source, Subscriber, UpTrack};
 use peer::{Candidate, CandidateKind, IceCredentials, Kind, Peer, PeerInit, ReceiveSpec, SendSpec};
@@ -121,6 +122,7 @@ impl Worker {
             limits: Box::default(),
             owed: VecDeque::new(),
             owing: false,
+            strangers: Budget::PEER,
         };
         let index = self.peers.insert(slot);
         self.peer_keys.insert(key, index);

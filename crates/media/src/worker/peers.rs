@@ -10,6 +10,7 @@ use crate::down::munge::SenderReport;
 use crate::down::track::DownTrack;
 use crate::drain::DrainRate;
 use crate::feedback::Bucket;
+use crate::strangers::Budget;
 use crate::timers::Who;
 use crate::up::track::{Source, Subscriber};
 use peer::{Codec, Peer, PeerEvent};
@@ -67,6 +68,8 @@ pub(crate) struct PeerSlot {
     pub(crate) owed: VecDeque<Owed>,
     /// It waits in the list of peers that are owed packets.
     pub(crate) owing: bool,
+    /// Checks from unknown sources that it looks at.
+    pub(crate) strangers: Budget,
 }
 
 impl PeerSlot {

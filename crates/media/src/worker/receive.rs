@@ -3,11 +3,11 @@
 use super::Worker;
 use crate::api::{EventKind, ThreadId, TrackKey, thread_of_ufrag};
 use crate::crossing::{Content, Control, Crossing};
-use crate::demux::Route;
+use crate::demux::{Forgotten, Route};
 use crate::up::layer::Arrival;
 use crate::up::ring::Inserted;
 use crate::up::track::{Source, TurnPacket};
-use peer::ReceivedRtp;
+use peer::{Received, ReceivedRtp, Refusal};
 use std::net::SocketAddr;
 use std::time::Instant;
 use wire::stun;
@@ -17,44 +17,61 @@ const CROSSINGS_PER_TURN: usize = 256;
 /// Control items taken per ring and turn.
 const CONTROLS_PER_TURN: usize = 1024;
 
+/// Through whose hands a datagram came.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Hand {
+    /// From a socket of ours: it may be handed over.
+    First,
+    /// From another thread's: it stays. `familiar`: that thread knew its source as one of ours.
+    Over { thread: ThreadId, familiar: bool },
+}
+
 impl Worker {
-    /// Finds the peer of a datagram and gives it to it. `first_hand`: it came from a socket of
-    /// ours, so it may be handed over; one that was handed over stays.
+    /// Finds the peer of a datagram and gives it to it.
     pub(crate) fn datagram(
         &mut self,
         now: Instant,
         from: SocketAddr,
         local: u8,
         data: &mut [u8],
-        first_hand: bool,
+        hand: Hand,
     ) {
-        let known = self.demux.by_address(from);
-        let route = match stun::username(data) {
-            Some((fragment, _)) => self.route_of_fragment(fragment).or(known),
+        let fragment = stun::username(data).map(|(fragment, _)| fragment);
+        let mut known = self.demux.by_address(from);
+        if known.is_none() && fragment.is_none() && self.mesh.threads() > 1 {
+            // What follows an answer may be here before the news that the source is known.
+            self.controls(now);
+            known = self.demux.by_address(from);
+        }
+        let route = match fragment {
+            Some(fragment) => self.route_of_fragment(fragment).or(known),
             None => known,
         };
-        match route {
-            Some(Route::Peer(index)) => {
-                if known.is_none() {
-                    self.demux.learn(from, index);
+        match (route, hand) {
+            (Some(Route::Peer(index)), _) => {
+                if fragment.is_some() && known != route && !self.looks_at_stranger(now, index) {
+                    self.stats.refused.over_budget += 1;
+                    return;
                 }
-                self.peer_datagram(now, index, from, local, data);
-                if known.is_some_and(|known| known != Route::Peer(index)) {
-                    self.take_over_address(from, local, index);
-                }
+                self.peer_datagram(now, index, (from, local), data, hand);
             }
-            Some(Route::Thread(thread)) if first_hand => {
-                // Anybody may name another thread in a request with a forged source.
-                if !matches!(known, Some(Route::Peer(_))) {
-                    self.demux.learn_foreign(from, thread);
-                }
-                if self.mesh.send_datagram(thread, from, local, data) {
-                    self.stats.datagrams_handed_over += 1;
+            (Some(Route::Thread(thread)), Hand::First) => {
+                self.hand_over(now, thread, (from, local), known == route, data);
+            }
+            (Some(Route::Thread(_)) | None, _) => {
+                if fragment.is_some() {
+                    self.stats.refused.unknown_fragment += 1;
                 } else {
-                    self.count_crossing_drop(thread);
+                    self.stats.refused.unknown_source += 1;
+                }
+                if let Hand::Over {
+                    thread,
+                    familiar: true,
+                } = hand
+                {
+                    self.tell_forgotten((thread, from));
                 }
             }
-            Some(Route::Thread(_)) | None => self.stats.datagrams_unknown += 1,
         }
     }
 
@@ -66,28 +83,95 @@ impl Worker {
         (thread != self.config.thread && self.mesh.knows(thread)).then_some(Route::Thread(thread))
     }
 
-    /// An address that belonged to another peer goes over only when ICE chose it: anybody may send
-    /// a request with a forged source.
-    fn take_over_address(&mut self, from: SocketAddr, local: u8, index: u32) {
-        let chosen = self.peers.get(index).and_then(|slot| slot.peer.destination());
-        if chosen == Some((from, local)) {
-            self.demux.learn(from, index);
+    /// Whether there is time to check the integrity of a request from an unknown source.
+    fn looks_at_stranger(&mut self, now: Instant, index: u32) -> bool {
+        let slot = self.peers.get_mut(index);
+        slot.is_some_and(|slot| slot.strangers.take(now)) && self.strangers.take(now)
+    }
+
+    /// Anybody may name another thread in a request with a forged source: nothing is learned here. The
+    /// other thread tells when it knows whose the source is.
+    fn hand_over(
+        &mut self,
+        now: Instant,
+        thread: ThreadId,
+        source: (SocketAddr, u8),
+        familiar: bool,
+        data: &[u8],
+    ) {
+        if !familiar && !self.strangers.take(now) {
+            self.stats.refused.over_budget += 1;
+        } else if self.mesh.send_datagram(thread, source, familiar, data) {
+            self.stats.datagrams_handed_over += 1;
+        } else {
+            self.stats.refused.handover_full += 1;
         }
     }
 
-    fn peer_datagram(&mut self, now: Instant, index: u32, from: SocketAddr, local: u8, data: &mut [u8]) {
+    fn peer_datagram(
+        &mut self,
+        now: Instant,
+        index: u32,
+        (from, local): (SocketAddr, u8),
+        data: &mut [u8],
+        hand: Hand,
+    ) {
         let Some(slot) = self.peers.get_mut(index) else {
             return;
         };
         if let Some(at) = self.dropped_at {
             slot.peer.note_dropped(at);
         }
-        let received = slot.peer.handle_datagram(now, from, local, data);
-        self.touched(now, index);
-        if let Some(rtp) = received {
-            self.stats.packets_in += 1;
-            self.stats.packets_in_retransmitted += u64::from(rtp.retransmitted);
-            self.rtp(now, index, &rtp, data);
+        let refused = &mut self.stats.refused;
+        match slot.peer.handle_datagram(now, from, local, data) {
+            Received::Rtp(rtp) => {
+                self.touched(now, index);
+                self.stats.packets_in += 1;
+                self.stats.packets_in_retransmitted += u64::from(rtp.retransmitted);
+                self.rtp(now, index, &rtp, data);
+            }
+            Received::Check => {
+                self.touched(now, index);
+                self.learn(now, index, from, hand);
+            }
+            Received::Taken => self.touched(now, index),
+            Received::Refused(Refusal::Unauthenticated) => refused.unauthenticated += 1,
+            Received::Refused(Refusal::Stranger) => refused.unknown_source += 1,
+            Received::Refused(Refusal::Malformed | Refusal::TooMany) => refused.malformed += 1,
+        }
+    }
+
+    /// A peer proved itself from an address: what comes from there is its own.
+    fn learn(&mut self, now: Instant, index: u32, from: SocketAddr, hand: Hand) {
+        let via = match hand {
+            Hand::First => None,
+            Hand::Over { thread, .. } => Some(thread),
+        };
+        let peers = &self.peers;
+        let selected = |index| Some(peers.get(index)?.peer.destination()?.0);
+        let (learned, forgotten) = self.demux.learn((now, from, via), index, selected);
+        if !learned {
+            self.stats.refused.address_in_use += 1;
+        } else if let Hand::Over {
+            thread,
+            familiar: false,
+        } = hand
+        {
+            self.tell(thread, Control::Learned { source: from });
+        }
+        if let Some(forgotten) = forgotten {
+            self.tell_forgotten(forgotten);
+        }
+    }
+
+    /// Another thread needs to send on no longer what comes from an address.
+    pub(crate) fn tell_forgotten(&mut self, (thread, source): Forgotten) {
+        self.tell(thread, Control::Forgotten { source });
+    }
+
+    fn tell(&mut self, thread: ThreadId, control: Control) {
+        if !self.mesh.send_control(thread, control) {
+            self.stats.drops.control_full += 1;
         }
     }
 
@@ -231,6 +315,21 @@ impl Worker {
         while let Some((index, layer)) = self.fanout.torn.pop() {
             self.want_key_frame(now, index, layer);
         }
+        self.controls(now);
+        for thread in 0..self.mesh.threads() {
+            let thread = ThreadId(thread as u8);
+            for _ in 0..CROSSINGS_PER_TURN {
+                let Some(mut crossing) = self.mesh.receive(thread) else {
+                    break;
+                };
+                self.stats.crossings_in += 1;
+                self.crossing(now, thread, &mut crossing);
+                self.mesh.recycle(thread, crossing);
+            }
+        }
+    }
+
+    fn controls(&mut self, now: Instant) {
         for thread in 0..self.mesh.threads() {
             let thread = ThreadId(thread as u8);
             for _ in 0..CONTROLS_PER_TURN {
@@ -239,21 +338,19 @@ impl Worker {
                 };
                 self.control(now, thread, control);
             }
-            for _ in 0..CROSSINGS_PER_TURN {
-                let Some(mut crossing) = self.mesh.receive(thread) else {
-                    break;
-                };
-                self.stats.crossings_in += 1;
-                self.crossing(now, &mut crossing);
-                self.mesh.recycle(thread, crossing);
-            }
         }
     }
 
-    fn crossing(&mut self, now: Instant, crossing: &mut Crossing) {
+    fn crossing(&mut self, now: Instant, thread: ThreadId, crossing: &mut Crossing) {
         match crossing.content {
-            Content::Datagram { from, local, .. } => {
-                self.datagram(now, from, local, crossing.datagram_mut(), false);
+            Content::Datagram {
+                from,
+                local,
+                familiar,
+                ..
+            } => {
+                let hand = Hand::Over { thread, familiar };
+                self.datagram(now, from, local, crossing.datagram_mut(), hand);
             }
             Content::Packet { track, layer, .. } => {
                 if let (Some(&index), Some(arrival)) = (self.track_keys.get(&track), crossing.arrival()) {
@@ -282,6 +379,8 @@ impl Worker {
             Control::Ended { track } => self.source_ended(track),
             Control::Report { track, layer, report } => self.sender_report(track, layer, report),
             Control::Loss { track, fraction } => self.track_loss(now, track, fraction),
+            Control::Learned { source } => self.demux.learn_foreign(source, from),
+            Control::Forgotten { source } => self.demux.forget_foreign(source, from),
         }
     }
 

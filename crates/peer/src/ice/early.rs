@@ -5,6 +5,8 @@ use std::time::{Duration, Instant};
 
 /// Addresses remembered. A client checks from a handful of addresses; more is somebody else's.
 const REQUESTS_MAX: usize = 16;
+/// Longest request kept: two credentials of 256 characters and the usual attributes take 700 bytes.
+const REQUEST_LEN_MAX: usize = 1024;
 /// After this long the sender has given the transaction up.
 const AGE_MAX: Duration = Duration::from_secs(10);
 
@@ -24,10 +26,14 @@ pub(super) struct Request {
 }
 
 impl Early {
-    /// Keeps the latest request of each path; further paths than [`REQUESTS_MAX`] are dropped.
-    pub(super) fn push(&mut self, at: Instant, from: SocketAddr, local: u8, data: &[u8]) {
+    /// Keeps the latest request of each path; false for further paths than [`REQUESTS_MAX`].
+    pub(super) fn push(&mut self, at: Instant, from: SocketAddr, local: u8, data: &[u8]) -> bool {
+        if data.len() > REQUEST_LEN_MAX {
+            return false;
+        }
         self.requests.retain(|r| r.from != from || r.local != local);
-        if self.requests.len() < REQUESTS_MAX {
+        let has_room = self.requests.len() < REQUESTS_MAX;
+        if has_room {
             let data = data.to_vec();
             self.requests.push(Request {
                 at,
@@ -36,6 +42,7 @@ impl Early {
                 data,
             });
         }
+        has_room
     }
 
     /// All requests that are still worth an answer, oldest first.
@@ -63,6 +70,7 @@ mod tests {
             early.push(now, address(port), 0, b"first");
         }
         early.push(now, address(1), 0, b"second");
+        assert!(!early.push(now, address(1), 0, &[0; REQUEST_LEN_MAX + 1]));
         let kept: Vec<_> = early.take(now).collect();
         assert_eq!(kept.len(), REQUESTS_MAX);
         assert_eq!(kept.last().map(|r| r.data.as_slice()), Some(&b"second"[..]));

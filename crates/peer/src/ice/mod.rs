@@ -7,13 +7,16 @@
 mod alive;
 mod early;
 mod hmac;
+mod seen;
 
 use crate::config::{Candidate, CandidateKind, IceCredentials, PeerInit};
 use crate::peer::PeerEvent;
+use crate::received::{Received, Refusal};
 use alive::Alive;
 use early::Early;
 use is::stun::{StunMessage, StunPacket};
 use is::{IceAgent, IceAgentEvent, IceCreds, Protocol};
+use seen::Seen;
 use std::collections::VecDeque;
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
@@ -44,6 +47,8 @@ const REBOUND_AFTER: Duration = Duration::from_secs(5);
 const LEFT_MAX: usize = 8;
 /// The foundation that the agent gives to candidates that it learns from a check: it knows them by it.
 const LEARNED_FOUNDATION: &str = "tmp_prflx";
+/// Message type of an indication (RFC 8489 §5).
+const BINDING_INDICATION: [u8; 2] = [0x00, 0x11];
 /// RFC 8839 §5.4 limits both credentials to 256 characters.
 const CREDENTIAL_LEN_MAX: usize = 256;
 
@@ -54,6 +59,8 @@ pub(crate) struct Ice {
     locals: Vec<Local>,
     lite: bool,
     early: Early,
+    /// Requests that were accepted, so that nobody repeats them from elsewhere.
+    seen: Seen,
     sources: Vec<SocketAddr>,
     /// Addresses of rebound pairs, oldest first: the agent ignores checks from them.
     left: VecDeque<SocketAddr>,
@@ -108,6 +115,7 @@ impl Ice {
             locals,
             lite: init.ice_lite,
             early: Early::default(),
+            seen: Seen::default(),
             sources: Vec::new(),
             left: VecDeque::new(),
             remote_candidates: 0,
@@ -129,24 +137,45 @@ impl Ice {
 
     /// Takes a STUN message. Without remote credentials, checks that carry ours are kept and
     /// answered by [`Self::set_remote`].
-    pub(crate) fn handle_stun(&mut self, now: Instant, from: SocketAddr, local: u8, data: &[u8]) {
+    pub(crate) fn handle_stun(&mut self, now: Instant, from: SocketAddr, local: u8, data: &[u8]) -> Received {
         self.last_now = now;
+        let taken = self.take_stun(now, from, local, data);
+        self.dropped += u64::from(matches!(taken, Received::Refused(_)));
+        taken
+    }
+
+    fn take_stun(&mut self, now: Instant, from: SocketAddr, local: u8, data: &[u8]) -> Received {
         let destination = self.local_address(local, from);
+        if data.starts_with(&BINDING_INDICATION) && self.is_source(from) {
+            // Keeps a NAT's binding alive, and says nothing (RFC 8445 §11).
+            return Received::Taken;
+        }
         let (Ok(message), Some(destination)) = (StunMessage::parse(data), destination) else {
-            self.dropped += 1;
-            return;
-        };
-        if self.agent.remote_credentials().is_none() {
-            if message.is_binding_request() && self.agent.accepts_message(&message) {
-                self.early.push(now, from, local, data);
+            // A message without integrity is not even parsed.
+            let whole = wire::stun::is_stun(data);
+            let refusal = if whole {
+                Refusal::Unauthenticated
             } else {
-                self.dropped += 1;
+                Refusal::Malformed
+            };
+            return Received::Refused(refusal);
+        };
+        let is_request = message.is_binding_request();
+        if is_request && self.seen.elsewhere(data, from) {
+            return Received::Refused(Refusal::Unauthenticated);
+        }
+        if self.agent.remote_credentials().is_none() {
+            if !is_request || !self.agent.accepts_message(&message) {
+                return Received::Refused(Refusal::Unauthenticated);
             }
-            return;
+            self.seen.note(data, from);
+            if !self.early.push(now, from, local, data) {
+                return Received::Refused(Refusal::TooMany);
+            }
+            return Received::Check;
         }
         if self.sources.len() >= SOURCES_MAX && !self.is_source(from) {
-            self.dropped += 1;
-            return;
+            return Received::Refused(Refusal::TooMany);
         }
         self.welcome_back(from, &message);
         let packet = StunPacket {
@@ -156,6 +185,9 @@ impl Ice {
             message,
         };
         if self.agent.handle_packet(now, packet) {
+            if is_request {
+                self.seen.note(data, from);
+            }
             if self.alive.heard(now) {
                 self.announce = true;
             }
@@ -163,8 +195,9 @@ impl Ice {
             // Without this a lite agent reports the nomination only with its next 3 s timer.
             self.agent.handle_timeout(now);
             self.settle(now);
+            Received::Check
         } else {
-            self.dropped += 1;
+            Received::Refused(Refusal::Unauthenticated)
         }
     }
 

@@ -1,21 +1,35 @@
 //! What of a packet reaches `sctp-proto`, which believes its remote side in what it should not.
 //!
-//! Owns where the remote side's TSNs are. Must not know: streams, messages.
+//! Owns where the remote side's TSNs are, and how many of its chunks are held. Must not know: streams, messages.
 
 use bytes::Bytes;
 
 /// Stream ids above this are nobody's: browsers count up from 0, LiveKit's own are 100 to 102.
 /// `sctp-proto` makes a stream for any id.
 pub(super) const STREAMS_MAX: u16 = 1024;
-/// How far a DATA chunk may be ahead of what we acknowledged. `sctp-proto` keeps every chunk behind a
-/// gap, with its whole datagram and read or not, and sorts them per chunk: the receive window bounds
-/// none of it. This many messages of 16 bytes are a receive window, and LiveKit's are longer; of full
-/// chunks it is 75 windows. More is lost on the way for the sender, and comes again.
-const AHEAD_MAX: i32 = 16_384;
+/// How far a DATA chunk may be ahead of what we acknowledged. More is lost on the way for the sender,
+/// and comes again.
+const AHEAD_MAX: i32 = 2048;
+/// Chunks behind a gap above which no further is taken, and chunks not read above which no short one
+/// is. `sctp-proto` keeps each with its whole datagram, counts only bytes against the receive window,
+/// and those of what was read no more, and sorts all chunks for each that comes: a window of single
+/// bytes would be 262,144 of them. A higher number holds more
+/// of a burst of short messages behind a loss, and costs 1.5 KiB of each hostile peer.
+const HELD_MAX: usize = 512;
+/// Of DATA chunks with so much data the receive window has room for 512, which `sctp-proto` fills beyond
+/// its end with what came later than something further ahead: twice as many are taken.
+const SHORT: usize = 512;
+/// Longest packet taken. Those of WebRTC's implementations fit an Ethernet frame, and every chunk
+/// that waits holds its packet.
+const PACKET_LEN_MAX: usize = 1500;
+/// Longest packet sent: `sctp-proto` writes a SACK with every gap and every duplicate there is.
+const SACK_PACKET_LEN_MAX: usize = 1152;
 /// What is further away is no TSN of this association: serial numbers (RFC 1982) compare within
 /// 2³¹, and this half of it holds wherever a FORWARD TSN leads.
 const FAR: i32 = 1 << 30;
 const COMMON_HEADER_LEN: usize = 12;
+const DATA_HEADER_LEN: usize = 16;
+const SACK_HEADER_LEN: usize = 16;
 
 // RFC 9260 §3.2, RFC 3758 §3.2, RFC 8260 §2.3.1
 const DATA: u8 = 0;
@@ -34,8 +48,15 @@ pub(super) struct Admission {
     acknowledged: u32,
     /// DATA chunks let through.
     admitted: u64,
-    /// Packets that came too far ahead, in whole or in part.
-    ahead: u64,
+    /// Packets that came too far ahead, or while too much was held, in whole or in part.
+    refused: u64,
+    /// All TSNs up to here were let through.
+    cumulative: u32,
+    /// What was let through of those behind it, a bit each, and how many they are.
+    seen: [u64; AHEAD_MAX as usize / 64],
+    ahead: usize,
+    /// Chunks let through, each once, and not read.
+    held: usize,
 }
 
 impl Admission {
@@ -45,7 +66,11 @@ impl Admission {
             beginning: None,
             acknowledged: 0,
             admitted: 0,
+            refused: 0,
+            cumulative: 0,
+            seen: [0; AHEAD_MAX as usize / 64],
             ahead: 0,
+            held: 0,
         }
     }
 
@@ -55,44 +80,133 @@ impl Admission {
             let admitted = !up && self.admits_beginning(data);
             return admitted.then(|| Bytes::copy_from_slice(data));
         }
-        let (mut count, mut ahead) = (0, 0);
+        if data.len() > PACKET_LEN_MAX {
+            self.refused += 1;
+            return None;
+        }
         for chunk in chunks(data) {
             match chunk[0] {
-                DATA => {
-                    if stream_id(chunk)? >= STREAMS_MAX {
-                        return None;
-                    }
-                    count += 1;
-                    ahead += u64::from(!self.is_within(chunk, AHEAD_MAX));
-                }
+                DATA if stream_id(chunk)? >= STREAMS_MAX => return None,
+                // No byte is nothing that the receive window could count (RFC 9260 §3.3.1 forbids it).
+                DATA if chunk.len() <= DATA_HEADER_LEN => return None,
                 // Alone in a packet, if at all.
                 INIT | INIT_ACK => return None,
                 FORWARD_TSN | I_FORWARD_TSN if !self.is_within(chunk, FAR) => return None,
                 _ => {}
             }
         }
-        self.admitted += count - ahead;
-        if ahead == 0 {
+        let mut kept = Vec::new();
+        let mut refuses = false;
+        for chunk in chunks(data) {
+            if chunk[0] != DATA || self.admits_data(chunk) {
+                kept.push(chunk);
+            } else {
+                refuses = true;
+            }
+        }
+        if !refuses {
             return Some(Bytes::copy_from_slice(data));
         }
         // The rest of the packet counts: retransmitted chunks share it with new ones.
-        self.ahead += 1;
-        let mut kept = data[..COMMON_HEADER_LEN].to_vec();
-        let near = |chunk: &&[u8]| chunk[0] != DATA || self.is_within(chunk, AHEAD_MAX);
-        chunks(data)
-            .filter(near)
-            .for_each(|chunk| kept.extend_from_slice(chunk));
-        sign(&mut kept);
-        (kept.len() > COMMON_HEADER_LEN).then(|| kept.into())
+        self.refused += 1;
+        if kept.is_empty() {
+            return None;
+        }
+        let mut packet = data[..COMMON_HEADER_LEN].to_vec();
+        kept.iter().for_each(|chunk| packet.extend_from_slice(chunk));
+        sign(&mut packet);
+        Some(packet.into())
     }
 
-    /// Takes note of a packet of ours.
-    pub(super) fn sent(&mut self, packet: &[u8]) {
-        if packet.get(COMMON_HEADER_LEN) == Some(&SACK)
-            && let Some(cumulative) = number(packet, COMMON_HEADER_LEN + 4)
-        {
-            self.acknowledged = cumulative;
+    /// Whether a DATA chunk may be taken, which is then noted.
+    fn admits_data(&mut self, chunk: &[u8]) -> bool {
+        let Some(tsn) = number(chunk, 4).filter(|_| self.is_within(chunk, AHEAD_MAX)) else {
+            return false;
+        };
+        if tsn.wrapping_sub(self.cumulative).cast_signed() > 0 && !self.is_seen(tsn) {
+            let short = chunk.len() < DATA_HEADER_LEN + SHORT;
+            // What is missing is taken with less room: those behind it cannot go before.
+            let missing = tsn == self.cumulative.wrapping_add(1) && self.ahead > 0;
+            let most = if short && !missing { HELD_MAX } else { 2 * HELD_MAX };
+            if self.held >= most || (self.ahead >= HELD_MAX && !missing) {
+                return false;
+            }
+            self.mark(tsn, true);
+            self.ahead += 1;
+            self.held += 1;
+            self.advance();
         }
+        self.admitted += 1;
+        true
+    }
+
+    /// Takes what has no gap before it any more off what is ahead.
+    fn advance(&mut self) {
+        while self.ahead > 0 && self.is_seen(self.cumulative.wrapping_add(1)) {
+            self.cumulative = self.cumulative.wrapping_add(1);
+            self.mark(self.cumulative, false);
+            self.ahead -= 1;
+        }
+    }
+
+    fn is_seen(&self, tsn: u32) -> bool {
+        let (word, bit) = place(tsn);
+        self.seen[word] & bit != 0
+    }
+
+    fn mark(&mut self, tsn: u32, seen: bool) {
+        let (word, bit) = place(tsn);
+        if seen {
+            self.seen[word] |= bit;
+        } else {
+            self.seen[word] &= !bit;
+        }
+    }
+
+    /// Messages of so many chunks were read.
+    pub(super) fn released(&mut self, chunks: usize) {
+        self.held = self.held.saturating_sub(chunks);
+    }
+
+    /// Takes note of a packet of ours as soon as it is written, and cuts a SACK to what fits a datagram.
+    pub(super) fn sent(&mut self, packet: Bytes, window: u32) -> Bytes {
+        if packet.get(COMMON_HEADER_LEN) != Some(&SACK) {
+            return packet;
+        }
+        let at = |offset| number(&packet, COMMON_HEADER_LEN + offset);
+        let (Some(cumulative), Some(free), Some(counts)) = (at(4), at(8), at(12)) else {
+            return packet;
+        };
+        let gaps = counts >> 16;
+        self.acknowledge(cumulative, (0..gaps as usize).map_while(|gap| at(16 + 4 * gap)));
+        // Each that is held has a byte at least. What a FORWARD TSN or a reset dropped unread, which
+        // nothing else tells, is noticed here.
+        self.held = self.held.min(window.saturating_sub(free) as usize);
+        if packet.len() > SACK_PACKET_LEN_MAX {
+            return cut_sack(&packet, gaps);
+        }
+        packet
+    }
+
+    /// `sctp-proto` says what it took of what was let through: less when its window was full.
+    fn acknowledge(&mut self, cumulative: u32, gaps: impl Iterator<Item = u32>) {
+        let step = cumulative.wrapping_sub(self.cumulative).cast_signed();
+        for beyond in 1..=step.min(AHEAD_MAX) {
+            let tsn = self.cumulative.wrapping_add_signed(beyond);
+            self.ahead -= usize::from(self.is_seen(tsn));
+        }
+        let let_through = (-step).max(0).unsigned_abs() as usize + self.ahead;
+        self.acknowledged = cumulative;
+        self.cumulative = cumulative;
+        self.seen = [0; AHEAD_MAX as usize / 64];
+        self.ahead = 0;
+        for gap in gaps {
+            for offset in (gap >> 16..=gap & 0xffff).take(AHEAD_MAX as usize) {
+                self.mark(cumulative.wrapping_add(offset), true);
+                self.ahead += 1;
+            }
+        }
+        self.held -= let_through.saturating_sub(self.ahead).min(self.held);
     }
 
     /// Whether so many DATA chunks can have come of what was admitted. `sctp-proto` steps by the
@@ -101,8 +215,9 @@ impl Admission {
         data_chunks <= self.admitted
     }
 
-    pub(super) fn ahead(&self) -> u64 {
-        self.ahead
+    /// Packets that came too far ahead, or while too much was held, in whole or in part.
+    pub(super) fn refused(&self) -> u64 {
+        self.refused
     }
 
     /// INITs are for the beginning only: a duplicate would end an established association in
@@ -123,6 +238,7 @@ impl Admission {
         if self.beginning.is_none() {
             self.beginning = Some((tag, initial));
             self.acknowledged = initial.wrapping_sub(1);
+            self.cumulative = self.acknowledged;
         }
         self.beginning == Some((tag, initial))
     }
@@ -133,6 +249,26 @@ impl Admission {
         let tsn = number(chunk, 4).filter(|_| self.beginning.is_some());
         tsn.is_some_and(|tsn| (-FAR..=ahead).contains(&distance(tsn)))
     }
+}
+
+/// Where the bit of a TSN is, and the bit.
+fn place(tsn: u32) -> (usize, u64) {
+    let index = tsn % AHEAD_MAX.cast_unsigned();
+    ((index / 64) as usize, 1 << (index % 64))
+}
+
+/// A SACK with as many of its gaps as fit, and without the duplicates (RFC 9260 §3.3.4 leaves both to
+/// the receiver). Nothing stands behind a SACK so long.
+fn cut_sack(packet: &[u8], gaps: u32) -> Bytes {
+    let room = (SACK_PACKET_LEN_MAX - COMMON_HEADER_LEN - SACK_HEADER_LEN) / 4;
+    let gaps = (gaps as usize).min(room);
+    let len = SACK_HEADER_LEN + 4 * gaps;
+    let mut cut = packet[..(COMMON_HEADER_LEN + len).min(packet.len())].to_vec();
+    cut[COMMON_HEADER_LEN + 2..COMMON_HEADER_LEN + 4].copy_from_slice(&(len as u16).to_be_bytes());
+    cut[COMMON_HEADER_LEN + 12..COMMON_HEADER_LEN + 14].copy_from_slice(&(gaps as u16).to_be_bytes());
+    cut[COMMON_HEADER_LEN + 14..COMMON_HEADER_LEN + 16].fill(0);
+    sign(&mut cut);
+    cut.into()
 }
 
 /// The chunks of a packet with their padding, none shorter than a chunk header.
@@ -159,7 +295,7 @@ fn number(data: &[u8], at: usize) -> Option<u32> {
 }
 
 /// Puts the checksum in place (RFC 9260 appendix A).
-pub(super) fn sign(packet: &mut [u8]) {
+pub(crate) fn sign(packet: &mut [u8]) {
     packet[8..COMMON_HEADER_LEN].fill(0);
     let mut crc = !0u32;
     for byte in &*packet {

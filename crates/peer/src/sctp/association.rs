@@ -95,9 +95,10 @@ impl Link {
         self.up
     }
 
-    /// Packets that came too far ahead of what is missing, in whole or in part.
+    /// Packets that came too far ahead of what is missing, or while too much was held, in whole or in
+    /// part.
     pub(super) fn dropped(&self) -> u64 {
-        self.admission.ahead()
+        self.admission.refused()
     }
 
     pub(super) fn handle_packet(&mut self, now: Instant, data: &[u8]) {
@@ -191,7 +192,7 @@ impl Link {
     /// Reads one message, of each stream in turn; false when there is none.
     pub(super) fn read(&mut self) -> bool {
         while let (Some((_, association)), Some(id)) = (&mut self.association, self.readable.pop_front()) {
-            if let Some(message) = read_next(association, id) {
+            if let Some(message) = read_next(association, &mut self.admission, id) {
                 self.events.push_back(message);
                 self.readable.push_back(id);
                 // Who reads the last message of a stream lets it finish.
@@ -212,11 +213,12 @@ impl Link {
             && let Some(transmit) = association.poll_transmit(now)
             && let Payload::RawEncode(packets) = transmit.payload
         {
-            self.outgoing.extend(packets);
+            let sent = packets
+                .into_iter()
+                .map(|packet| self.admission.sent(packet, RECEIVE_BUFFER_MAX));
+            self.outgoing.extend(sent);
         }
-        let packet = self.outgoing.pop_front()?;
-        self.admission.sent(&packet);
-        Some(packet)
+        self.outgoing.pop_front()
     }
 
     pub(super) fn poll_timeout(&self) -> Option<Instant> {
@@ -240,8 +242,9 @@ impl Link {
                     }
                 }
                 Event::Stream(StreamEvent::Finished { id }) => {
-                    self.events
-                        .extend(std::iter::from_fn(|| read_next(association, id)));
+                    self.events.extend(std::iter::from_fn(|| {
+                        read_next(association, &mut self.admission, id)
+                    }));
                     self.events.push_back(LinkEvent::Closed { id });
                     self.resets += 1;
                     if self.resets > RESETS_MAX {
@@ -264,8 +267,9 @@ impl Link {
                     );
                     let event = if ended { LinkEvent::Down } else { LinkEvent::Broken };
                     for id in self.readable.drain(..) {
-                        self.events
-                            .extend(std::iter::from_fn(|| read_next(association, id)));
+                        self.events.extend(std::iter::from_fn(|| {
+                            read_next(association, &mut self.admission, id)
+                        }));
                     }
                     self.events.push_back(event);
                 }
@@ -284,9 +288,10 @@ impl Link {
     }
 }
 
-fn read_next(association: &mut Association, id: u16) -> Option<LinkEvent> {
+fn read_next(association: &mut Association, admission: &mut Admission, id: u16) -> Option<LinkEvent> {
     let mut stream = association.stream(id).ok()?;
     while let Ok(Some(chunks)) = stream.read_sctp() {
+        admission.released(chunks.chunks.len());
         let mut data = vec![0; chunks.len()];
         if chunks.read(&mut data).is_ok() {
             let ppid = chunks.ppi;

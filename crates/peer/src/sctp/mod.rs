@@ -8,6 +8,7 @@ mod association;
 
 use crate::config::{ChannelSpec, DtlsRole};
 use crate::peer::PeerEvent;
+pub(crate) use admission::sign;
 use association::{Link, LinkEvent};
 use bytes::Bytes;
 use sctp_proto::PayloadProtocolIdentifier as Ppid;

@@ -329,30 +329,70 @@ fn who_withholds_a_packet_is_taken_only_so_far_ahead_and_can_go_on() {
         let chunk = |offset| forger.data(offset, 7, PPID_OF_NOBODY, b"x");
         (from..to).map(chunk).collect()
     };
-    for batch in 0..400 {
+    for batch in 0..40 {
         let chunks = many(&forger, 1 + batch * 50, 51 + batch * 50);
         if let Some((_, end)) = forger.packet(&chunks) {
             held = end;
         }
     }
-    assert_eq!(held, 16_384, "chunks behind the gap");
+    assert_eq!(
+        held, 513,
+        "512 chunks behind the gap, counted from what is acknowledged"
+    );
     let refused = forger.b.dropped();
     // What was missing comes in one packet with what is too far ahead.
     let (missing, beyond) = (
         forger.data(0, 7, PPID_OF_NOBODY, b"x"),
-        forger.data(17_000, 7, PPID_OF_NOBODY, b"x"),
+        forger.data(3000, 7, PPID_OF_NOBODY, b"x"),
     );
     forger.packet(&[missing, beyond]);
-    assert_eq!(forger.later(), Some((16_383, 0)));
+    assert_eq!(forger.later(), Some((512, 0)));
     assert_eq!(
         forger.b.dropped(),
         refused + 2,
         "a packet cut, a message of nobody"
     );
-    let chunks = many(&forger, 16_384, 16_434);
+    let chunks = many(&forger, 513, 563);
     forger.packet(&chunks);
-    assert_eq!(forger.later(), Some((16_433, 0)));
+    assert_eq!(forger.later(), Some((562, 0)));
     assert!(forger.b.channels.contains_key(&0));
+}
+
+#[test]
+fn beginnings_without_end_are_held_up_to_a_number() {
+    let mut forger = Forger::connected();
+    let mut taken = 0;
+    for batch in 0..40 {
+        let chunks: Vec<_> = (0..50)
+            .map(|offset| {
+                let mut chunk = forger.data(batch * 50 + offset, 0, 51, b"x");
+                chunk[1] = 6; // unordered, the first of several
+                chunk
+            })
+            .collect();
+        taken = forger.packet(&chunks).map_or(taken, |(cumulative, _)| cumulative);
+    }
+    taken = forger.later().map_or(taken, |(cumulative, _)| cumulative);
+    assert!((500..=512).contains(&(taken + 1)), "{taken}");
+    assert!(forger.b.dropped() > 0);
+}
+
+#[test]
+fn a_sack_of_many_gaps_fits_a_datagram() {
+    let mut forger = Forger::connected();
+    for batch in 0..20 {
+        let chunks: Vec<_> = (0..50)
+            .map(|i| forger.data(1 + 2 * (batch * 50 + i), 7, PPID_OF_NOBODY, b"x"))
+            .collect();
+        let mut packet = [&forger.header[..], &chunks.concat()].concat();
+        sign(&mut packet);
+        forger.b.handle_packet(forger.now, &packet);
+        while let Some(answer) = forger.b.poll_packet(forger.now) {
+            assert!(answer.len() <= 1152, "{} bytes", answer.len());
+            let blocks = u16::from_be_bytes([answer[24], answer[25]]);
+            assert_eq!(answer.len(), 28 + 4 * usize::from(blocks));
+        }
+    }
 }
 
 #[test]
@@ -387,7 +427,8 @@ fn a_window_of_small_messages_survives_a_loss() {
     }
     assert_eq!(sent, 16_384);
     assert!(got.iter().copied().eq(0..sent), "{} of {sent}", got.len());
-    assert_eq!(ends.b.dropped(), 0);
+    let again = packets - sent / 60;
+    assert!(again < 400, "{packets} packets");
 }
 
 #[test]

@@ -254,7 +254,11 @@ impl Pair {
         let from = self.end(to.other()).address;
         let now = self.now;
         let socket = self.end(to).setup.socket;
-        let got = self.end(to).peer.handle_datagram(now, from, socket, &mut data);
+        let got = self
+            .end(to)
+            .peer
+            .handle_datagram(now, from, socket, &mut data)
+            .rtp();
         assert!(got.is_none(), "garbage became media");
         self.drain();
     }
@@ -287,7 +291,7 @@ impl Pair {
             let now = self.now;
             let end = self.end(to);
             let socket = end.setup.socket;
-            if let Some(packet) = end.peer.handle_datagram(now, from, socket, &mut data) {
+            if let Some(packet) = end.peer.handle_datagram(now, from, socket, &mut data).rtp() {
                 end.rtp.push((packet, data));
             }
             self.drain();

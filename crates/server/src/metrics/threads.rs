@@ -12,7 +12,7 @@ pub(super) type ThreadRow = (
     fn(&ThreadStats) -> u64,
 );
 
-pub(super) const THREADS: [ThreadRow; 35] = [
+pub(super) const THREADS: [ThreadRow; 43] = [
     (
         "plenum_media_peers",
         "gauge",
@@ -66,15 +66,71 @@ pub(super) const THREADS: [ThreadRow; 35] = [
         "plenum_media_datagrams_dropped_total",
         "counter",
         "reason=\"full\"",
-        "Datagrams that the kernel did not take.",
+        "Datagrams dropped: by the kernel on the way out, or taken for nobody's on the way in.",
         |stats| stats.send.dropped_full,
     ),
     (
         "plenum_media_datagrams_dropped_total",
         "counter",
         "reason=\"refused\"",
-        "Datagrams that the kernel did not take.",
+        "Datagrams dropped: by the kernel on the way out, or taken for nobody's on the way in.",
         |stats| stats.send.dropped_refused,
+    ),
+    (
+        "plenum_media_datagrams_dropped_total",
+        "counter",
+        "reason=\"unknown_source\"",
+        "Datagrams dropped: by the kernel on the way out, or taken for nobody's on the way in.",
+        |stats| stats.media.refused.unknown_source,
+    ),
+    (
+        "plenum_media_datagrams_dropped_total",
+        "counter",
+        "reason=\"unknown_fragment\"",
+        "Datagrams dropped: by the kernel on the way out, or taken for nobody's on the way in.",
+        |stats| stats.media.refused.unknown_fragment,
+    ),
+    (
+        "plenum_media_datagrams_dropped_total",
+        "counter",
+        "reason=\"unauthenticated\"",
+        "Datagrams dropped: by the kernel on the way out, or taken for nobody's on the way in.",
+        |stats| stats.media.refused.unauthenticated,
+    ),
+    (
+        "plenum_media_datagrams_dropped_total",
+        "counter",
+        "reason=\"over_budget\"",
+        "Datagrams dropped: by the kernel on the way out, or taken for nobody's on the way in.",
+        |stats| stats.media.refused.over_budget,
+    ),
+    (
+        "plenum_media_datagrams_dropped_total",
+        "counter",
+        "reason=\"handover_full\"",
+        "Datagrams dropped: by the kernel on the way out, or taken for nobody's on the way in.",
+        |stats| stats.media.refused.handover_full,
+    ),
+    (
+        "plenum_media_datagrams_dropped_total",
+        "counter",
+        "reason=\"address_in_use\"",
+        "Datagrams dropped: by the kernel on the way out, or taken for nobody's on the way in.",
+        |stats| stats.media.refused.address_in_use,
+    ),
+    (
+        "plenum_media_datagrams_dropped_total",
+        "counter",
+        "reason=\"malformed\"",
+        "Datagrams dropped: by the kernel on the way out, or taken for nobody's on the way in.",
+        |stats| stats.media.refused.malformed,
+    ),
+    (
+        "plenum_media_datagrams_handed_over_total",
+        "counter",
+        "",
+        "Datagrams handed over to the media thread that owns their peer.",
+        |stats| stats.media.datagrams_handed_over,
     ),
     (
         "plenum_media_packets_total",

@@ -95,6 +95,7 @@ mod tests {
             publisher_offer: None,
             resume: None,
             sender_only: false,
+            full: false,
             placement: ThreadInfo {
                 thread: ThreadId(0),
                 sockets: Vec::new(),

@@ -427,7 +427,7 @@ async fn run(
             received = socket.recv_from(&mut buffer) => {
                 // A port that was closed answers with an error: no datagram.
                 let Ok((len, from)) = received else { continue };
-                let Some(rtp) = peer.handle_datagram(Instant::now(), from, 0, &mut buffer[..len]) else { continue };
+                let Some(rtp) = peer.handle_datagram(Instant::now(), from, 0, &mut buffer[..len]).rtp() else { continue };
                 if let Some(recorder) = &recorder {
                     let told = recorder.try_send(stream::Packet::received(&rtp, &buffer));
                     assert!(!matches!(told, Err(TrySendError::Full(_))), "the recorder has room");

@@ -162,3 +162,58 @@ fn requests_with_a_forged_source_take_no_address_from_its_peer() {
     let heard = count(&sim, down) - before;
     assert!(heard >= 49, "{heard} packets in a second");
 }
+
+#[test]
+fn forged_requests_on_a_shared_port_cost_nobody_a_packet() {
+    // Thread 0 gets everything, and owns the publisher.
+    let mut sim = Sim::new(31, 2, 64);
+    sim.threads[0].takes_all = true;
+    let (publisher, subscriber) = (sim.add_client(0), sim.add_client(1));
+    let near = sim.add_client(0);
+    sim.connect();
+    let track = sim.publish_audio(publisher);
+    let far = sim.publish_audio(subscriber);
+    let downs = [
+        sim.subscribe(subscriber, track, Kind::Audio, LayerWish::BEST),
+        sim.subscribe(near, far, Kind::Audio, LayerWish::BEST),
+    ];
+    sim.run_for(Duration::from_secs(1));
+    let before = downs.map(|down| count(&sim, down));
+    let fragments = [
+        sim.server_fragment(publisher),
+        sim.server_fragment(subscriber),
+        "01abcdefghijklmn".to_owned(),
+    ];
+    let mut forged = 0u32;
+    for _ in 0..200 {
+        for _ in 0..100 {
+            let [_, a, b, c] = (0x0B00_0000 + forged).to_be_bytes();
+            let from = std::net::SocketAddr::from(([11, a, b, c], 5000));
+            let mut request = request_for(&fragments[forged as usize % 3]);
+            let now = sim.now;
+            let worker = &mut sim.threads[0].worker;
+            worker.handle_datagram(now, from, 0, &mut request);
+            forged += 1;
+        }
+        sim.run_for(Duration::from_millis(10));
+    }
+    // Ten keepalives have passed: the addresses are still known, and those of strangers are not.
+    for (down, before) in downs.iter().zip(before) {
+        assert!(
+            count(&sim, *down) - before >= 99,
+            "{}",
+            count(&sim, *down) - before
+        );
+        assert_eq!(sim.checker.holes(down.ssrc), 0);
+    }
+    let stats = [0, 1].map(|thread: usize| sim.threads[thread].worker.stats());
+    assert_eq!(stats[0].drops.addresses + stats[1].drops.addresses, 0);
+    let refused: u64 = stats
+        .iter()
+        .map(|stats| {
+            let refused = stats.refused;
+            refused.unauthenticated + refused.unknown_fragment + refused.over_budget + refused.handover_full
+        })
+        .sum();
+    assert!(refused >= u64::from(forged) - 100, "{refused} of {forged}");
+}
