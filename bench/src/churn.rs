@@ -8,7 +8,6 @@ use anyhow::{Context, ensure};
 use bench::guest::{Guest, World};
 use protocol::token::Keys;
 use server::config::{Config, UdpPorts};
-use server::media_pool::make_identity;
 use server::wiring::{self, Running};
 use std::cell::Cell;
 use std::sync::Arc;
@@ -65,7 +64,8 @@ pub(crate) fn run(options: &Options) -> anyhow::Result<()> {
         "secret-of-the-churn-benchmark-0123".to_owned(),
     )]);
     let running = server.block_on(async { start(keys.clone()) })?;
-    let (shared, fingerprint) = make_identity()?;
+    let shared = peer::Shared::new(server::clock::epoch())?;
+    let fingerprint = shared.fingerprint();
     let world = World {
         address: *running.addresses.first().context("no address")?,
         keys,

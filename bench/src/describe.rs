@@ -157,7 +157,7 @@ pub fn transport(
     sdp::Transport {
         ufrag: Some(ice.ufrag.clone()),
         pwd: Some(ice.pwd.clone()),
-        fingerprint: Some(sdp::Fingerprint(fingerprint)),
+        fingerprint: Some(sdp::Fingerprint::Sha256(fingerprint)),
         setup: Some(setup),
         candidates: vec![sdp::Candidate {
             foundation: candidate.foundation,
@@ -186,7 +186,7 @@ pub fn remote_of(described: &Description, sctp: Option<u32>) -> anyhow::Result<(
             ufrag: transport.ufrag.context("no ice-ufrag")?,
             pwd: transport.pwd.context("no ice-pwd")?,
         },
-        fingerprint: transport.fingerprint.context("no SHA-256 fingerprint")?.0,
+        fingerprint: transport.fingerprint.context("no fingerprint")?,
         dtls_role: match transport.setup {
             Some(Setup::Active) => DtlsRole::Server,
             _ => DtlsRole::Client,

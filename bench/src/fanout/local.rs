@@ -5,11 +5,12 @@ use crate::traffic::{Media, Source};
 use anyhow::Context;
 use media::api::{Command, DownKey, Event, LayerWish, PeerKey, RoomKey, ThreadId, TrackKey, make_ufrag};
 use peer::{Codec, DtlsRole, IceCredentials, Kind, Payload, ReceiveSpec, Remote, SendSpec, Shared};
-use server::media_pool::{MediaPool, MediaPoolConfig, SocketPlan, make_identity};
+use server::media_pool::{MediaPool, MediaPoolConfig, SocketPlan};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::mpsc;
 use wire::ext::ExtensionIds;
+use wire::sdp::Fingerprint;
 
 const ROOM: RoomKey = RoomKey(1);
 const THREAD: ThreadId = ThreadId(0);
@@ -70,7 +71,8 @@ impl Server {
             ..MediaPoolConfig::default()
         };
         let (sender, events) = mpsc::channel(65_536);
-        let (shared, fingerprint) = make_identity()?;
+        let shared = Shared::new(server::clock::epoch())?;
+        let fingerprint = shared.fingerprint();
         Ok(Self {
             pool: MediaPool::start(config, sender)?,
             events,
@@ -173,7 +175,7 @@ impl Server {
         })?;
         let remote = |ice, fingerprint, dtls_role| Remote {
             ice,
-            fingerprint,
+            fingerprint: Fingerprint::Sha256(fingerprint),
             dtls_role,
             ice_lite: dtls_role == DtlsRole::Client,
             sctp: None,

@@ -17,7 +17,6 @@ use livekit_protocol::signal_request::Message as Request;
 use livekit_protocol::signal_response::Message as Response;
 use peer::{Codec, IceCredentials, SendSpec, Shared};
 use prost::Message as _;
-use server::media_pool::make_identity;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
@@ -63,7 +62,8 @@ struct Participant {
 
 impl Remote {
     pub(crate) fn new(access: Access, media: Media) -> anyhow::Result<Self> {
-        let (shared, fingerprint) = make_identity()?;
+        let shared = Shared::new(server::clock::epoch())?;
+        let fingerprint = shared.fingerprint();
         let unix = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH)?;
         Ok(Self {
             access,

@@ -4,10 +4,10 @@ use super::air::{Air, Leaving};
 use bench::describe::host_candidate;
 use media::api::{Command, DownKey, Event, LayerWish, PeerKey, RoomKey, ThreadId, TrackKey, make_ufrag};
 use peer::{
-    Codec, DtlsRole, IceCredentials, Kind, Outbox, Payload, Peer, PeerInit, ReceiveSpec, Remote, RtpWrite,
+    Codec, DtlsRole, Fingerprint, IceCredentials, Kind, Outbox, Payload, Peer, PeerInit, ReceiveSpec, Remote, RtpWrite,
     SendSpec, Shared,
 };
-use server::media_pool::{MediaPool, MediaPoolConfig, SocketPlan, ThreadStats, make_identity};
+use server::media_pool::{MediaPool, MediaPoolConfig, SocketPlan, ThreadStats};
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -83,8 +83,8 @@ impl Crowd {
             ..MediaPoolConfig::default()
         };
         let (sender, events) = mpsc::channel(65_536);
-        let (shared, fingerprint) = make_identity()?;
-        let shared = Arc::new(shared);
+        let shared = Arc::new(Shared::new(server::clock::epoch())?);
+        let fingerprint = shared.fingerprint();
         let pool = MediaPool::start(config, sender)?;
         let info = pool.threads().first().cloned();
         let server = info.and_then(|info| Some(info.sockets.first()?.address));
@@ -172,7 +172,7 @@ impl Crowd {
         })?;
         let remote = |ice, fingerprint, dtls_role| Remote {
             ice,
-            fingerprint,
+            fingerprint: Fingerprint::Sha256(fingerprint),
             dtls_role,
             ice_lite: dtls_role == DtlsRole::Client,
             sctp: None,

@@ -3,8 +3,8 @@
 
 pub use crate::window::{DownReception, DownWindow, UpWindow};
 pub use peer::{
-    Candidate, CandidateKind, ChannelSpec, Codec, DtlsRole, IceCredentials, Kind, Payload, ReceiveSpec,
-    Remote, SendSpec,
+    Candidate, CandidateKind, ChannelSpec, Codec, DtlsRole, HandshakeFailure, IceCredentials, Kind, Payload,
+    ReceiveSpec, Remote, SendSpec,
 };
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -346,6 +346,13 @@ pub enum EventKind {
     PeerConnected {
         /// Peer.
         peer: PeerKey,
+    },
+    /// The DTLS handshake failed, and why. [`Self::PeerFailed`] follows.
+    HandshakeFailed {
+        /// Peer.
+        peer: PeerKey,
+        /// Why.
+        failure: HandshakeFailure,
     },
     /// ICE failed for good, DTLS failed, or the peer was dropped after a fault of ours.
     PeerFailed {

@@ -114,6 +114,7 @@ fn bound(room: RoomKey, kind: &EventKind) -> Bound {
         | EventKind::IceDisconnected { .. }
         | EventKind::PeerConnected { .. }
         | EventKind::PeerFailed { .. }
+        | EventKind::HandshakeFailed { .. }
         | EventKind::LayerStopped { .. }
         | EventKind::DownStarted { .. }
         | EventKind::Windows { .. } => Bound::ByItself,

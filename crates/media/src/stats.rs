@@ -2,7 +2,7 @@
 //!
 //! Owns: nothing but numbers. Must not know: how they are exported.
 
-use crate::api::ChannelLabel;
+use crate::api::{ChannelLabel, HandshakeFailure};
 
 /// What a worker counted since it started.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -175,4 +175,6 @@ pub struct Drops {
     pub resend_budget: u64,
     /// Packets that were to leave later and found too many waiting.
     pub owed_full: u64,
+    /// DTLS handshakes that failed, by the kind of reason (`HandshakeFailure::LABELS`).
+    pub handshakes: [u64; HandshakeFailure::LABELS.len()],
 }

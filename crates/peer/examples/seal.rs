@@ -35,8 +35,8 @@ mod peer {
     pub use ::peer::{PeerEvent, ReceivedRtp, RtpWrite};
 }
 
+use ::dtls::SrtpProfile;
 use config::{Codec, Kind, Payload, ReceiveSpec, SendSpec};
-use dimpl::SrtpProfile;
 use outbox::Outbox;
 use peer::RtpWrite;
 use srtp::Srtp;

@@ -1,8 +1,10 @@
 //! What a [`crate::Peer`] is told: plain data, no SDP text.
 
+use ::dtls::{Context, ContextError, Identity};
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 use wire::ext::ExtensionIds;
+use wire::sdp::Fingerprint;
 
 /// Media kind of a section.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -93,8 +95,8 @@ pub enum DtlsRole {
 pub struct Remote {
     /// Remote ICE credentials. Changed credentials mean that the remote side restarted ICE.
     pub ice: IceCredentials,
-    /// SHA-256 of the remote DTLS certificate.
-    pub fingerprint: [u8; 32],
+    /// Digest of the remote DTLS certificate.
+    pub fingerprint: Fingerprint,
     /// Our DTLS role.
     pub dtls_role: DtlsRole,
     /// The remote side is ICE-lite.
@@ -146,91 +148,37 @@ pub struct PeerInit {
 /// What all peers of a process share.
 #[derive(Clone, Debug)]
 pub struct Shared {
-    /// DTLS configuration, built once (building validates the crypto provider: 1 ms).
-    pub dtls: std::sync::Arc<dimpl::Config>,
-    /// Certificate of this process.
-    pub certificate: dimpl::DtlsCertificate,
+    /// Certificate and DTLS settings.
+    pub(crate) dtls: Context,
     /// A moment as both clocks showed it: monotonic, and NTP (RFC 5905 §6, 32.32 fixed point).
     pub epoch: (Instant, u64),
 }
 
-/// Why [`Shared::new`] failed.
-#[derive(Debug)]
-#[non_exhaustive]
-pub enum SharedError {
-    /// No certificate could be generated.
-    Certificate(dimpl::certificate::CertificateError),
-    /// The DTLS library refused its configuration.
-    Dtls(dimpl::Error),
-}
-
-impl std::fmt::Display for SharedError {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        match self {
-            Self::Certificate(_) => f.write_str("generate the DTLS certificate"),
-            Self::Dtls(_) => f.write_str("configure DTLS"),
-        }
-    }
-}
-
-impl std::error::Error for SharedError {
-    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
-        match self {
-            Self::Certificate(source) => Some(source),
-            Self::Dtls(source) => Some(source),
-        }
-    }
-}
-
 impl Shared {
-    /// A fresh certificate and the DTLS configuration. Draws randomness and costs a few
-    /// milliseconds: call it once per process. `epoch` as in the field.
+    /// With a fresh certificate. Draws randomness: call it once per process. `epoch` as in the field.
     ///
     /// # Errors
     /// When the crypto library refuses.
-    pub fn new(epoch: (Instant, u64)) -> Result<Self, SharedError> {
-        let certificate = dimpl::certificate::generate_self_signed_certificate();
-        let certificate = certificate.map_err(SharedError::Certificate)?;
-        let groups = [
-            dimpl::NamedGroup::X25519,
-            dimpl::NamedGroup::Secp384r1,
-            dimpl::NamedGroup::Secp256r1,
-        ];
-        let dtls = dimpl::Config::builder()
-            // ICE has proven the address: no HelloVerifyRequest, no second round trip.
-            .use_server_cookie(false)
-            .kx_groups(&groups)
-            .mtu(DTLS_MTU)
-            .flight_start_rto(DTLS_RTO)
-            .flight_retries(DTLS_RETRIES)
-            .handshake_timeout(DTLS_HANDSHAKE_TIMEOUT)
-            .build()
-            .map_err(SharedError::Dtls)?;
-        Ok(Self {
-            dtls: std::sync::Arc::new(dtls),
-            certificate,
-            epoch,
-        })
+    pub fn new(epoch: (Instant, u64)) -> Result<Self, ContextError> {
+        Self::with_identity(&Identity::generate()?, epoch)
+    }
+
+    /// With this certificate.
+    ///
+    /// # Errors
+    /// When the crypto library refuses it.
+    pub fn with_identity(identity: &Identity, epoch: (Instant, u64)) -> Result<Self, ContextError> {
+        let dtls = Context::new(identity, epoch.0)?;
+        Ok(Self { dtls, epoch })
     }
 
     /// SHA-256 of our certificate, for `a=fingerprint`.
-    ///
-    /// # Panics
-    /// Never: a SHA-256 digest has 32 bytes.
     #[must_use]
-    pub fn fingerprint(&self) -> [u8; 32] {
-        let digest = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, &self.certificate.certificate);
-        digest.as_ref().try_into().expect("SHA-256 has 32 bytes")
+    pub const fn fingerprint(&self) -> [u8; 32] {
+        self.dtls.fingerprint()
     }
 }
 
-/// Largest handshake datagram: fits every path that carries WebRTC.
-const DTLS_MTU: usize = 1200;
-/// First retransmission of a flight, as LiveKit has it. Lower joins faster on lossy links and
-/// repeats flights in vain when the round trip is longer.
-const DTLS_RTO: Duration = Duration::from_millis(100);
-/// Enough doublings of [`DTLS_RTO`] to fill [`DTLS_HANDSHAKE_TIMEOUT`], plus those that duplicates use up.
-const DTLS_RETRIES: usize = 16;
 /// A handshake that takes longer fails, as with LiveKit. Longer keeps what will never speak; shorter
 /// gives up on paths that lose nearly everything.
 pub(crate) const DTLS_HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(60);

@@ -1,44 +1,43 @@
-//! The DTLS session of one peer: a thin owner of `dimpl::Dtls` that checks the fingerprint
-//! (RFC 5763, RFC 8842) and hands out SRTP keying material (RFC 5764).
+//! The DTLS session of one peer: the crate `dtls` below, which checks the certificate's fingerprint
+//! (RFC 5763, RFC 8842), and the time that a handshake may take.
 //!
 //! Must not know: ICE, where packets go, what the application data means.
 
 use crate::config::{DTLS_HANDSHAKE_TIMEOUT, DtlsRole, Shared};
 use crate::ice::earliest;
-use aws_lc_rs::digest;
-use dimpl::{Error, KeyingMaterial, SrtpProfile, UnexpectedMessageError};
+use ::dtls::{Failure, KeyingMaterial, Received, Role, Session, SrtpProfile};
 use std::time::Instant;
+use wire::sdp::Fingerprint;
 
 /// A session from ClientHello to close_notify.
 #[derive(Debug)]
 pub(crate) struct Dtls {
-    session: dimpl::Dtls,
-    fingerprint: [u8; 32],
+    /// None: the library had no memory for one.
+    session: Option<Session>,
     state: State,
     failure_told: bool,
-    next: Option<Instant>,
+    /// Bytes of the latest datagram; no record in it holds more.
+    datagram_len: usize,
+    now: Instant,
     /// The handshake is given up then.
     deadline: Option<Instant>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum State {
-    /// No certificate seen.
     Handshake,
-    /// The certificate has the fingerprint of the description.
-    Verified,
     /// Handshake finished, not yet told.
     Finished,
     Open,
     Closed,
-    Failed,
+    Failed(Failure),
 }
 
 /// What [`Dtls::poll`] found.
 #[derive(Debug)]
 pub(crate) enum DtlsOutput<'a> {
     /// Send this.
-    Packet(&'a [u8]),
+    Packet(Vec<u8>),
     /// The handshake is done with the right certificate. Without keys when the remote side does
     /// not do SRTP (a peer with data channels only).
     Open(Option<(KeyingMaterial, SrtpProfile)>),
@@ -47,44 +46,41 @@ pub(crate) enum DtlsOutput<'a> {
     /// The remote side sent close_notify.
     Closed,
     /// The handshake failed, or the certificate is another one.
-    Failed,
+    Failed(Failure),
     /// Call again with a buffer of this many bytes.
     BufferTooSmall(usize),
-    /// Nothing to do here, more may follow.
-    Again,
     /// Nothing more.
     Idle,
 }
 
 impl Dtls {
-    pub(crate) fn new(shared: &Shared, role: DtlsRole, fingerprint: [u8; 32], now: Instant) -> Self {
-        let (config, certificate) = (shared.dtls.clone(), shared.certificate.clone());
-        let mut session = if config.dtls13_cipher_suites().next().is_some() {
-            dimpl::Dtls::new_auto(config, certificate, now)
-        } else {
-            dimpl::Dtls::new_12(config, certificate, now)
+    pub(crate) fn new(shared: &Shared, role: DtlsRole, fingerprint: Fingerprint, now: Instant) -> Self {
+        let role = match role {
+            DtlsRole::Client => Role::Client,
+            DtlsRole::Server => Role::Server,
         };
-        session.set_active(role == DtlsRole::Client);
-        let mut dtls = Self {
+        let (session, state) = match Session::new(&shared.dtls, role, fingerprint, now) {
+            Ok(session) => (Some(session), State::Handshake),
+            Err(failure) => (None, State::Failed(failure)),
+        };
+        Self {
             session,
-            fingerprint,
-            state: State::Handshake,
+            state,
             failure_told: false,
-            next: Some(now),
+            datagram_len: 0,
+            now,
             deadline: None,
-        };
-        dtls.handle_timeout(now);
-        dtls
+        }
     }
 
     /// Takes one datagram; what follows from it is found by [`Self::poll`].
     pub(crate) fn handle_packet(&mut self, now: Instant, data: &[u8]) {
-        if self.is_over() {
-            return;
+        self.now = now;
+        if let Some(session) = self.session.as_mut().filter(|_| !self.state.is_over()) {
+            self.datagram_len = data.len();
+            let result = session.handle_packet(now, data);
+            self.check(result);
         }
-        let result = self.session.handle_timeout(now);
-        let result = result.and_then(|()| self.session.handle_packet(data));
-        self.check(result);
     }
 
     /// There is a path: from now on the remote side has [`DTLS_HANDSHAKE_TIMEOUT`]. The session's own
@@ -94,114 +90,107 @@ impl Dtls {
     }
 
     pub(crate) fn handle_timeout(&mut self, now: Instant) {
+        self.now = now;
         if self.handshake_deadline().is_some_and(|deadline| now >= deadline) {
-            self.state = State::Failed;
+            self.state = State::Failed(Failure::TimedOut);
         }
-        if self.is_over() || self.next.is_none_or(|next| now < next) {
-            return;
+        if let Some(session) = self.session.as_mut().filter(|_| !self.state.is_over()) {
+            let result = session.handle_timeout(now);
+            self.check(result);
         }
-        let result = self.session.handle_timeout(now);
-        self.check(result);
     }
 
     /// Encrypts application data. False: the session is not open.
     pub(crate) fn send(&mut self, data: &[u8]) -> bool {
-        if self.state != State::Open {
-            return false;
+        if let Some(session) = self.session.as_mut().filter(|_| self.state == State::Open) {
+            let result = session.send(data);
+            self.check(result);
         }
-        let result = self.session.send_application_data(data).map(|_| ());
-        self.check(result);
         self.state == State::Open
     }
 
     /// Queues close_notify.
     pub(crate) fn close(&mut self) {
-        if !self.is_over() {
-            // An error means that there is no session to close.
-            let _ = self.session.close();
+        if let Some(session) = self.session.as_mut().filter(|_| !self.state.is_over()) {
+            session.close();
             self.state = State::Closed;
         }
     }
 
-    /// Call until [`DtlsOutput::Idle`] after every other call.
+    /// Call until [`DtlsOutput::Idle`] after every other call. A failure comes behind the packets that
+    /// tell the remote side of it.
     pub(crate) fn poll<'a>(&mut self, buffer: &'a mut [u8]) -> DtlsOutput<'a> {
-        if self.state == State::Failed {
-            let told = std::mem::replace(&mut self.failure_told, true);
-            return if told {
-                DtlsOutput::Idle
-            } else {
-                DtlsOutput::Failed
-            };
+        if let Some(packet) = self.session.as_mut().and_then(Session::poll_packet) {
+            return DtlsOutput::Packet(packet);
         }
-        match self.session.poll_output(buffer) {
-            dimpl::Output::Packet(packet) => DtlsOutput::Packet(packet),
-            dimpl::Output::BufferTooSmall { needed } => DtlsOutput::BufferTooSmall(needed),
-            dimpl::Output::PeerCert(certificate) => {
-                let actual = digest::digest(&digest::SHA256, certificate);
-                if actual.as_ref() != self.fingerprint {
-                    self.state = State::Failed;
-                } else if self.state == State::Handshake {
-                    self.state = State::Verified;
-                }
-                DtlsOutput::Again
-            }
-            dimpl::Output::Connected => {
-                // A server whose client shows no certificate never gets here: it is required.
-                self.state = if self.state == State::Verified {
-                    State::Finished
+        match self.state {
+            State::Failed(failure) => {
+                if std::mem::replace(&mut self.failure_told, true) {
+                    DtlsOutput::Idle
                 } else {
-                    State::Failed
-                };
-                DtlsOutput::Again
+                    DtlsOutput::Failed(failure)
+                }
             }
-            dimpl::Output::KeyingMaterial(material, profile) if self.state == State::Finished => {
+            State::Finished => {
                 self.state = State::Open;
-                DtlsOutput::Open(Some((material, profile)))
+                let keys = self.session.as_ref().and_then(Session::srtp);
+                DtlsOutput::Open(keys.map(|(profile, material)| (material, profile)))
             }
-            dimpl::Output::ApplicationData(data) if self.state == State::Open => DtlsOutput::Data(data),
-            dimpl::Output::CloseNotify => {
-                self.state = State::Closed;
-                DtlsOutput::Closed
-            }
-            dimpl::Output::Timeout(_) if self.state == State::Finished => {
-                self.state = State::Open;
-                DtlsOutput::Open(None)
-            }
-            dimpl::Output::Timeout(next) => {
-                self.next = Some(next);
-                DtlsOutput::Idle
-            }
-            dimpl::Output::KeyingMaterial(..) | dimpl::Output::ApplicationData(_) | _ => DtlsOutput::Again,
+            State::Open => self.receive(buffer),
+            State::Handshake | State::Closed => DtlsOutput::Idle,
         }
     }
 
     pub(crate) fn poll_timeout(&self) -> Option<Instant> {
-        if self.is_over() {
-            None
-        } else {
-            earliest(self.next, self.handshake_deadline())
+        if self.state.is_over() {
+            return None;
         }
+        let session = self.session.as_ref().and_then(Session::poll_timeout);
+        earliest(session, self.handshake_deadline())
     }
 
     pub(crate) fn is_open(&self) -> bool {
         self.state == State::Open
     }
 
-    fn handshake_deadline(&self) -> Option<Instant> {
-        let pending = matches!(self.state, State::Handshake | State::Verified);
-        self.deadline.filter(|_| pending)
-    }
-
-    fn is_over(&self) -> bool {
-        matches!(self.state, State::Closed | State::Failed)
-    }
-
-    fn check(&mut self, result: Result<(), Error>) {
-        match result {
-            Ok(()) => {}
-            // A stray datagram before the ServerHello; the session is still what it was.
-            Err(Error::UnexpectedMessage(UnexpectedMessageError::UnrecognizedAutoServerResponse)) => {}
-            Err(_) => self.state = State::Failed,
+    fn receive<'a>(&mut self, buffer: &'a mut [u8]) -> DtlsOutput<'a> {
+        let Some(session) = &mut self.session else {
+            return DtlsOutput::Idle;
+        };
+        if buffer.len() < self.datagram_len {
+            return DtlsOutput::BufferTooSmall(self.datagram_len);
         }
+        match session.receive(self.now, buffer) {
+            Ok(Received::Data(len)) => DtlsOutput::Data(&buffer[..len]),
+            Ok(Received::Nothing) => DtlsOutput::Idle,
+            Ok(Received::Closed) => {
+                self.state = State::Closed;
+                DtlsOutput::Closed
+            }
+            Err(failure) => {
+                self.state = State::Failed(failure);
+                self.failure_told = true;
+                DtlsOutput::Failed(failure)
+            }
+        }
+    }
+
+    fn handshake_deadline(&self) -> Option<Instant> {
+        self.deadline.filter(|_| self.state == State::Handshake)
+    }
+
+    fn check(&mut self, result: Result<(), Failure>) {
+        let established = self.session.as_ref().is_some_and(Session::is_established);
+        match result {
+            Ok(()) if self.state == State::Handshake && established => self.state = State::Finished,
+            Ok(()) => {}
+            Err(failure) => self.state = State::Failed(failure),
+        }
+    }
+}
+
+impl State {
+    const fn is_over(self) -> bool {
+        matches!(self, Self::Closed | Self::Failed(_))
     }
 }

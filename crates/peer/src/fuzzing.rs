@@ -39,7 +39,7 @@ impl UnlockedStreams {
     /// as long as the profile asks for.
     #[must_use]
     pub fn new(now: Instant, receive: Vec<ReceiveSpec>, send: Vec<SendSpec>) -> Option<Self> {
-        const PROFILE: dimpl::SrtpProfile = dimpl::SrtpProfile::AEAD_AES_128_GCM;
+        const PROFILE: ::dtls::SrtpProfile = ::dtls::SrtpProfile::AEAD_AES_128_GCM;
         const MATERIAL: [u8; 56] = [7; 56];
         let mut streams = Streams::new(1, (now, 0xE000_0000_0000_0000));
         streams.install_keys(PROFILE, &MATERIAL, false);

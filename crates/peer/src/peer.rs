@@ -28,6 +28,8 @@ pub enum PeerEvent {
     IceFailed,
     /// DTLS is done and the fingerprint matches: SRTP keys are in place.
     Connected,
+    /// The DTLS handshake failed, and why; [`Self::Failed`] follows.
+    HandshakeFailed(::dtls::Failure),
     /// DTLS failed or the fingerprint did not match. The peer is of no use any more.
     Failed,
     /// A receive stream was recognised by its first packet (or by its SSRC in SDP).

@@ -11,11 +11,12 @@ use crate::outbox::Outbox;
 use crate::peer::PeerEvent;
 use crate::received::{Received, Refusal};
 use crate::sctp::Sctp;
-use dimpl::SrtpProfile;
+use ::dtls::{Failure, KeyingMaterial, SrtpProfile};
 use std::collections::VecDeque;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Instant;
+use wire::sdp::Fingerprint;
 
 /// Encrypted datagrams that may wait for a pair or for the outbox. A handshake flight is 2 to 5;
 /// SCTP is asked for more only when none wait.
@@ -39,7 +40,7 @@ pub struct TransportStats {
 /// Keying material for SRTP, once.
 pub(crate) struct Keys {
     pub(crate) profile: SrtpProfile,
-    pub(crate) material: dimpl::KeyingMaterial,
+    pub(crate) material: KeyingMaterial,
     pub(crate) role: DtlsRole,
 }
 
@@ -63,7 +64,7 @@ pub(crate) struct Transport {
 #[derive(Clone, Copy, Debug)]
 struct Session {
     role: DtlsRole,
-    fingerprint: [u8; 32],
+    fingerprint: Fingerprint,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -135,7 +136,7 @@ impl Transport {
 
     pub(crate) fn set_remote(&mut self, now: Instant, remote: &Remote) {
         if !self.ice.set_remote(now, &remote.ice, remote.ice_lite) {
-            self.fail();
+            self.fail(None);
             return;
         }
         self.session.get_or_insert(Session {
@@ -179,13 +180,9 @@ impl Transport {
         dtls.close();
         loop {
             match dtls.poll(&mut buffer) {
-                DtlsOutput::Packet(packet) => self.pending.push_back(packet.to_vec()),
+                DtlsOutput::Packet(packet) => self.pending.push_back(packet),
                 DtlsOutput::Idle | DtlsOutput::BufferTooSmall(_) => return,
-                DtlsOutput::Again
-                | DtlsOutput::Open(_)
-                | DtlsOutput::Data(_)
-                | DtlsOutput::Closed
-                | DtlsOutput::Failed => {}
+                DtlsOutput::Open(_) | DtlsOutput::Data(_) | DtlsOutput::Closed | DtlsOutput::Failed(_) => {}
             }
         }
     }
@@ -329,7 +326,7 @@ impl Transport {
                     if self.pending.len() == PENDING_MAX {
                         self.pending.pop_front();
                     }
-                    self.pending.push_back(packet.to_vec());
+                    self.pending.push_back(packet);
                 }
                 DtlsOutput::Data(data) => {
                     if let Some(sctp) = &mut self.sctp {
@@ -343,18 +340,17 @@ impl Transport {
                         sctp.lose_transport();
                     }
                 }
-                DtlsOutput::Failed => {
-                    self.fail();
+                DtlsOutput::Failed(failure) => {
+                    self.fail(Some(failure));
                     return;
                 }
                 DtlsOutput::BufferTooSmall(len) => heap.resize(len, 0),
-                DtlsOutput::Again => {}
                 DtlsOutput::Idle => return,
             }
         }
     }
 
-    fn open(&mut self, keys: Option<(dimpl::KeyingMaterial, SrtpProfile)>) {
+    fn open(&mut self, keys: Option<(KeyingMaterial, SrtpProfile)>) {
         let Some(session) = self.session else { return };
         self.keys = keys.map(|(material, profile)| Keys {
             profile,
@@ -366,14 +362,17 @@ impl Transport {
         self.start_sctp();
     }
 
-    fn fail(&mut self) {
+    /// What waits to be sent still is: an alert that tells the remote side.
+    fn fail(&mut self, failure: Option<Failure>) {
         if self.state != State::Failed {
+            let connecting = self.state == State::Connecting;
             self.state = State::Failed;
             self.dtls = None;
-            self.pending.clear();
             if let Some(sctp) = &mut self.sctp {
                 sctp.lose_transport();
             }
+            let handshake = failure.filter(|_| connecting);
+            self.events.extend(handshake.map(PeerEvent::HandshakeFailed));
             self.events.push_back(PeerEvent::Failed);
         }
     }

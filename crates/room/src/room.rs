@@ -294,8 +294,9 @@ impl Room {
             EventKind::MessageDropped { count, .. } => self.stats.data_undelivered += count,
             EventKind::AudioLevels { levels } => self.audio_levels(&levels),
             EventKind::Windows { ups, downs } => self.windows(&ups, &downs),
-            // ICE that comes back and layers that pause change nothing here.
+            // ICE that comes back, layers that pause and why a peer failed change nothing here.
             EventKind::IceDisconnected { .. }
+            | EventKind::HandshakeFailed { .. }
             | EventKind::LayerStopped { .. }
             | EventKind::DownStarted { .. } => {}
             #[allow(unreachable_patterns, reason = "the enum is open towards the future")]

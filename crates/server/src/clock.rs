@@ -18,6 +18,19 @@ pub fn unix() -> Duration {
     SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default()
 }
 
+/// This moment as media threads take it: monotonic, and as NTP's 32.32 fixed point (RFC 5905 §6).
+#[must_use]
+pub fn epoch() -> (Instant, u64) {
+    /// Seconds from 1900 to 1970.
+    const UNIX_EPOCH_IN_NTP: u64 = 2_208_988_800;
+    let unix = unix();
+    let fraction = (u64::from(unix.subsec_nanos()) << 32) / 1_000_000_000;
+    (
+        Instant::now(),
+        ((unix.as_secs() + UNIX_EPOCH_IN_NTP) << 32) | fraction,
+    )
+}
+
 /// 64 random bits from the operating system's generator.
 #[must_use]
 pub fn random_u64() -> u64 {

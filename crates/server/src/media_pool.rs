@@ -4,6 +4,7 @@
 
 mod sockets;
 
+use crate::clock;
 pub use crate::shell::media_thread::Shed;
 use crate::shell::media_thread::{self, LOAD_FULL, Parts, Shared};
 use crate::shell::vitals::Vitals;
@@ -16,7 +17,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::{SyncSender, sync_channel};
 use std::sync::{Arc, PoisonError};
 use std::thread::JoinHandle;
-use std::time::{Duration, Instant, SystemTime};
+use std::time::Duration;
 use tokio::sync::mpsc;
 
 /// Most media threads: a `ThreadId` in a user name fragment has two digits of base 16.
@@ -166,8 +167,7 @@ impl MediaPool {
             "media threads must be 1 to {THREADS_MAX}, not {}",
             config.threads
         );
-        let (peer_shared, fingerprint) = make_identity()?;
-        let peer_shared = Arc::new(peer_shared);
+        let peer_shared = Arc::new(peer::Shared::new(clock::epoch())?);
         let sockets = sockets::bind_all(&config)?;
         let shared = (0..config.threads)
             .map(|_| Shared::new(config.commands_max).map(Arc::new))
@@ -179,7 +179,7 @@ impl MediaPool {
             vitals: Vitals::new(Arc::clone(&shared)),
             commands: Vec::new(),
             handles: Vec::new(),
-            fingerprint,
+            fingerprint: peer_shared.fingerprint(),
             peers_per_thread: config.peers_per_thread as u64,
             spread: config.spread,
             load_max: config.load_max,
@@ -406,39 +406,6 @@ fn choose(loads: &[u64], home: Option<usize>, full: u64) -> usize {
     }
     let least = loads.iter().enumerate().min_by_key(|(_, load)| **load);
     least.map_or(0, |(index, _)| index)
-}
-
-/// A certificate and DTLS configuration for a process, and the certificate's fingerprint.
-///
-/// # Errors
-/// When the crypto library refuses.
-pub fn make_identity() -> anyhow::Result<(peer::Shared, [u8; 32])> {
-    let certificate = dimpl::certificate::generate_self_signed_certificate()
-        .map_err(|error| anyhow::anyhow!("cannot make a DTLS certificate: {error}"))?;
-    let fingerprint = <[u8; 32]>::try_from(certificate.fingerprint())
-        .map_err(|_| anyhow::anyhow!("a SHA-256 has 32 bytes"))?;
-    // No cookie: ICE has proven that the remote side can be reached before DTLS begins.
-    let dtls = dimpl::Config::builder()
-        .use_server_cookie(false)
-        .build()
-        .map_err(|error| anyhow::anyhow!("cannot make a DTLS configuration: {error}"))?;
-    let shared = peer::Shared {
-        dtls: Arc::new(dtls),
-        certificate,
-        epoch: (Instant::now(), ntp_now()),
-    };
-    Ok((shared, fingerprint))
-}
-
-/// Wall-clock time as NTP's 32.32 fixed point (RFC 5905 §6).
-fn ntp_now() -> u64 {
-    /// Seconds from 1900 to 1970.
-    const UNIX_EPOCH_IN_NTP: u64 = 2_208_988_800;
-    let unix = SystemTime::now()
-        .duration_since(SystemTime::UNIX_EPOCH)
-        .unwrap_or_default();
-    let fraction = (u64::from(unix.subsec_nanos()) << 32) / 1_000_000_000;
-    ((unix.as_secs() + UNIX_EPOCH_IN_NTP) << 32) | fraction
 }
 
 #[cfg(test)]

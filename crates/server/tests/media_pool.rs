@@ -9,12 +9,13 @@ use peer::{
     Candidate, CandidateKind, Codec, DtlsRole, IceCredentials, Kind, Outbox, Payload, Peer, PeerInit,
     ReceiveSpec, Remote, RtpWrite, SendSpec, Shared,
 };
-use server::media_pool::{MediaPool, MediaPoolConfig, SendError, SocketPlan, make_identity};
+use server::media_pool::{MediaPool, MediaPoolConfig, SendError, SocketPlan};
 use std::net::{SocketAddr, UdpSocket};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tokio::sync::mpsc;
 use wire::ext::ExtensionIds;
+use wire::sdp::Fingerprint;
 
 const ROOM: RoomKey = RoomKey(7);
 const SSRC: u32 = 0x1234;
@@ -42,7 +43,7 @@ impl Client {
         let mut peer = Peer::new(Arc::clone(&identity.0), init, Instant::now());
         let remote = |ice, fingerprint, dtls_role| Remote {
             ice,
-            fingerprint,
+            fingerprint: Fingerprint::Sha256(fingerprint),
             dtls_role,
             ice_lite: false,
             sctp: None,
@@ -121,7 +122,8 @@ impl Client {
 }
 
 fn identity() -> (Arc<Shared>, [u8; 32]) {
-    let (shared, fingerprint) = make_identity().unwrap();
+    let shared = Shared::new(server::clock::epoch()).unwrap();
+    let fingerprint = shared.fingerprint();
     (Arc::new(shared), fingerprint)
 }
 

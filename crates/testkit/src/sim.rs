@@ -224,7 +224,7 @@ impl Sim {
         let mut peer = Peer::new(self.shared[1].clone(), init, self.now);
         let remote = |ice: &IceCredentials, shared: &Shared, dtls_role| Remote {
             ice: ice.clone(),
-            fingerprint: shared.fingerprint(),
+            fingerprint: shared.fingerprint().into(),
             dtls_role,
             ice_lite: false,
             sctp: Some(65_535),

@@ -5,7 +5,7 @@
 //! Must not know: what is in a datagram, time beyond a timeout, any other crate of ours.
 //! Spec: Linux `recvmmsg(2)`, `sendmmsg(2)`, `udp(7)`, `ppoll(2)`, `eventfd(2)`.
 //!
-//! The only crate of the workspace that may hold `unsafe`.
+//! Beside `dtls` the only crate of the workspace that may hold `unsafe`.
 #![deny(unsafe_op_in_unsafe_fn, clippy::undocumented_unsafe_blocks)]
 
 mod address;

@@ -123,7 +123,7 @@ impl World {
                 peer,
                 remote: Remote {
                     ice: credentials(NAMES[who]),
-                    fingerprint: SHARED.fingerprint(),
+                    fingerprint: SHARED.fingerprint().into(),
                     dtls_role: DtlsRole::Server,
                     ice_lite: false,
                     sctp: None,
@@ -333,7 +333,7 @@ fn client(who: usize) -> Peer {
     let mut peer = Peer::new(Arc::clone(&SHARED), init, *START);
     let remote = Remote {
         ice: server_credentials(who),
-        fingerprint: SHARED.fingerprint(),
+        fingerprint: SHARED.fingerprint().into(),
         dtls_role: DtlsRole::Client,
         ice_lite: false,
         sctp: None,

@@ -63,7 +63,7 @@ fn new_peer(ufrag: &str, address: SocketAddr, controlling: bool) -> Peer {
 fn remote(ufrag: &str, dtls_role: DtlsRole) -> Remote {
     Remote {
         ice: credentials(ufrag),
-        fingerprint: SHARED.fingerprint(),
+        fingerprint: SHARED.fingerprint().into(),
         dtls_role,
         ice_lite: false,
         sctp: Some(65_535),

@@ -147,6 +147,11 @@ impl Worker {
         match event {
             PeerEvent::IceConnected => self.events.push(peer.room(), EventKind::IceConnected { peer }),
             PeerEvent::IceDisconnected => self.events.push(peer.room(), EventKind::IceDisconnected { peer }),
+            PeerEvent::HandshakeFailed(failure) => {
+                self.stats.drops.handshakes[failure.index()] += 1;
+                self.events
+                    .push(peer.room(), EventKind::HandshakeFailed { peer, failure });
+            }
             PeerEvent::IceFailed => self.events.push(peer.room(), EventKind::PeerFailed { peer }),
             PeerEvent::Failed => {
                 slot.connected = false;

@@ -8,24 +8,23 @@
 
 use super::kdf::{Derivation, Labels, counter_mode};
 use super::{ENCRYPTED, INDEX_WORD_LEN, RTCP_HEADER_LEN};
+use ::dtls::SrtpProfile;
 use aws_lc_rs::aead::{AES_128_GCM, AES_256_GCM, Aad, LessSafeKey, Nonce, UnboundKey};
 use aws_lc_rs::cipher::{EncryptingKey, EncryptionContext};
 use aws_lc_rs::error::Unspecified;
 use aws_lc_rs::iv::FixedLength;
 use aws_lc_rs::{constant_time, hmac};
-use dimpl::SrtpProfile;
 
 pub(super) const GCM_TAG_LEN: usize = 16;
 /// HMAC-SHA1 truncated to 80 bits (RFC 3711 §4.2.1).
 const HMAC_TAG_LEN: usize = 10;
 
 /// Lengths of master key and master salt (RFC 5764 §4.1.2, RFC 7714 §12).
-pub(super) const fn master_lengths(profile: SrtpProfile) -> Option<(usize, usize)> {
+pub(super) const fn master_lengths(profile: SrtpProfile) -> (usize, usize) {
     match profile {
-        SrtpProfile::AES128_CM_SHA1_80 => Some((16, 14)),
-        SrtpProfile::AEAD_AES_128_GCM => Some((16, 12)),
-        SrtpProfile::AEAD_AES_256_GCM => Some((32, 12)),
-        _ => None,
+        SrtpProfile::AES128_CM_SHA1_80 => (16, 14),
+        SrtpProfile::AEAD_AES_128_GCM => (16, 12),
+        SrtpProfile::AEAD_AES_256_GCM => (32, 12),
     }
 }
 
@@ -71,7 +70,6 @@ impl Cipher {
                 &derivation.derive::<32>(labels.encryption)?,
                 derivation.derive(labels.salt)?,
             ),
-            _ => Err(Unspecified),
         }
     }
 

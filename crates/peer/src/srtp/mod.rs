@@ -50,8 +50,8 @@ struct Keys {
 impl Srtp {
     /// Derives all keys from DTLS keying material (RFC 5764 §4.2: client key, server key, client
     /// salt, server salt). `None` when the material is too short.
-    pub(crate) fn new(profile: dimpl::SrtpProfile, material: &[u8], client: bool) -> Option<Self> {
-        let (key_len, salt_len) = cipher::master_lengths(profile)?;
+    pub(crate) fn new(profile: ::dtls::SrtpProfile, material: &[u8], client: bool) -> Option<Self> {
+        let (key_len, salt_len) = cipher::master_lengths(profile);
         let (client_key, rest) = material.split_at_checked(key_len)?;
         let (server_key, rest) = rest.split_at_checked(key_len)?;
         let (client_salt, rest) = rest.split_at_checked(salt_len)?;
@@ -118,7 +118,7 @@ impl Srtp {
 }
 
 impl Keys {
-    fn new(profile: dimpl::SrtpProfile, master_key: &[u8], master_salt: &[u8]) -> Result<Self, Unspecified> {
+    fn new(profile: ::dtls::SrtpProfile, master_key: &[u8], master_salt: &[u8]) -> Result<Self, Unspecified> {
         let derivation = Derivation::new(master_key, master_salt)?;
         Ok(Self {
             rtp: Cipher::new(profile, &derivation, kdf::RTP)?,

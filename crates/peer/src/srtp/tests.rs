@@ -2,7 +2,7 @@
 
 use super::cipher::Cipher;
 use super::*;
-use dimpl::SrtpProfile;
+use ::dtls::SrtpProfile;
 
 fn hex(text: &str) -> Vec<u8> {
     let digits: Vec<u8> = text

@@ -82,7 +82,7 @@ impl Streams {
 
     /// Puts keys in place. `material` is laid out as in RFC 5764 §4.2; `client` tells whether we
     /// were the DTLS client.
-    pub(crate) fn install_keys(&mut self, profile: dimpl::SrtpProfile, material: &[u8], client: bool) {
+    pub(crate) fn install_keys(&mut self, profile: ::dtls::SrtpProfile, material: &[u8], client: bool) {
         self.srtp = Srtp::new(profile, material, client);
     }
 

@@ -18,7 +18,7 @@ use std::time::Duration;
 use wire::ext::{self, ExtensionIds};
 use wire::rtp;
 
-const PROFILE: dimpl::SrtpProfile = dimpl::SrtpProfile::AEAD_AES_128_GCM;
+const PROFILE: ::dtls::SrtpProfile = ::dtls::SrtpProfile::AEAD_AES_128_GCM;
 const IDS: ExtensionIds = ExtensionIds {
     mid: 1,
     rid: 2,

@@ -1,14 +1,15 @@
 //! Two peers, a link between them, and virtual time.
 
 use peer::{
-    Candidate, CandidateKind, DtlsRole, IceCredentials, Outbox, Peer, PeerEvent, PeerInit, ReceivedRtp,
-    Remote, RtpWrite, Shared,
+    Candidate, CandidateKind, DtlsRole, IceCredentials, Identity, Outbox, Peer, PeerEvent, PeerInit,
+    ReceivedRtp, Remote, RtpWrite, Shared,
 };
 use std::cell::OnceCell;
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
+use wire::sdp::Fingerprint;
 
 /// Which end of the link.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -35,10 +36,8 @@ pub(crate) struct Setup {
     pub(crate) sctp: Option<u32>,
     /// Index of the socket that the other end can reach; those below lead nowhere.
     pub(crate) socket: u8,
-    /// DTLS 1.2 and nothing newer.
-    pub(crate) dtls12: bool,
-    /// No curve but P-384.
-    pub(crate) p384: bool,
+    /// Its certificate has an RSA key.
+    pub(crate) rsa: bool,
 }
 
 /// A client: full, controlling, DTLS client.
@@ -48,8 +47,7 @@ pub(crate) const CLIENT: Setup = Setup {
     dtls: DtlsRole::Client,
     sctp: Some(65_535),
     socket: 0,
-    dtls12: false,
-    p384: false,
+    rsa: false,
 };
 /// A server as Plenum is by default: full, controlled, DTLS server.
 pub(crate) const SERVER: Setup = Setup {
@@ -58,8 +56,7 @@ pub(crate) const SERVER: Setup = Setup {
     dtls: DtlsRole::Server,
     sctp: Some(65_535),
     socket: 0,
-    dtls12: false,
-    p384: false,
+    rsa: false,
 };
 
 /// One end and what came out of it.
@@ -71,7 +68,7 @@ pub(crate) struct End {
     pub(crate) ice: IceCredentials,
     pub(crate) setup: Setup,
     pub(crate) address: SocketAddr,
-    pub(crate) fingerprint: [u8; 32],
+    pub(crate) fingerprint: Fingerprint,
 }
 
 impl End {
@@ -376,7 +373,7 @@ fn end(setup: Setup, address: &str, ufrag: &str, seed: u64, now: Instant) -> End
         seed,
     };
     End {
-        fingerprint: shared.fingerprint(),
+        fingerprint: shared.fingerprint().into(),
         peer: Peer::new(shared, init, now),
         events: Vec::new(),
         rtp: Vec::new(),
@@ -386,24 +383,20 @@ fn end(setup: Setup, address: &str, ufrag: &str, seed: u64, now: Instant) -> End
     }
 }
 
-/// One certificate per end and of what it is capable, for all tests.
+/// One certificate of each kind per end, for all tests.
 fn shared(seed: u64, setup: Setup) -> Arc<Shared> {
-    static SHARED: [OnceLock<Arc<Shared>>; 8] = [const { OnceLock::new() }; 8];
-    let Setup { dtls12, p384, .. } = setup;
-    let cell = usize::from(seed == 2) + 2 * usize::from(dtls12) + 4 * usize::from(p384);
+    static SHARED: [OnceLock<Arc<Shared>>; 4] = [const { OnceLock::new() }; 4];
+    let cell = usize::from(seed == 2) + 2 * usize::from(setup.rsa);
     let make = || {
-        let mut shared = Shared::new((epoch(), 0xe000_0000_0000_0000)).unwrap();
-        if dtls12 || p384 {
-            let mut config = dimpl::Config::builder().use_server_cookie(false);
-            if dtls12 {
-                config = config.dtls13_cipher_suites(&[]);
-            }
-            if p384 {
-                config = config.kx_groups(&[dimpl::NamedGroup::Secp384r1]);
-            }
-            shared.dtls = Arc::new(config.build().unwrap());
-        }
-        Arc::new(shared)
+        let epoch = (epoch(), 0xe000_0000_0000_0000);
+        let shared = if setup.rsa {
+            let certificate = include_bytes!("../../../dtls/tests/identities/rsa-2048.crt.der");
+            let key = include_bytes!("../../../dtls/tests/identities/rsa-2048.key.der");
+            Shared::with_identity(&Identity::from_der(certificate.to_vec(), key.to_vec()), epoch)
+        } else {
+            Shared::new(epoch)
+        };
+        Arc::new(shared.unwrap())
     };
     SHARED[cell].get_or_init(make).clone()
 }

@@ -379,7 +379,7 @@ impl Transport {
             ice_lite: self.config.ice_lite,
             ..Session::default()
         };
-        session.transport.fingerprint = Some(Fingerprint(self.config.fingerprint));
+        session.transport.fingerprint = Some(Fingerprint::Sha256(self.config.fingerprint));
         proto::SessionDescription {
             r#type: kind.to_owned(),
             sdp: Description { session, media }.to_string(),
@@ -407,7 +407,7 @@ impl Transport {
         });
         let ice = ice.ok_or_else(|| unusable("no ICE credentials"))?;
         let fingerprint = of_sections().find_map(|transport| transport.fingerprint);
-        let fingerprint = fingerprint.ok_or_else(|| unusable("no SHA-256 fingerprint"))?;
+        let fingerprint = fingerprint.ok_or_else(|| unusable("no fingerprint"))?;
         let setup = of_sections().find_map(|transport| transport.setup);
         let data = description
             .media
@@ -417,7 +417,7 @@ impl Transport {
         let size = |media: &Media| media.max_message_size.unwrap_or(65_536);
         Ok(Remote {
             ice,
-            fingerprint: fingerprint.0,
+            fingerprint,
             dtls_role: self.dtls_role(setup),
             ice_lite: description.session.ice_lite,
             sctp: data.map(|media| u32::try_from(size(media)).unwrap_or(u32::MAX)),

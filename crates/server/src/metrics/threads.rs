@@ -1,6 +1,7 @@
 //! What is exported of each media thread.
 
 use crate::media_pool::ThreadStats;
+use media::api::HandshakeFailure;
 use media::stats::Drops;
 
 /// A count of each media thread: name, kind, labels, help.
@@ -320,7 +321,20 @@ pub(super) type DropRows = (
     &'static [(&'static str, fn(&Drops) -> u64)],
 );
 
-pub(super) const DROPS: [DropRows; 2] = [
+pub(super) const DROPS: [DropRows; 3] = [
+    (
+        "plenum_dtls_handshakes_failed_total",
+        "reason",
+        "DTLS handshakes that failed.",
+        &[
+            (HandshakeFailure::LABELS[0], |drops| drops.handshakes[0]),
+            (HandshakeFailure::LABELS[1], |drops| drops.handshakes[1]),
+            (HandshakeFailure::LABELS[2], |drops| drops.handshakes[2]),
+            (HandshakeFailure::LABELS[3], |drops| drops.handshakes[3]),
+            (HandshakeFailure::LABELS[4], |drops| drops.handshakes[4]),
+            (HandshakeFailure::LABELS[5], |drops| drops.handshakes[5]),
+        ],
+    ),
     (
         "plenum_media_messages_lost_total",
         "channel",

@@ -14,7 +14,7 @@ use crate::shell::mailbox::{Inbox, Taken};
 use crate::shell::outgoing::{Outgoing, OutgoingSender, Queued, SendError};
 use crate::shell::signal_message::SignalMessage;
 use crate::shell::waiting_joins::WaitingJoins;
-use media::api::{Command, PeerKey};
+use media::api::{Command, EventKind, PeerKey};
 use protocol::grants::Claims;
 use protocol::proto;
 use protocol::proto::signal_response::Message;
@@ -166,6 +166,18 @@ impl Drop for Peers {
     }
 }
 
+/// What of the media plane whoever runs the server should read.
+fn log_media(room: &Room, event: &EventKind) {
+    if let EventKind::HandshakeFailed { peer, failure } = event {
+        tracing::info!(
+            room = room.sid(),
+            peer = peer.0,
+            reason = failure.label(),
+            "DTLS handshake failed: {failure}"
+        );
+    }
+}
+
 impl State {
     /// Deals with an input, or the deadline, and with what waits behind it, until nothing does or the
     /// time is up. True: the room is over.
@@ -235,6 +247,9 @@ impl State {
                 if let Action::SignalClosed { connection } = &action {
                     self.connections.remove(connection);
                     self.waiting.forget(*connection);
+                }
+                if let Action::Media(event) = &action {
+                    log_media(&task.room, &event.kind);
                 }
                 action
             }

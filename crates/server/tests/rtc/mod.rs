@@ -137,7 +137,7 @@ impl Connection {
             } else if line.starts_with("a=ice-pwd:") {
                 format!("a=ice-pwd:{}", self.ice.pwd)
             } else if line.starts_with("a=fingerprint:") {
-                format!("a=fingerprint:sha-256 {}", Fingerprint(SHARED.fingerprint()))
+                format!("a=fingerprint:{}", Fingerprint::Sha256(SHARED.fingerprint()))
             } else if line.starts_with("a=candidate:") {
                 if std::mem::replace(&mut candidates, true) {
                     continue;
@@ -221,8 +221,7 @@ impl Connection {
             fingerprint: transports
                 .iter()
                 .find_map(|transport| transport.fingerprint)
-                .expect("a fingerprint")
-                .0,
+                .expect("a fingerprint"),
             dtls_role,
             ice_lite: description.session.ice_lite,
             sctp: data.map(|media| u32::try_from(media.max_message_size.unwrap_or(65_536)).expect("32 bits")),

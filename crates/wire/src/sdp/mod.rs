@@ -7,10 +7,12 @@
 //! out. Only text that is no SDP at all, or exceeds a limit, is refused.
 
 mod candidate;
+mod fingerprint;
 mod parse;
 mod write;
 
 pub use candidate::{Candidate, CandidateType, Protocol};
+pub use fingerprint::Fingerprint;
 pub use parse::ParseError;
 
 /// Most bytes of one description. A call with 300 video sections of the largest browser needs 1.4 MB.
@@ -92,7 +94,8 @@ pub struct Transport {
     pub ufrag: Option<String>,
     /// `a=ice-pwd`
     pub pwd: Option<String>,
-    /// SHA-256 of the certificate; fingerprints of other hash functions are passed over.
+    /// Digest of the certificate, by the strongest hash function given (RFC 8122 §5.1); those of
+    /// hash functions that we lack are passed over.
     pub fingerprint: Option<Fingerprint>,
     /// `a=setup`
     pub setup: Option<Setup>,
@@ -102,36 +105,6 @@ pub struct Transport {
     pub end_of_candidates: bool,
     /// `a=ice-options` names `trickle`.
     pub trickle: bool,
-}
-
-/// SHA-256 of a certificate (RFC 8122 §5).
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Fingerprint(pub [u8; 32]);
-
-impl Fingerprint {
-    /// Reads `AB:CD:…` with 32 bytes, in either case.
-    #[must_use]
-    pub fn parse(hex: &str) -> Option<Self> {
-        let mut bytes = [0; 32];
-        let mut parts = hex.split(':');
-        for byte in &mut bytes {
-            let part = parts.next().filter(|part| part.len() == 2)?;
-            *byte = u8::from_str_radix(part, 16).ok()?;
-        }
-        parts.next().is_none().then_some(Self(bytes))
-    }
-}
-
-impl std::fmt::Display for Fingerprint {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        for (index, byte) in self.0.iter().enumerate() {
-            if index > 0 {
-                f.write_str(":")?;
-            }
-            write!(f, "{byte:02X}")?;
-        }
-        Ok(())
-    }
 }
 
 /// `a=setup` (RFC 8842 §5.2): who sends the ClientHello.

@@ -121,10 +121,10 @@ fn transport_attribute(transport: &mut Transport, name: &str, value: &str) {
             transport.trickle |= value.split_ascii_whitespace().any(|option| option == "trickle");
         }
         "fingerprint" => {
-            let mut words = value.split_ascii_whitespace();
-            let hash = words.next().unwrap_or_default();
-            if hash.eq_ignore_ascii_case("sha-256") && transport.fingerprint.is_none() {
-                transport.fingerprint = words.next().and_then(Fingerprint::parse);
+            let better =
+                |new: &Fingerprint| transport.fingerprint.is_none_or(|old| new.is_stronger_than(&old));
+            if let Some(new) = Fingerprint::parse(value).filter(better) {
+                transport.fingerprint = Some(new);
             }
         }
         "setup" => {

@@ -75,13 +75,48 @@ fn every_recorded_candidate_and_codec_line_is_understood() {
 
 #[test]
 fn fingerprint_text_round_trips_in_either_case() {
-    let bytes: [u8; 32] = std::array::from_fn(|i| (i * 7) as u8);
-    let text = Fingerprint(bytes).to_string();
-    assert_eq!(Fingerprint::parse(&text), Some(Fingerprint(bytes)));
-    assert_eq!(Fingerprint::parse(&text.to_lowercase()), Some(Fingerprint(bytes)));
-    assert_eq!(Fingerprint::parse(&text[3..]), None);
-    assert_eq!(Fingerprint::parse(&format!("{text}:00")), None);
-    assert_eq!(Fingerprint::parse(&text.replace(':', "-")), None);
+    fn bytes<const LEN: usize>() -> [u8; LEN] {
+        std::array::from_fn(|i| (i * 7) as u8)
+    }
+    for fingerprint in [
+        Fingerprint::Sha1(bytes()),
+        Fingerprint::Sha224(bytes()),
+        Fingerprint::Sha256(bytes()),
+        Fingerprint::Sha384(bytes()),
+        Fingerprint::Sha512(bytes()),
+    ] {
+        let text = fingerprint.to_string();
+        assert_eq!(Fingerprint::parse(&text), Some(fingerprint));
+        assert_eq!(Fingerprint::parse(&text.to_lowercase()), Some(fingerprint));
+        assert_eq!(Fingerprint::parse(&text.to_uppercase()), Some(fingerprint));
+        assert_eq!(Fingerprint::parse(&text[..text.len() - 3]), None);
+        assert_eq!(Fingerprint::parse(&format!("{text}:00")), None);
+        assert_eq!(Fingerprint::parse(&text.replace(':', ".")), None);
+        assert_eq!(Fingerprint::parse(&text.replace(":07", ":+7")), None);
+        let (_, hex) = text.split_once(' ').unwrap();
+        assert_eq!(Fingerprint::parse(&format!("md5 {hex}")), None);
+    }
+}
+
+#[test]
+fn of_several_fingerprints_the_strongest_counts() {
+    let lines = [
+        "a=fingerprint:md5 00".to_owned(),
+        format!("a=fingerprint:{}", Fingerprint::Sha1([1; 20])),
+        format!("a=fingerprint:{}", Fingerprint::Sha512([5; 64])),
+        format!("a=fingerprint:{}", Fingerprint::Sha256([2; 32])),
+        "a=fingerprint:sha-512 00:11".to_owned(),
+    ];
+    for turn in 0..lines.len() {
+        let mut lines = lines.clone();
+        lines.rotate_left(turn);
+        let text = format!("v=0\n{}\nm=audio 9 UDP/TLS/RTP/SAVPF 0\n", lines.join("\n"));
+        let parsed = Description::parse(&text).unwrap();
+        assert_eq!(
+            parsed.session.transport.fingerprint,
+            Some(Fingerprint::Sha512([5; 64]))
+        );
+    }
 }
 
 #[test]
@@ -122,10 +157,10 @@ fn candidates_of_common_stacks_are_read() {
 #[test]
 fn what_other_stacks_write_is_read() {
     // Session-level ICE and DTLS (aiortc, GStreamer), static payload types, plan B msid, sctpmap.
-    let fingerprint = Fingerprint([7; 32]);
+    let fingerprint = Fingerprint::Sha256([7; 32]);
     let text = format!(
         "v=0\no=- 99999999999999999999 2 IN IP4 0.0.0.0\ns=-\nt=0 0\na=ice-ufrag:abcd\na=ice-pwd:pwd\n\
-         a=fingerprint:sha-1 00:11\na=fingerprint:SHA-256 {fingerprint}\na=setup:actpass\na=recvonly\n\
+         a=fingerprint:sha-1 00:11\na=fingerprint:{fingerprint}\na=setup:actpass\na=recvonly\n\
          m=audio 9/2 UDP/TLS/RTP/SAVPF 0 \na=ssrc:5 msid:stream track\na=ssrc:5 cname:x\na=rtcp-fb:* nack\n\
          m=application 9 DTLS/SCTP 5000\na=sctpmap:5000 webrtc-datachannel 1024\na=sendrecv\n"
     );

@@ -27,7 +27,7 @@ fn session(f: &mut Formatter<'_>, session: &Session) -> Result {
         line!(f, "a=msid-semantic:{semantic}");
     }
     if let Some(fingerprint) = &session.transport.fingerprint {
-        line!(f, "a=fingerprint:sha-256 {fingerprint}");
+        line!(f, "a=fingerprint:{fingerprint}");
     }
     if session.ice_lite {
         line!(f, "a=ice-lite");
@@ -187,7 +187,7 @@ fn connection(f: &mut Formatter<'_>, transport: &Transport) -> Result {
         line!(f, "a=ice-options:trickle");
     }
     if let Some(fingerprint) = &transport.fingerprint {
-        line!(f, "a=fingerprint:sha-256 {fingerprint}");
+        line!(f, "a=fingerprint:{fingerprint}");
     }
     Ok(())
 }

@@ -31,9 +31,9 @@ fn an_old_packet_is_authentic_but_brings_nothing_new() {
 #[test]
 fn rollover_counters_survive_many_wraps_with_loss_and_every_profile() {
     for profile in [
-        dimpl::SrtpProfile::AES128_CM_SHA1_80,
-        dimpl::SrtpProfile::AEAD_AES_128_GCM,
-        dimpl::SrtpProfile::AEAD_AES_256_GCM,
+        ::dtls::SrtpProfile::AES128_CM_SHA1_80,
+        ::dtls::SrtpProfile::AEAD_AES_128_GCM,
+        ::dtls::SrtpProfile::AEAD_AES_256_GCM,
     ] {
         let (mut pair, index) = Pair::video();
         let material: Vec<u8> = (0..88).collect();

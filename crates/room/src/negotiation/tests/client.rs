@@ -81,10 +81,10 @@ pub(super) fn sdp(setup: &str, ufrag: &str, sections: &[Section]) -> String {
         let format = own.unwrap_or(format).replace("{port}", &section.port.to_string());
         text.push_str(&format!(
             "m={format}\r\nc=IN IP4 0.0.0.0\r\na=mid:{}\r\na={}\r\na=setup:{setup}\r\na=ice-ufrag:{ufrag}\r\n\
-             a=ice-pwd:{ufrag}-password\r\na=fingerprint:sha-256 {}\r\n{}",
+             a=ice-pwd:{ufrag}-password\r\na=fingerprint:{}\r\n{}",
             section.mid,
             section.direction,
-            wire::sdp::Fingerprint([0xC1; 32]),
+            wire::sdp::Fingerprint::Sha256([0xC1; 32]),
             section.lines.replace('\n', "\r\n"),
         ));
     }
@@ -107,7 +107,7 @@ pub(super) fn describe(kind: &str, sdp: String) -> proto::SessionDescription {
 /// The answer of a client that accepts everything in an offer of ours.
 pub(super) fn answer_all(offer: &str) -> proto::SessionDescription {
     let mut parsed = wire::sdp::Description::parse(offer).unwrap();
-    parsed.session.transport.fingerprint = Some(wire::sdp::Fingerprint([0xC1; 32]));
+    parsed.session.transport.fingerprint = Some(wire::sdp::Fingerprint::Sha256([0xC1; 32]));
     for media in &mut parsed.media {
         media.transport.ufrag = Some("client".to_owned());
         media.transport.pwd = Some("client-password".to_owned());
