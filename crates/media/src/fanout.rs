@@ -165,6 +165,7 @@ impl Worker {
                 let due = due.into_iter().flatten().min();
                 self.timers.arm(Who::Peer(index), due, &mut slot.armed);
                 if slot.closing {
+                    slot.count_streams(&mut self.stats.drops.streams);
                     self.peers.remove(index);
                     for forgotten in self.demux.remove(index) {
                         self.tell_forgotten(forgotten);
