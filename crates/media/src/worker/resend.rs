@@ -54,10 +54,11 @@ enum Refused {
 
 impl Worker {
     /// A subscriber misses a packet: it is rebuilt with the next transmission.
-    pub(super) fn nack(&mut self, key: DownKey, sequence: u16) {
+    pub(super) fn nack(&mut self, now: Instant, key: DownKey, sequence: u16) {
         let Some(&at) = self.down_keys.get(&key) else {
             return;
         };
+        self.asked(now, at.peer);
         let Some(slot) = self.peers.get_mut(at.peer) else {
             return;
         };
@@ -192,7 +193,7 @@ impl super::limit::Limits {
         shares: [crate::RtxShare; 2],
         len: usize,
     ) -> Result<(), Refused> {
-        let sent = peer.media_sent_bytes(kind);
+        let sent = peer.media_sent(kind).bytes;
         let budget = &mut self.budgets[kind as usize];
         if !budget.allow(now, sent, shares[kind as usize], len) {
             return Err(Refused::Budget);
