@@ -47,6 +47,8 @@ pub(crate) struct Fanout {
     pub(crate) owing: VecDeque<u32>,
     /// Copies of this turn's packets: one per subscriber.
     pub(crate) copies: usize,
+    /// Packets that the first of them had in its turn: a full outbox interrupts it.
+    pub(crate) taken: usize,
     cursor: Cursor,
 }
 
@@ -69,6 +71,7 @@ impl Default for Fanout {
             injecting: Vec::new(),
             owing: VecDeque::new(),
             copies: 0,
+            taken: 0,
             cursor: Cursor::default(),
         }
     }

@@ -87,10 +87,11 @@ impl Worker {
     pub(crate) fn retransmit(&mut self, now: Instant, outbox: &mut Outbox) -> bool {
         while let Some(&index) = self.fanout.owing.front() {
             let mut parked = false;
-            for _ in 0..OWED_AT_ONCE {
+            while self.fanout.taken < OWED_AT_ONCE {
                 if outbox.slot().is_none() {
                     return true;
                 }
+                self.fanout.taken += 1;
                 let Some(slot) = self.peers.get_mut(index).filter(|slot| !slot.owed.is_empty()) else {
                     break;
                 };
@@ -108,6 +109,7 @@ impl Worker {
                     Err(Refused::Budget) => self.stats.drops.resend_budget += 1,
                 }
             }
+            self.fanout.taken = 0;
             self.fanout.owing.pop_front();
             if let Some(slot) = self.peers.get_mut(index) {
                 slot.owing = !slot.owed.is_empty() && !parked;
