@@ -4,7 +4,7 @@ use super::air::{Air, Leaving};
 use bench::describe::host_candidate;
 use media::api::{Command, DownKey, Event, LayerWish, PeerKey, RoomKey, ThreadId, TrackKey, make_ufrag};
 use peer::{
-    Codec, DtlsRole, Fingerprint, IceCredentials, Kind, Outbox, Payload, Peer, PeerInit, ReceiveSpec, Remote, RtpWrite,
+    Codec, DtlsRole, IceCredentials, Kind, Outbox, Payload, Peer, PeerInit, ReceiveSpec, Remote, RtpWrite,
     SendSpec, Shared,
 };
 use server::media_pool::{MediaPool, MediaPoolConfig, SocketPlan, ThreadStats};
@@ -13,6 +13,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tokio::sync::mpsc;
 use wire::ext::ExtensionIds;
+use wire::sdp::Fingerprint;
 
 const THREAD: ThreadId = ThreadId(0);
 /// One packet in so many is decrypted, authenticated and asked when it left. A prime, so that the

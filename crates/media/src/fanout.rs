@@ -47,6 +47,8 @@ pub(crate) struct Fanout {
     pub(crate) owing: VecDeque<u32>,
     /// Copies of this turn's packets: one per subscriber.
     pub(crate) copies: usize,
+    /// Packets that the first of them had in its turn: a full outbox interrupts it.
+    pub(crate) taken: usize,
     cursor: Cursor,
 }
 
@@ -69,6 +71,7 @@ impl Default for Fanout {
             injecting: Vec::new(),
             owing: VecDeque::new(),
             copies: 0,
+            taken: 0,
             cursor: Cursor::default(),
         }
     }
@@ -165,6 +168,7 @@ impl Worker {
                 let due = due.into_iter().flatten().min();
                 self.timers.arm(Who::Peer(index), due, &mut slot.armed);
                 if slot.closing {
+                    slot.count_streams(&mut self.stats.drops.streams);
                     self.peers.remove(index);
                     for forgotten in self.demux.remove(index) {
                         self.tell_forgotten(forgotten);

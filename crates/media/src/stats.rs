@@ -177,4 +177,61 @@ pub struct Drops {
     pub owed_full: u64,
     /// DTLS handshakes that failed, by the kind of reason (`HandshakeFailure::LABELS`).
     pub handshakes: [u64; HandshakeFailure::LABELS.len()],
+    /// What the streams of peers refused.
+    pub streams: StreamDrops,
+}
+
+/// What the streams of peers refused or dropped, peers that are gone included. Of a peer it is counted
+/// when one of its timers runs out.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct StreamDrops {
+    /// RTP packets that were broken, not authentic, or came before the keys.
+    pub rtp_refused: u64,
+    /// RTP packets of no known section or payload type.
+    pub rtp_unknown: u64,
+    /// RTCP datagrams that were broken or not authentic.
+    pub rtcp_refused: u64,
+    /// Requests for packets that are unknown, too old, or asked for too often.
+    pub nacks_ignored: u64,
+    /// RTP packets for a peer without keys, or of a payload type that it did not negotiate.
+    pub rtp_unsent: u64,
+    /// RTP packets that would have used an encryption index twice.
+    pub index_used: u64,
+    /// RTP packets larger than a datagram.
+    pub oversized: u64,
+    /// Sections, streams or SSRCs refused because of a limit or a clash.
+    pub refused: u64,
+    /// Events that nobody took.
+    pub events: u64,
+    /// Arrivals forgotten before feedback could tell about them.
+    pub arrivals: u64,
+}
+
+impl StreamDrops {
+    /// Adds what a peer counted since `before`.
+    pub(crate) fn add(&mut self, before: &mut Self, stats: &peer::StreamStats) {
+        let add = |sum: &mut u64, before: &mut u64, now| *sum += now - std::mem::replace(before, now);
+        add(&mut self.rtp_refused, &mut before.rtp_refused, stats.rtp_refused);
+        add(&mut self.rtp_unknown, &mut before.rtp_unknown, stats.rtp_unknown);
+        add(
+            &mut self.rtcp_refused,
+            &mut before.rtcp_refused,
+            stats.rtcp_refused,
+        );
+        add(
+            &mut self.nacks_ignored,
+            &mut before.nacks_ignored,
+            stats.nacks_ignored,
+        );
+        add(&mut self.rtp_unsent, &mut before.rtp_unsent, stats.rtp_unsent);
+        add(
+            &mut self.index_used,
+            &mut before.index_used,
+            stats.indices_refused,
+        );
+        add(&mut self.oversized, &mut before.oversized, stats.oversized);
+        add(&mut self.refused, &mut before.refused, stats.streams_refused);
+        add(&mut self.events, &mut before.events, stats.events_dropped);
+        add(&mut self.arrivals, &mut before.arrivals, stats.arrivals_dropped);
+    }
 }

@@ -26,7 +26,7 @@ mod config {
     pub use ::peer::config::*;
 }
 mod totals {
-    pub use ::peer::{Delivery, ReceiveTotals, SendReport, SendTotals};
+    pub use ::peer::{Delivery, MediaSent, ReceiveTotals, SendReport, SendTotals};
 }
 mod outbox {
     pub use ::peer::outbox::*;

@@ -32,7 +32,7 @@ pub use peer::{Peer, PeerEvent, ReceivedRtp, RtpWrite};
 pub use receive::HeldFeedback;
 pub use received::{Received, Refusal};
 pub use streams::StreamStats;
-pub use totals::{Delivery, ReceiveTotals, SendReport, SendTotals};
+pub use totals::{Delivery, MediaSent, ReceiveTotals, SendReport, SendTotals};
 pub use transport::TransportStats;
 
 /// Some instant for unit tests to count from.

@@ -426,10 +426,10 @@ impl Peer {
     pub fn send_totals(&self, index: u32) -> Option<crate::SendTotals> {
         self.streams.send_totals(index)
     }
-    /// Bytes of RTP sent, protected, of sound or of pictures, without retransmissions.
+    /// What was sent of sound or of pictures, and what of it the remote side missed.
     #[must_use]
-    pub fn media_sent_bytes(&self, kind: Kind) -> u64 {
-        self.streams.media_sent_bytes(kind)
+    pub fn media_sent(&self, kind: Kind) -> crate::MediaSent {
+        self.streams.media_sent(kind)
     }
     /// Bytes of RTP sent, protected, retransmissions included.
     #[must_use]

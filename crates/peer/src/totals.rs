@@ -57,3 +57,14 @@ pub struct Delivery {
     /// Those that did not, without what the source had lost already.
     pub lost: u32,
 }
+
+/// What was sent of one kind of media since the peer was made, without retransmissions.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct MediaSent {
+    /// RTP packets.
+    pub packets: u64,
+    /// Their bytes, protected.
+    pub bytes: u64,
+    /// Those that the remote side asked for. Each counts once, however often it is asked for.
+    pub missed: u64,
+}

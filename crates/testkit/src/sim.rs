@@ -28,7 +28,7 @@ pub const ROOM: RoomKey = RoomKey(7);
 /// Datagrams and bytes of an outbox.
 const OUTBOX: (usize, usize) = (64, 64 * 1500);
 /// RTX SSRCs are this far from their primaries.
-const RTX: u32 = 0x1000_0000;
+pub const RTX: u32 = 0x1000_0000;
 
 const EXTENSIONS: ExtensionIds = ExtensionIds {
     mid: 1,
@@ -103,6 +103,8 @@ pub struct Sim {
     pub packets_per_frame: [u8; 3],
     /// Video published from now on has no temporal layers.
     pub flat: bool,
+    /// SSRCs of the RTP that left in each turn of a thread, in order, where a test wants to know.
+    pub turns: Option<Vec<Vec<u32>>>,
     shared: [Arc<Shared>; 2],
     keys: Vec<PeerKey>,
     outbox: Outbox,
@@ -169,6 +171,7 @@ impl Sim {
             checker: Checker::default(),
             packets_per_frame: [1, 2, 4],
             flat: false,
+            turns: None,
             shared,
             keys: Vec::new(),
             outbox: Outbox::new(OUTBOX.0, OUTBOX.1),
@@ -574,11 +577,17 @@ impl Sim {
         if thread.worker.poll_timeout().is_some_and(|due| due <= now) {
             thread.worker.handle_timeout(now);
         }
+        if let Some(turns) = &mut self.turns {
+            turns.push(Vec::new());
+        }
         loop {
             let more = thread.worker.poll_transmit(now, &mut self.outbox);
             for datagram in self.outbox.datagrams() {
                 let data = self.outbox.datagram_bytes(datagram);
                 self.checker.sent(data);
+                if let Some(turn) = self.turns.as_mut().and_then(|turns| turns.last_mut()) {
+                    turn.extend(rtp_ssrc(data));
+                }
                 self.network.send(now, thread.address, datagram.to, data);
             }
             self.outbox.clear();
@@ -599,6 +608,14 @@ impl Sim {
             self.threads[usize::from(other.0)].woken = true;
         }
     }
+}
+
+/// The SSRC of an RTP packet (RFC 7983, RFC 5761 §4).
+fn rtp_ssrc(data: &[u8]) -> Option<u32> {
+    let header: &[u8; 12] = data.first_chunk()?;
+    let [first, second, .., a, b, c, d] = *header;
+    let is_rtp = (128..192).contains(&first) && !(64..96).contains(&(second & 0x7F));
+    is_rtp.then(|| u32::from_be_bytes([a, b, c, d]))
 }
 
 /// Packets of silence that follow when sound stops.

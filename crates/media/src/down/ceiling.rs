@@ -4,12 +4,13 @@
 //! layers, how what is sent is kept below it. Pure. To be replaced by bandwidth estimation, which
 //! finds out before packets are lost; this only ends what would otherwise never end.
 //!
-//! Reports are gathered for a second, then judged. While less than two thirds of what is sent
-//! arrives, the ceiling goes to what arrived. Below it, loss takes it further down, and a while
+//! Reports are gathered for a second, then judged. When less than two thirds of what is sent
+//! arrives, the ceiling goes to what arrived; what the peer asks for again tells it sooner ([`Shortage`]). Below it, loss takes it further down, and a while
 //! without loss takes it up: slowly near the rate that was too much, quickly above it. A peer whose
 //! packets get lost at random, whatever is sent, loses less than a third, and never has a ceiling.
 
-use peer::Delivery;
+use super::shortage::{CHANCE, Shortage};
+use peer::{Delivery, MediaSent};
 use std::time::{Duration, Instant};
 
 /// Reports of less time say little: one frame more or less on its way would count as loss. Longer
@@ -23,6 +24,8 @@ const RATE_CONSIDERED: u64 = 20_000;
 const RATE_MIN: u64 = 12_500;
 /// Below this part of what is sent arriving, the link is too narrow.
 const ARRIVES_MIN: f64 = 2.0 / 3.0;
+/// Windows in a row in which as little arrives, though by less than what chance explains.
+const SHORT_MAX: u8 = 4;
 /// The same below a ceiling, which is there because the link is narrow: its queue fills first.
 const ARRIVES_BELOW: f64 = 0.8;
 /// Loss above what is usual for this peer, at which a ceiling goes down, and below which up.
@@ -81,6 +84,7 @@ pub(crate) struct Ceiling {
     /// Bytes sent when the window began.
     sent_before: u64,
     heard: Heard,
+    shortage: Shortage,
     /// Loss while there is no ceiling, smoothed.
     usual_loss: f64,
     /// Windows in a row in which too little arrived.
@@ -107,6 +111,7 @@ impl Default for Ceiling {
             began_at: None,
             sent_before: 0,
             heard: Heard::default(),
+            shortage: Shortage::default(),
             usual_loss: 0.0,
             short: 0,
             free: 0,
@@ -152,6 +157,22 @@ impl Ceiling {
         true
     }
 
+    /// Learns that the peer asked for packets; true when it has a ceiling from now on. `pictures` are those
+    /// sent to it so far, `sent` all bytes.
+    pub(crate) fn asked(&mut self, now: Instant, pictures: MediaSent, sent: u64) -> bool {
+        if self.rate.is_some() {
+            return false;
+        }
+        let short = self.shortage.asked(now, pictures, sent);
+        let Some((rate, part)) = short.filter(|(rate, _)| *rate >= RATE_CONSIDERED as f64) else {
+            return false;
+        };
+        self.begin(now, sent);
+        self.patience = PATIENCE_MIN;
+        self.lower(now, part * rate);
+        true
+    }
+
     fn begin(&mut self, now: Instant, sent: u64) {
         self.began_at = Some(now);
         self.sent_before = sent;
@@ -173,7 +194,9 @@ impl Ceiling {
         self.short = self.short.saturating_add(1);
         // What is only on its way longer arrives in the next window.
         let lost = loss - self.usual_loss > LOSS_DOWN;
-        if sent >= RATE_CONSIDERED as f64 && (lost || self.short > 1) {
+        let chance = CHANCE / (heard.packets as f64).sqrt();
+        let evident = heard.arrives() < ARRIVES_MIN - chance && (lost || self.short > 1);
+        if sent >= RATE_CONSIDERED as f64 && (evident || self.short >= SHORT_MAX) {
             self.patience = PATIENCE_MIN;
             self.lower(now, heard.arrives() * sent);
         }
@@ -189,6 +212,7 @@ impl Ceiling {
         self.short = 0;
         self.free = 0;
         self.settles = SETTLES;
+        self.shortage = Shortage::default();
     }
 
     fn adjust(&mut self, now: Instant, heard: &Heard, (sent, ceiling): (f64, f64), holds_back: bool) {

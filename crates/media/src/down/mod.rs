@@ -8,5 +8,6 @@ pub(crate) mod inject;
 pub(crate) mod munge;
 pub(crate) mod red;
 pub(crate) mod select;
+pub(crate) mod shortage;
 pub(crate) mod track;
 mod trailer;

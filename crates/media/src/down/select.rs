@@ -109,7 +109,6 @@ impl Select {
     /// Less, or more again, than wished, by what the peer's link carries.
     pub(crate) fn allow(&mut self, allowed: Allowed) {
         self.allowed = allowed;
-        self.held &= allowed == Allowed::Bursts;
         self.combine();
     }
 

@@ -123,6 +123,7 @@ impl Worker {
             owed: VecDeque::new(),
             owing: false,
             strangers: Budget::PEER,
+            counted: Box::default(),
         };
         let index = self.peers.insert(slot);
         self.peer_keys.insert(key, index);

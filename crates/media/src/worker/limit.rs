@@ -109,6 +109,17 @@ impl Worker {
         }
     }
 
+    /// A peer asked for packets again.
+    pub(super) fn asked(&mut self, now: Instant, index: u32) {
+        let Some(slot) = self.peers.get_mut(index) else {
+            return;
+        };
+        let (pictures, sent) = (slot.peer.media_sent(Kind::Video), slot.peer.rtp_sent_bytes());
+        if slot.limits.ceiling.asked(now, pictures, sent) {
+            self.keep_below(now, index);
+        }
+    }
+
     /// Takes layers from a peer, or gives them back, by its ceiling.
     fn keep_below(&mut self, now: Instant, index: u32) {
         let Some(slot) = self.peers.get_mut(index) else {
@@ -152,16 +163,25 @@ impl Worker {
         slot.limits.ceiling.in_bursts = allowed.contains(&Allowed::Bursts);
         let mut changed = Vec::new();
         for ((number, allowed), row) in videos.into_iter().zip(allowed).zip(&rows) {
+            // What waits leaves before anything new does, or both together are too much, and out of order.
+            let waits = slot.owed.iter().any(|owed| owed.first && owed.down == number);
             let Some(down) = slot.down_mut(number) else {
                 continue;
             };
             if row.now != allowed {
                 down.select.allow(allowed);
+                if allowed != Allowed::Bursts {
+                    down.select.hold(waits);
+                    down.held_at = Some(now);
+                }
                 changed.push(number);
             }
             holds_back |= allowed != Allowed::All && !row.choices.is_empty();
         }
         slot.limits.holds_back = holds_back;
+        if !changed.is_empty() {
+            slot.limits.wait(now);
+        }
         for down in changed {
             self.ask_for_down(now, Subscriber { peer: index, down });
         }

@@ -10,6 +10,7 @@ use crate::down::munge::SenderReport;
 use crate::down::track::DownTrack;
 use crate::drain::DrainRate;
 use crate::feedback::Bucket;
+use crate::stats::StreamDrops;
 use crate::strangers::Budget;
 use crate::timers::Who;
 use crate::up::track::{Source, Subscriber};
@@ -70,6 +71,8 @@ pub(crate) struct PeerSlot {
     pub(crate) owing: bool,
     /// Checks from unknown sources that it looks at.
     pub(crate) strangers: Budget,
+    /// What its streams refused, as far as the thread has counted it.
+    pub(crate) counted: Box<StreamDrops>,
 }
 
 impl PeerSlot {
@@ -79,6 +82,11 @@ impl PeerSlot {
 
     pub(crate) fn down_mut(&mut self, index: u32) -> Option<&mut DownTrack> {
         self.downs.get_mut(index as usize)?.as_mut()
+    }
+
+    /// Adds what its streams refused since the last time.
+    pub(crate) fn count_streams(&mut self, drops: &mut StreamDrops) {
+        drops.add(&mut self.counted, &self.peer.stream_stats());
     }
 }
 
@@ -178,7 +186,7 @@ impl Worker {
                 at,
             } => self.sender_report(TrackKey(tag), layer, SenderReport { ntp, rtp, at }),
             PeerEvent::KeyFrameWanted { tag } => self.key_frame_wanted(now, DownKey(tag)),
-            PeerEvent::Nack { tag, sequence } => self.nack(DownKey(tag), sequence),
+            PeerEvent::Nack { tag, sequence } => self.nack(now, DownKey(tag), sequence),
             // A remote side opens and closes as often as it likes.
             PeerEvent::ChannelOpen { .. } | PeerEvent::ChannelClosed { .. } if !self.events.has_room() => {
                 self.stall(index, event);

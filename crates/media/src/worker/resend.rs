@@ -54,10 +54,11 @@ enum Refused {
 
 impl Worker {
     /// A subscriber misses a packet: it is rebuilt with the next transmission.
-    pub(super) fn nack(&mut self, key: DownKey, sequence: u16) {
+    pub(super) fn nack(&mut self, now: Instant, key: DownKey, sequence: u16) {
         let Some(&at) = self.down_keys.get(&key) else {
             return;
         };
+        self.asked(now, at.peer);
         let Some(slot) = self.peers.get_mut(at.peer) else {
             return;
         };
@@ -86,10 +87,11 @@ impl Worker {
     pub(crate) fn retransmit(&mut self, now: Instant, outbox: &mut Outbox) -> bool {
         while let Some(&index) = self.fanout.owing.front() {
             let mut parked = false;
-            for _ in 0..OWED_AT_ONCE {
+            while self.fanout.taken < OWED_AT_ONCE {
                 if outbox.slot().is_none() {
                     return true;
                 }
+                self.fanout.taken += 1;
                 let Some(slot) = self.peers.get_mut(index).filter(|slot| !slot.owed.is_empty()) else {
                     break;
                 };
@@ -107,6 +109,7 @@ impl Worker {
                     Err(Refused::Budget) => self.stats.drops.resend_budget += 1,
                 }
             }
+            self.fanout.taken = 0;
             self.fanout.owing.pop_front();
             if let Some(slot) = self.peers.get_mut(index) {
                 slot.owing = !slot.owed.is_empty() && !parked;
@@ -192,7 +195,7 @@ impl super::limit::Limits {
         shares: [crate::RtxShare; 2],
         len: usize,
     ) -> Result<(), Refused> {
-        let sent = peer.media_sent_bytes(kind);
+        let sent = peer.media_sent(kind).bytes;
         let budget = &mut self.budgets[kind as usize];
         if !budget.allow(now, sent, shares[kind as usize], len) {
             return Err(Refused::Budget);

@@ -22,6 +22,7 @@ impl Worker {
                         continue;
                     }
                     slot.armed = None;
+                    slot.count_streams(&mut self.stats.drops.streams);
                     if slot.peer.poll_timeout().is_some_and(|at| at <= now) {
                         slot.peer.handle_timeout(now);
                     }

@@ -32,14 +32,14 @@ struct Resend {
 }
 
 impl Resends {
-    /// Whether a packet may be sent again now; if so it is counted. `len` is a power of two.
+    /// Whether a packet may be sent again now: `None`, or for which time. `len` is a power of two.
     pub(super) fn allow(
         &mut self,
         now: Duration,
         round_trip: Option<Duration>,
         index: u64,
         len: usize,
-    ) -> bool {
+    ) -> Option<u8> {
         if self.0.is_empty() {
             self.0 = vec![Resend::default(); len].into_boxed_slice();
         }
@@ -52,7 +52,7 @@ impl Resends {
                 index: index as u16,
                 count: 1,
             };
-            return true;
+            return Some(1);
         }
         let interval = round_trip.map_or(RESEND_INTERVAL_MAX, |round_trip| {
             let answer_seen = (round_trip / 8 * 7).min(RESEND_ROUND_TRIP_MAX);
@@ -62,11 +62,11 @@ impl Resends {
         });
         let passed = now_ms.wrapping_sub(resend.last_ms);
         if resend.count >= RESENDS_MAX || u128::from(passed) < interval.as_millis() {
-            return false;
+            return None;
         }
         resend.count += 1;
         resend.last_ms = now_ms;
-        true
+        Some(resend.count)
     }
 }
 
@@ -131,13 +131,13 @@ mod tests {
         let mut resends = Resends::default();
         let times = [0, 99, 100, 199, 200, 300, 900];
         let allowed = times.map(|at| resends.allow(ms(at), None, 70_000, 256));
-        assert_eq!(allowed, [true, false, true, false, true, false, false]);
+        assert_eq!(allowed, [Some(1), None, Some(2), None, Some(3), None, None]);
         // Another packet, also one in the same place, starts anew.
-        assert!(resends.allow(ms(900), None, 70_001, 256));
-        assert!(resends.allow(ms(900), None, 70_256, 256));
+        assert_eq!(resends.allow(ms(900), None, 70_001, 256), Some(1));
+        assert_eq!(resends.allow(ms(900), None, 70_256, 256), Some(1));
         // A short round trip shortens the wait.
-        assert!(!resends.allow(ms(939), Some(ms(20)), 70_001, 256));
-        assert!(resends.allow(ms(940), Some(ms(20)), 70_001, 256));
+        assert_eq!(resends.allow(ms(939), Some(ms(20)), 70_001, 256), None);
+        assert_eq!(resends.allow(ms(940), Some(ms(20)), 70_001, 256), Some(2));
     }
 
     #[test]
@@ -145,7 +145,7 @@ mod tests {
         let mut resends = Resends::default();
         for round_trip in [Duration::ZERO, ms(2)] {
             let times = [0, 0, 9, 10, 19, 20];
-            let mut allow = |at| resends.allow(ms(at), Some(round_trip), 5, 256);
+            let mut allow = |at| resends.allow(ms(at), Some(round_trip), 5, 256).is_some();
             assert_eq!(times.map(&mut allow), [true, false, false, true, false, true]);
             resends = Resends::default();
         }
@@ -155,7 +155,7 @@ mod tests {
     fn a_packet_is_sent_again_once_in_a_round_trip() {
         for (round_trip, interval) in [(40, 80), (80, 100), (400, 350), (5000, 1000)] {
             let mut resends = Resends::default();
-            let mut allow = |at| resends.allow(ms(at), Some(ms(round_trip)), 5, 256);
+            let mut allow = |at| resends.allow(ms(at), Some(ms(round_trip)), 5, 256).is_some();
             assert_eq!([0, interval - 1, interval].map(&mut allow), [true, false, true]);
         }
     }

@@ -15,7 +15,7 @@ use crate::peer::{PeerEvent, RtpWrite};
 use crate::srtp::{OutgoingSsrcs, Srtp};
 use crate::streams::clock::{Clock, RoundTrip, fixed_16_16, middle};
 use crate::streams::{Events, RTCP_LEN_MAX, StreamStats};
-use crate::totals::SendTotals;
+use crate::totals::{MediaSent, SendTotals};
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 use stream::{Refused, SendStream};
@@ -42,8 +42,8 @@ pub(crate) struct Sending {
     ssrcs: OutgoingSsrcs,
     /// The next transport-wide sequence number.
     transport_cc: u16,
-    /// Bytes sent of sound and of pictures, without retransmissions.
-    sent_bytes: [u64; 2],
+    /// What was sent of sound and of pictures.
+    sent: [MediaSent; 2],
     /// Packets asked for in the running [`NACKS_TIME`], which this is the number of.
     nacks: (u128, u32),
     reports: Vec<Report>,
@@ -156,7 +156,9 @@ impl Sending {
                 stats.rtp_sent_bytes += len as u64;
                 stats.retransmissions_sent += u64::from(packet.retransmission);
                 if !packet.retransmission {
-                    self.sent_bytes[stream.kind() as usize] += len as u64;
+                    let sent = &mut self.sent[stream.kind() as usize];
+                    sent.packets += 1;
+                    sent.bytes += len as u64;
                 }
             }
             Err(Refused::NoFormat) => stats.rtp_unsent += 1,
@@ -166,8 +168,8 @@ impl Sending {
         true
     }
 
-    pub(crate) const fn sent_bytes(&self, kind: Kind) -> u64 {
-        self.sent_bytes[kind as usize]
+    pub(crate) const fn sent(&self, kind: Kind) -> MediaSent {
+        self.sent[kind as usize]
     }
 
     /// See [`crate::Peer::warm`].
@@ -199,7 +201,7 @@ impl Sending {
         let period = now.as_millis() / NACKS_TIME.as_millis();
         let mut asked = if self.nacks.0 == period { self.nacks.1 } else { 0 };
         let Some(stream) = self.by_ssrc(media) else { return };
-        let tag = stream.tag;
+        let (tag, kind, mut missed) = (stream.tag, stream.kind(), 0);
         for sequence in lost {
             stats.nacks_received += 1;
             if asked == NACKS_MAX {
@@ -208,11 +210,15 @@ impl Sending {
             }
             asked += 1;
             match stream.wanted(now, round_trip, sequence) {
-                Some(sequence) => events.push(PeerEvent::Nack { tag, sequence }),
+                Some((sequence, times)) => {
+                    missed += u64::from(times == 1);
+                    events.push(PeerEvent::Nack { tag, sequence });
+                }
                 None => stats.nacks_ignored += 1,
             }
         }
         self.nacks = (period, asked);
+        self.sent[kind as usize].missed += missed;
     }
 
     pub(crate) fn pli(&mut self, media: u32, events: &mut Events) {

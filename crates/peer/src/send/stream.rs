@@ -370,8 +370,14 @@ impl SendStream {
 
     // ---- feedback and reports --------------------------------------------------------------
 
-    /// The caller's sequence number of a packet that the remote side misses, if it may be sent again.
-    pub(super) fn wanted(&mut self, now: Duration, round_trip: RoundTrip, sequence: u16) -> Option<u16> {
+    /// The caller's sequence number of a packet that the remote side misses, if it may be sent again, and
+    /// how often it was missed.
+    pub(super) fn wanted(
+        &mut self,
+        now: Duration,
+        round_trip: RoundTrip,
+        sequence: u16,
+    ) -> Option<(u16, u8)> {
         let history = match self.kind {
             // 2.4 s of packets of 20 ms: older ones come too late to be heard, and each place costs
             // 24 bytes per subscriber.
@@ -379,9 +385,10 @@ impl SendStream {
             Kind::Video => 500,
         };
         let (index, sequence) = self.index.find(sequence, history)?;
-        self.resends
-            .allow(now, round_trip.duration(), index, self.history_len())
-            .then_some(sequence as u16)
+        let times = self
+            .resends
+            .allow(now, round_trip.duration(), index, self.history_len())?;
+        Some((sequence as u16, times))
     }
 
     /// Places in rings by packet index; powers of two above the history.

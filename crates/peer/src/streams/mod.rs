@@ -15,7 +15,7 @@ use crate::peer::{PeerEvent, ReceivedRtp, RtpWrite};
 use crate::receive::{HeldFeedback, Receiving};
 use crate::send::Sending;
 use crate::srtp::{RTCP_OVERHEAD_MAX, Srtp};
-use crate::totals::{ReceiveTotals, SendTotals};
+use crate::totals::{MediaSent, ReceiveTotals, SendTotals};
 use clock::{Clock, RoundTrip};
 pub use stats::StreamStats;
 use std::collections::VecDeque;
@@ -384,8 +384,8 @@ impl Streams {
         self.round_trip.us()
     }
 
-    pub(crate) const fn media_sent_bytes(&self, kind: Kind) -> u64 {
-        self.sending.sent_bytes(kind)
+    pub(crate) const fn media_sent(&self, kind: Kind) -> MediaSent {
+        self.sending.sent(kind)
     }
 
     pub(crate) const fn rtp_sent_bytes(&self) -> u64 {

@@ -19,4 +19,5 @@ mod quality;
 mod redundant;
 mod seeds;
 mod slow_readers;
+mod storm;
 mod video;

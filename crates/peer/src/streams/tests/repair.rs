@@ -195,6 +195,8 @@ fn requests_per_packet_are_limited() {
     assert_eq!(asked, [0, 100, 200]);
     assert_eq!(pair.stats(A).nacks_received, 14);
     assert_eq!(pair.stats(A).nacks_ignored, 11);
+    let sent = pair.ends[A].streams.media_sent(Kind::Video);
+    assert_eq!((sent.packets, sent.missed), (1, 1));
 }
 
 #[test]
