@@ -5,9 +5,10 @@
 //! finds out before packets are lost; this only ends what would otherwise never end.
 //!
 //! Reports are gathered for a second, then judged. When less than two thirds of what is sent
-//! arrives, the ceiling goes to what arrived; what the peer asks for again tells it sooner ([`Shortage`]). Below it, loss takes it further down, and a while
-//! without loss takes it up: slowly near the rate that was too much, quickly above it. A peer whose
-//! packets get lost at random, whatever is sent, loses less than a third, and never has a ceiling.
+//! arrives, the ceiling goes to what arrived; what the peer asks for again tells it sooner
+//! ([`Shortage`]). Below it, loss takes it further down, and a while without loss takes it up: slowly
+//! near the rate that was too much, quickly above it. A peer whose packets get lost at random,
+//! whatever is sent, loses less than a third, and never has a ceiling.
 
 use super::shortage::{CHANCE, Shortage};
 use peer::{Delivery, MediaSent};
