@@ -269,7 +269,7 @@ impl Worker {
     }
 
     /// A subscriber cannot decode: ask for a key frame of what it gets.
-    fn key_frame_wanted(&mut self, now: Instant, key: DownKey) {
+    pub(super) fn key_frame_wanted(&mut self, now: Instant, key: DownKey) {
         let Some((track, layer)) = self.down_keys.get(&key).and_then(|at| {
             let down = self.peers.get(at.peer)?.down(at.down)?;
             let alive = self.tracks.get(down.track)?.alive;

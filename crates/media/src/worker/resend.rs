@@ -48,6 +48,9 @@ pub(crate) struct Owed {
 enum Refused {
     /// It cannot be rebuilt.
     Missed,
+    /// A key frame has taken its place.
+    Replaced,
+    /// Its time is over, and no key frame has come since.
     Late,
     Budget,
 }
@@ -105,7 +108,11 @@ impl Worker {
                 match self.resend(now, index, owed, outbox) {
                     Ok(()) => {}
                     Err(Refused::Missed) => self.stats.resend_missed += 1,
-                    Err(Refused::Late) => self.stats.drops.resend_late += 1,
+                    Err(Refused::Replaced) => self.stats.drops.resend_late += 1,
+                    Err(Refused::Late) => {
+                        self.stats.drops.resend_late += 1;
+                        self.begin_anew(now, index, owed.down);
+                    }
                     Err(Refused::Budget) => self.stats.drops.resend_budget += 1,
                 }
             }
@@ -126,6 +133,15 @@ impl Worker {
             }
         }
         false
+    }
+
+    /// A picture lacks what is not sent any more: its decoder stands still, and clients take seconds to
+    /// ask for a key frame. A peer with a ceiling gets one when there is room for it.
+    fn begin_anew(&mut self, now: Instant, peer: u32, down: u32) {
+        let slot = self.peers.get(peer).filter(|slot| !slot.limited);
+        if let Some(key) = slot.and_then(|slot| Some(slot.down(down)?.key)) {
+            self.key_frame_wanted(now, key);
+        }
     }
 
     /// Rebuilds a packet and writes it, as a retransmission if it was sent before.
@@ -156,9 +172,7 @@ impl Worker {
             let round_trip = peer
                 .rtt_us()
                 .map_or(ROUND_TRIP, |us| Duration::from_micros(us.into()));
-            if is_late(now, packet.info, run.out(source), down, round_trip) {
-                return Err(Refused::Late);
-            }
+            useful(now, packet.info, run.out(source), down, round_trip)?;
             let kind = packet.info.codec.kind();
             limits.resend(now, peer, kind, self.config.tuning.rtx, packet.payload.len())?;
         }
@@ -204,19 +218,29 @@ impl super::limit::Limits {
     }
 }
 
-/// Whether a packet would come too late to be of use.
-fn is_late(now: Instant, info: &PacketInfo, out: u64, down: &DownTrack, round_trip: Duration) -> bool {
+/// Whether a packet is still of use.
+fn useful(
+    now: Instant,
+    info: &PacketInfo,
+    out: u64,
+    down: &DownTrack,
+    round_trip: Duration,
+) -> Result<(), Refused> {
+    // Decoders go on at a key frame. One that left a round trip ago is there.
+    let passed = |at| now.saturating_duration_since(at) > round_trip.min(USEFUL_MAX);
+    let replaced = down
+        .key_frame
+        .is_some_and(|(key_frame, at)| out < key_frame && passed(at));
+    if info.codec.kind() == Kind::Video && replaced {
+        return Err(Refused::Replaced);
+    }
     let age = now.saturating_duration_since(info.at);
-    let useful = match info.codec.kind() {
+    let limit = match info.codec.kind() {
         Kind::Audio => AUDIO_USEFUL,
         Kind::Video => VIDEO_USEFUL,
     };
-    if age > useful.max(round_trip * USEFUL_ROUND_TRIPS).min(USEFUL_MAX) {
-        return true;
+    if age > limit.max(round_trip * USEFUL_ROUND_TRIPS).min(USEFUL_MAX) {
+        return Err(Refused::Late);
     }
-    // Decoders go on at a key frame. One that left a round trip ago is there.
-    info.codec.kind() == Kind::Video
-        && down.key_frame.is_some_and(|(key_frame, at)| {
-            out < key_frame && now.saturating_duration_since(at) > round_trip.min(USEFUL_MAX)
-        })
+    Ok(())
 }

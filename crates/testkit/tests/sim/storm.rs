@@ -139,3 +139,28 @@ fn what_others_are_sent_again_waits_for_new_packets_and_takes_turns() {
     }
     assert!(met > 15, "they met in {met} turns of 20");
 }
+
+/// A decoder that lacks a packet stands still. When it is too late to send that again, a key frame is
+/// asked for at once: clients take seconds to do so.
+#[test]
+fn a_packet_that_is_too_old_to_be_sent_again_brings_a_key_frame() {
+    let mut sim = Sim::new(7, 1, 64);
+    sim.packets_per_frame = [8, 0, 0];
+    let publisher = sim.add_client(0);
+    let subscriber = sim.add_client(0);
+    sim.connect();
+    let track = sim.publish_video(publisher, 1);
+    let down = sim.subscribe(subscriber, track, Kind::Video, HIGH);
+    sim.run_for(3 * SECOND);
+    let requests = |sim: &Sim| sim.threads[0].worker.stats().key_frame_requests;
+    let newest = received(&sim, down).last().unwrap().sequence as u16;
+    let before = requests(&sim);
+    ask(&mut sim, subscriber, down.ssrc, (newest, 1));
+    sim.run_for(SECOND);
+    assert_eq!(requests(&sim), before, "a new packet is sent again");
+    let late = sim.threads[0].worker.stats().drops.resend_late;
+    ask(&mut sim, subscriber, down.ssrc, (newest, 1));
+    sim.run_for(Duration::from_millis(100));
+    assert_eq!(sim.threads[0].worker.stats().drops.resend_late, late + 1);
+    assert_eq!(requests(&sim), before + 1, "an old one is replaced");
+}
