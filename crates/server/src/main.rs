@@ -60,11 +60,22 @@ fn run(arguments: cli::Arguments) -> Result<()> {
     }
     start_logging(&config);
     report(&config);
-    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(control_threads())
+        .enable_all()
+        .build()?;
     let ended = runtime.block_on(serve(config));
     // Nothing is left to wait for; a thread that hangs would keep the process.
     runtime.shutdown_background();
     ended
+}
+
+/// Threads of the control plane. A message of 2 MiB takes some ten milliseconds to inflate and to check,
+/// and several connections may send such messages at once: with as many threads as cores all others would
+/// wait for them, with more the kernel gives everybody a turn. Idle threads cost some KiB each.
+fn control_threads() -> usize {
+    let cores = std::thread::available_parallelism().map_or(1, usize::from);
+    (2 * cores).max(8)
 }
 
 async fn serve(config: Config) -> Result<()> {

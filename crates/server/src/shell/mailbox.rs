@@ -41,8 +41,9 @@ const CREDIT: Duration = Duration::from_millis(20);
 /// The way to a room. Cheap to clone.
 #[derive(Clone, Debug)]
 pub struct Mailbox {
-    calls: mpsc::Sender<Input>,
-    requests: mpsc::Sender<Queued>,
+    // Boxed: channels hold places for 32 inputs at least, and most rooms have none waiting.
+    calls: mpsc::Sender<Box<Input>>,
+    requests: mpsc::Sender<Box<Queued>>,
     bytes: Arc<Semaphore>,
 }
 
@@ -86,12 +87,12 @@ impl Mailbox {
     /// # Errors
     /// When the room is over.
     pub async fn call(&self, input: Input) -> Result<(), Over> {
-        self.calls.send(input).await.map_err(|_| Over)
+        self.calls.send(Box::new(input)).await.map_err(|_| Over)
     }
 
     /// Hands in what must not be lost, whoever waits: at once, or as soon as there is a place.
     pub fn tell(&self, input: Input) {
-        if let Err(mpsc::error::TrySendError::Full(input)) = self.calls.try_send(input)
+        if let Err(mpsc::error::TrySendError::Full(input)) = self.calls.try_send(Box::new(input))
             && let Ok(runtime) = tokio::runtime::Handle::try_current()
         {
             let calls = self.calls.clone();
@@ -157,7 +158,10 @@ impl Line {
             let own = own.acquire_many_owned(kib.min(CONNECTION_KIB_MAX)).await;
             let room = room.acquire_many_owned(kib.min(ROOM_KIB_MAX / 4)).await;
             let charge = Some(Charge([place, own.map_err(|_| Over)?, room.map_err(|_| Over)?]));
-            requests.send(Queued { action, charge }).await.map_err(|_| Over)
+            requests
+                .send(Box::new(Queued { action, charge }))
+                .await
+                .map_err(|_| Over)
         }
     }
 
@@ -176,7 +180,7 @@ impl Drop for Line {
         if !self.answered {
             return self.mailbox.tell(Input::Action(action));
         }
-        let queued = Queued { action, charge: None };
+        let queued = Box::new(Queued { action, charge: None });
         // A room that is over needs no telling; one that is busy is told later.
         if let Err(mpsc::error::TrySendError::Full(queued)) = self.mailbox.requests.try_send(queued)
             && let Ok(runtime) = tokio::runtime::Handle::try_current()
@@ -195,8 +199,8 @@ const LANES: usize = 3;
 /// What a room's task reads. The lane that has had least of the room's time comes first.
 #[derive(Debug)]
 pub(crate) struct Inbox {
-    calls: mpsc::Receiver<Input>,
-    requests: mpsc::Receiver<Queued>,
+    calls: mpsc::Receiver<Box<Input>>,
+    requests: mpsc::Receiver<Box<Queued>>,
     events: EventReceiver,
     /// Time that the room has spent on each lane.
     used: [Duration; LANES],
@@ -231,7 +235,7 @@ impl Inbox {
         for lane in lanes {
             let taken = match lane {
                 CALLS => match self.calls.poll_recv(cx) {
-                    Poll::Ready(Some(input)) => Some((input, None)),
+                    Poll::Ready(Some(input)) => Some((*input, None)),
                     // The directory is gone: the process ends.
                     Poll::Ready(None) => return Poll::Ready(None),
                     Poll::Pending => None,
@@ -241,7 +245,7 @@ impl Inbox {
                     Poll::Pending => None,
                 },
                 _ => match self.requests.poll_recv(cx) {
-                    Poll::Ready(Some(Queued { action, charge })) => Some((Input::Action(action), charge)),
+                    Poll::Ready(Some(queued)) => Some((Input::Action(queued.action), queued.charge)),
                     Poll::Ready(None) | Poll::Pending => None,
                 },
             };
