@@ -228,10 +228,8 @@ fn useful(
 ) -> Result<(), Refused> {
     // Decoders go on at a key frame. One that left a round trip ago is there.
     let passed = |at| now.saturating_duration_since(at) > round_trip.min(USEFUL_MAX);
-    let replaced = down
-        .key_frame
-        .is_some_and(|(key_frame, at)| out < key_frame && passed(at));
-    if info.codec.kind() == Kind::Video && replaced {
+    let key_frame = down.key_frame.filter(|(key_frame, _)| out < *key_frame);
+    if info.codec.kind() == Kind::Video && key_frame.is_some_and(|(_, at)| passed(at)) {
         return Err(Refused::Replaced);
     }
     let age = now.saturating_duration_since(info.at);
@@ -240,7 +238,11 @@ fn useful(
         Kind::Video => VIDEO_USEFUL,
     };
     if age > limit.max(round_trip * USEFUL_ROUND_TRIPS).min(USEFUL_MAX) {
-        return Err(Refused::Late);
+        return Err(if key_frame.is_some() {
+            Refused::Replaced
+        } else {
+            Refused::Late
+        });
     }
     Ok(())
 }
