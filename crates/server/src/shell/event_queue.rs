@@ -249,6 +249,7 @@ fn weight(kind: &EventKind) -> Weight {
         EventKind::IceConnected { .. }
         | EventKind::IceDisconnected { .. }
         | EventKind::PeerConnected { .. }
+        | EventKind::HandshakeFailed { .. }
         | EventKind::PeerFailed { .. }
         | EventKind::LayerStarted { .. }
         | EventKind::LayerStopped { .. }
