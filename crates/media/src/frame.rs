@@ -68,6 +68,19 @@ impl Frame {
         dependency: None,
     };
 
+    /// A packet of padding, between frames: publishers send it to find out what their network carries.
+    pub(crate) const PADDING: Self = Self {
+        start: false,
+        end: true,
+        key: false,
+        spatial: 0,
+        temporal: 0,
+        sync: None,
+        independent: false,
+        vp8: None,
+        dependency: None,
+    };
+
     /// Whether only a dependency descriptor tells the layers of this frame: AV1 and H.264 have no
     /// descriptor of their own, and VP8's is empty where the other one was negotiated.
     pub(crate) fn is_layered_by_dependency(&self, codec: Codec) -> bool {

@@ -16,6 +16,8 @@ pub const AUDIO_INTERVAL: Duration = Duration::from_millis(20);
 pub const VIDEO_INTERVAL: Duration = Duration::from_millis(33);
 /// Packets that redundant audio repeats.
 const REPEATED: usize = 2;
+/// Bytes of a packet of padding.
+const PADDING: u8 = 200;
 /// Packets kept to answer NACKs.
 const KEPT: u64 = 1000;
 
@@ -73,6 +75,8 @@ struct Source {
     next: Instant,
     /// Sends nothing while it is paused.
     paused: bool,
+    /// Packets of padding that follow each frame, as senders without a repair stream probe with.
+    pads: usize,
     /// The audio level that packets tell, as the byte of RFC 6464 §3.
     level: Option<u8>,
     reports: Instant,
@@ -112,6 +116,8 @@ pub struct Client {
     pub key_frames_asked: BTreeMap<u64, usize>,
     /// The last loss, in 1/256, that the server reported of each stream.
     pub loss_told: BTreeMap<u64, u8>,
+    /// It sends again what the server misses.
+    pub repairs: bool,
     /// Packets sent again because the server missed them.
     pub resent: u64,
     sources: Vec<Source>,
@@ -132,6 +138,7 @@ impl Client {
             reports_sent: Vec::new(),
             key_frames_asked: BTreeMap::new(),
             loss_told: BTreeMap::new(),
+            repairs: true,
             resent: 0,
             sources: Vec::new(),
         }
@@ -163,6 +170,7 @@ impl Client {
             encoder,
             next: now,
             paused: false,
+            pads: 0,
             level: None,
             reports: now + Duration::from_millis(500),
         });
@@ -172,6 +180,13 @@ impl Client {
     pub fn pause(&mut self, tag: u64, paused: bool) {
         for source in self.sources.iter_mut().filter(|source| source.tag == tag) {
             source.paused = paused;
+        }
+    }
+
+    /// From now on so many packets of padding follow each frame of a video stream.
+    pub fn set_padding(&mut self, tag: u64, packets: usize) {
+        for source in self.sources.iter_mut().filter(|source| source.tag == tag) {
+            source.pads = packets;
         }
     }
 
@@ -294,7 +309,7 @@ impl Client {
                         }
                     }
                 }
-                PeerEvent::Nack { tag, sequence } => {
+                PeerEvent::Nack { tag, sequence, .. } if self.repairs => {
                     for source in self.sources.iter_mut().filter(|source| source.tag == tag) {
                         self.resent += u64::from(source.resend(now, sequence, &mut self.peer, outbox));
                     }
@@ -368,6 +383,17 @@ impl Source {
             self.sent.remove(&self.sequence.wrapping_sub(KEPT));
             self.sequence += 1;
         }
+        for _ in 0..self.pads {
+            self.write(
+                now,
+                peer,
+                outbox,
+                self.sequence,
+                (self.timestamp, false, &[]),
+                false,
+            );
+            self.sequence += 1;
+        }
         if self.reports > now {
             return None;
         }
@@ -401,7 +427,7 @@ impl Source {
             abs_capture_time: self.level.as_slice(),
             prefix: &[],
             payload,
-            padding: 0,
+            padding: if payload.is_empty() { PADDING } else { 0 },
             retransmission,
         };
         assert!(

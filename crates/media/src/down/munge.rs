@@ -154,6 +154,23 @@ impl Munger {
         });
     }
 
+    /// The next packet of the running layer is padding, which nobody gets. Holes beside it stay: a frame
+    /// may have been lost there.
+    pub(crate) fn skip_padding(&mut self, sequence: u64) {
+        let Some(latest) = self.latest.filter(|latest| sequence > latest.sequence) else {
+            return;
+        };
+        let gap = sequence - latest.sequence - 1;
+        if gap > 0 && (latest.forwarded || latest.end) {
+            self.keep_hole(latest, gap);
+        }
+        self.latest = Some(Latest {
+            sequence,
+            forwarded: false,
+            end: true,
+        });
+    }
+
     /// Keeps room for `gap` lost packets behind `latest`.
     fn keep_hole(&mut self, latest: Latest, gap: u64) {
         let Some(current) = self.history.current() else {

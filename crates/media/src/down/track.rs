@@ -151,6 +151,12 @@ impl DownTrack {
     pub(crate) fn offer(&mut self, track: &UpTrack, layer: u8, packet: &Packet<'_>) -> Option<Run> {
         let info = packet.info;
         let flowing = self.select.stream();
+        if packet.is_padding() {
+            if flowing == Some(layer) {
+                self.munger.skip_padding(info.sequence);
+            }
+            return None;
+        }
         if info.late && flowing.is_some() {
             let replaced = |up: &Layer| up.redundancy.was_recovered(info.sequence);
             if self.unwraps_red() && track.layer(layer).is_some_and(replaced) {

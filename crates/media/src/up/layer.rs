@@ -146,6 +146,25 @@ impl Layer {
         (inserted, frame)
     }
 
+    /// Notes a packet of padding: whoever gets this layer closes the gap that it would leave.
+    pub(crate) fn accept_padding(&mut self, now: Instant, arrival: &Arrival<'_>) -> Inserted {
+        let late = self.newest().is_some_and(|newest| arrival.sequence <= newest);
+        let info = PacketInfo {
+            sequence: arrival.sequence,
+            timestamp: arrival.timestamp,
+            marker: false,
+            codec: arrival.codec,
+            frame: Frame::PADDING,
+            at: now,
+            late,
+        };
+        let inserted = self.ring.insert(info, &[], &[], &[]);
+        if inserted == Inserted::New && !late {
+            self.newest = Some((arrival.sequence, arrival.timestamp));
+        }
+        inserted
+    }
+
     /// Which packets in front of one that was just accepted are lost and can be recovered from it,
     /// as distances, farthest first; 0 stands for none.
     pub(crate) fn recover(&mut self, arrival: &Arrival<'_>) -> [u8; DISTANCE_MAX as usize] {

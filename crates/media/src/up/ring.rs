@@ -70,6 +70,13 @@ pub(crate) struct Packet<'a> {
     pub(crate) abs_capture_time: &'a [u8],
 }
 
+impl Packet<'_> {
+    /// It has no payload, and is stored only so that its sequence number is no hole to subscribers.
+    pub(crate) fn is_padding(&self) -> bool {
+        self.payload.is_empty()
+    }
+}
+
 /// What became of a packet given to [`PacketRing::insert`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Inserted {

@@ -7,7 +7,7 @@ use crate::demux::{Forgotten, Route};
 use crate::up::layer::Arrival;
 use crate::up::ring::Inserted;
 use crate::up::track::{Source, TurnPacket};
-use peer::{Received, ReceivedRtp, Refusal};
+use peer::{Kind, Received, ReceivedRtp, Refusal};
 use std::net::SocketAddr;
 use std::time::Instant;
 use wire::stun;
@@ -214,9 +214,8 @@ impl Worker {
     /// Stores a packet of a track and puts it on the turn's list. True when it is new and the
     /// track is not muted.
     fn accept(&mut self, now: Instant, index: u32, number: u8, arrival: &Arrival<'_>) -> bool {
-        // Padding only: nothing to forward.
         if arrival.payload.is_empty() {
-            return false;
+            return self.accept_padding(now, index, number, arrival);
         }
         let Some(track) = self.tracks.get_mut(index) else {
             return false;
@@ -278,6 +277,34 @@ impl Worker {
             // The publisher turned spatial layers off or on: some may need a key frame to follow.
             self.ask_for_subscribers(now, index);
         }
+        true
+    }
+
+    /// A packet of padding is not forwarded, nor does it make a layer flow. It takes its turn among the
+    /// packets of a layer that flows, so that subscribers are not told of a hole where nothing is lost.
+    fn accept_padding(&mut self, now: Instant, index: u32, number: u8, arrival: &Arrival<'_>) -> bool {
+        let Some(track) = self.tracks.get_mut(index) else {
+            return false;
+        };
+        let flows = track.alive & (1 << number.min(7)) != 0;
+        if track.muted || !flows || arrival.codec.kind() != Kind::Video {
+            return false;
+        }
+        let Some(layer) = track.layer_mut(number) else {
+            return false;
+        };
+        if layer.accept_padding(now, arrival) != Inserted::New {
+            return false;
+        }
+        if track.turn.is_empty() {
+            self.fanout.tracks.push(index);
+        }
+        track.turn.push(TurnPacket {
+            layer: number,
+            sequence: arrival.sequence,
+            recovers: 0,
+            padding: 0,
+        });
         true
     }
 

@@ -199,3 +199,42 @@ fn a_pause_of_one_layer_keeps_its_clock() {
     let (out, run) = feed.switch(0, 90, 1_000 + 269_000, &frame(true, true, 90));
     assert_eq!((out, run.timestamp_offset), (0xFFF1, 0));
 }
+
+#[test]
+fn padding_leaves_no_hole_and_what_is_lost_beside_it_does() {
+    let mut feed = Feed::new();
+    let whole = |picture| frame(true, true, picture);
+    assert_eq!(feed.switch(0, 1000, 0, &whole(1)).0, 0xFFF0);
+    for sequence in 1001..1010 {
+        feed.munger.skip_padding(sequence);
+    }
+    let (out, run) = feed.forward(0, 1010, 1, &whole(2));
+    assert_eq!(out, 0xFFF1);
+    assert_eq!(run.picture_offset, 0, "no picture was dropped");
+    // 1011 is lost in front of padding, 1014 behind it.
+    feed.munger.skip_padding(1012);
+    feed.munger.skip_padding(1013);
+    assert_eq!(feed.forward(0, 1015, 2, &whole(4)).0, 0xFFF4);
+    assert_eq!(feed.munger.late(0, 1011).map(|run| run.out(1011)), Some(0xFFF2));
+    assert_eq!(feed.munger.late(0, 1014).map(|run| run.out(1014)), Some(0xFFF3));
+    for padding in [1012, 1013] {
+        assert_eq!(feed.munger.late(0, padding), None);
+        feed.munger.skip_padding(padding);
+    }
+    assert_eq!(feed.forward(0, 1016, 2, &whole(5)).0, 0xFFF5);
+}
+
+#[test]
+fn padding_beside_dropped_frames_hides_nothing() {
+    let mut feed = Feed::new();
+    let whole = |picture| frame(true, true, picture);
+    assert_eq!(feed.switch(0, 1000, 0, &whole(1)).0, 0xFFF0);
+    feed.munger.drop_packet(1001, &frame(true, false, 2));
+    // 1002 is the tail of the dropped frame.
+    feed.munger.skip_padding(1003);
+    assert_eq!(feed.forward(0, 1004, 2, &whole(3)).0, 0xFFF1);
+    feed.munger.drop_packet(1005, &whole(4));
+    // 1006 may be a frame that is wanted.
+    feed.munger.skip_padding(1007);
+    assert_eq!(feed.forward(0, 1008, 4, &whole(6)).0, 0xFFF3);
+}
