@@ -3,7 +3,9 @@
 use crate::mutate::{LEN_MAX, Rng, mutate};
 use crate::run::{Budget, corpus, run};
 use crate::seeds::seeds;
-use crate::targets::{forward_counts, join_wish, media_counts, room_counts, rtcp_reach, sctp_reach};
+use crate::targets::{
+    decoded_taken, forward_counts, join_wish, media_counts, room_counts, rtcp_reach, sctp_reach,
+};
 use crate::{TARGETS, Target};
 
 #[test]
@@ -153,4 +155,22 @@ fn hostile_rtcp_inputs_reach_the_streams() {
     let answered = reached("extended_reports");
     assert!(answered.answers > 0 && answered.datagrams > 200, "{answered:?}");
     assert!(reached("holes").answers > 0);
+}
+
+#[test]
+fn what_is_decoded_reaches_the_limits() {
+    let made = seeds("decoded");
+    let taken = |name: &str| {
+        let found = made.iter().find(|(other, _)| other == name);
+        decoded_taken(&found.expect("made").1)
+    };
+    for (name, bytes) in &made {
+        let taken = decoded_taken(bytes);
+        assert_eq!(taken.accepted, !name.starts_with("bad"), "{name}: {taken:?}");
+    }
+    let list = taken("by_participant");
+    assert!(list.held > 1 << 20 && list.length < 50_000, "{list:?}");
+    assert!(taken("metadata_of_join").held >= 900_000);
+    let tree = taken("api_maps.json");
+    assert!(tree.peak > 3 << 20, "{tree:?}");
 }

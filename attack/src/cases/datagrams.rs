@@ -10,7 +10,9 @@ use std::net::SocketAddr;
 
 /// Datagrams a second: what a stranger can send on a small line.
 const FLOOD: u64 = 30_000;
-/// Spells and rate that are enough to pass through every table of addresses more than once.
+/// The load of a stranger's requests on both threads. Whether the quiet pair's addresses could be flushed
+/// by them depends on which sockets the kernel chose for it; the simulation of a shared port shows that they
+/// are not.
 const FLUSH: (u64, u32) = (60_000, 3);
 
 pub(super) const CASES: &[Case] = &[
@@ -36,7 +38,7 @@ pub(super) const CASES: &[Case] = &[
     ),
     one_port(
         "stun-foreign-threads",
-        "60,000 requests a second that name threads, one port for two threads",
+        "the load of 60,000 requests a second that name threads, one port for two threads",
         |stage| {
             flush(stage, |_, number| {
                 format!("{:02x}qqqqqqqqqqqqqq:abcd", number % 2)

@@ -56,6 +56,19 @@ pub(super) const CASES: &[Case] = &[
     case("offer-line", "an offer of one line of 2 MB", |stage| {
         describe(stage, "offer", &(head() + "a=" + &"x".repeat(2_000_000)))
     }),
+    case(
+        "sdp-largest",
+        "the largest offers that are taken, in the shapes that cost most, by one participant",
+        |stage| {
+            let frames: Vec<_> = (1..)
+                .zip(largest())
+                .map(|(id, sdp)| description("offer", id, &sdp))
+                .collect();
+            let attackers = vec![stage.join("mallory")?];
+            stage.flood(attackers, &frames, u64::MAX, false);
+            Ok(())
+        },
+    ),
     case("offer-small", "small offers at full speed", |stage| {
         describe(stage, "offer", &(head() + &section(0, "")))
     }),
@@ -131,6 +144,55 @@ fn section(mid: u32, more: &str) -> String {
          a=ice-ufrag:abcd\r\na=ice-pwd:abcdefghijklmnopqrstuvwx\r\na=fingerprint:sha-256 {fingerprint}\r\n\
          a=setup:actpass\r\na=rtpmap:96 VP8/90000\r\na=msid:s t{mid}\r\n{more}"
     )
+}
+
+/// As many sections as may be, within the bytes that a message may have, each with as much to look for.
+fn largest() -> Vec<String> {
+    const SECTIONS_MAX: usize = 1024;
+    const BYTES_MAX: usize = 2_000_000;
+    let types: String = (0..128).map(|pt| format!(" {pt}")).collect();
+    let lines = |line: &str| -> String {
+        (0..128)
+            .map(|pt| format!("a={}\r\n", line.replace('N', &pt.to_string())))
+            .collect()
+    };
+    let maps = lines("rtpmap:N H264/90000");
+    let shapes = [
+        format!(
+            "{}\r\n{}",
+            " 96".repeat(500),
+            lines("rtpmap:N rtx/90000").replace(":96 rtx", ":96 VP8")
+        ),
+        format!("{types}\r\n{maps}"),
+        format!(
+            "{types}\r\n{maps}{}",
+            lines(&format!("fmtp:N {}", "a=b;".repeat(100)))
+        ),
+        format!(
+            "{types}\r\n{maps}{}{}",
+            lines("rtcp-fb:N nack"),
+            lines("rtcp-fb:N nack pli")
+        ),
+        format!(
+            " 96\r\na=rtpmap:96 VP8/90000\r\n{}{}",
+            lines("ssrc:N cname:c"),
+            format!("a=ssrc-group:FID{types}\r\n").repeat(64)
+        ),
+        format!(" 96\r\na=rtpmap:96 VP8/90000\r\n{}", "a=x:1\r\n".repeat(500)),
+    ];
+    let offer = |shape: String| {
+        let size = section(0, "").len() + shape.len();
+        let mut sdp = head();
+        for mid in 0..SECTIONS_MAX.min(BYTES_MAX / size) {
+            let whole = section(mid as u32, "");
+            let (line, rest) = whole.split_once(" 96\r\n").unwrap_or((&whole, ""));
+            // Its own map last, so that it is found last.
+            let (own, rest) = rest.split_once("a=rtpmap:96 VP8/90000\r\n").unwrap_or((rest, ""));
+            let _ = write!(sdp, "{line}{shape}{own}{rest}");
+        }
+        sdp
+    };
+    shapes.map(offer).into()
 }
 
 fn description(kind: &str, id: u32, sdp: &str) -> Vec<u8> {

@@ -269,6 +269,28 @@ pub enum Command {
 }
 
 impl Command {
+    /// The room that it is of; `None` for a message to nobody.
+    #[must_use]
+    pub fn room(&self) -> Option<RoomKey> {
+        Some(match self {
+            Self::AddPeer { peer, .. }
+            | Self::SetRemote { peer, .. }
+            | Self::AddCandidate { peer, .. }
+            | Self::RestartIce { peer, .. }
+            | Self::OpenChannel { peer, .. }
+            | Self::Publish { peer, .. }
+            | Self::Subscribe { peer, .. }
+            | Self::ClosePeer { peer } => peer.room(),
+            Self::Unpublish { track } | Self::MuteTrack { track, .. } => track.room(),
+            Self::Unsubscribe { down } | Self::SetDownOptions { down, .. } | Self::SetWish { down, .. } => {
+                down.room()
+            }
+            Self::SendMessage { peers, .. } => peers.first()?.room(),
+            Self::SendDataTrackPacket { receivers, .. } => receivers.first()?.0.room(),
+            Self::Measure { room } | Self::CloseRoom { room } => *room,
+        })
+    }
+
     /// The channel of the message that it carries, and for how many peers; `None` when it controls.
     #[must_use]
     pub fn message(&self) -> Option<(ChannelLabel, usize)> {
@@ -278,6 +300,16 @@ impl Command {
             Some((ChannelLabel::DataTrack, receivers.len()))
         } else {
             None
+        }
+    }
+
+    /// Bytes of the message that it carries.
+    #[must_use]
+    pub fn message_bytes(&self) -> usize {
+        if let Self::SendMessage { data, .. } | Self::SendDataTrackPacket { data, .. } = self {
+            data.len()
+        } else {
+            0
         }
     }
 }

@@ -8,60 +8,25 @@
 //! Buffers travel back to their sender through a second ring, so that nothing is allocated after
 //! warm-up.
 
+mod control;
+
 use crate::api::{ThreadId, TrackKey};
-use crate::down::munge::SenderReport;
 use crate::up::layer::Arrival;
+use control::Backlog;
+pub(crate) use control::Control;
 use peer::{Codec, Outbox};
 use rtrb::{Consumer, Producer, RingBuffer};
-use std::collections::VecDeque;
 use std::net::SocketAddr;
 
 /// Bytes of one crossing: a whole datagram.
 const CROSSING_LEN: usize = Outbox::DATAGRAM_MAX;
 /// Control items per ring. They are rare: subscriptions, mutes, reports, key-frame requests.
 const CONTROL_CAPACITY: usize = 1024;
-/// Control items kept while the ring is full, that is, while the other thread stalls.
-const BACKLOG_MAX: usize = 16 * 1024;
-
 /// Percent of a ring that datagrams leave to packets of tracks: sources can be forged, packets cannot.
 /// Higher lets a burst of datagrams wait in the socket's buffer for less, and lose more of it.
 const KEPT_FOR_PACKETS: usize = 25;
 /// Percent of a ring that datagrams of unknown sources leave to all others.
 const KEPT_FOR_FAMILIAR: usize = 75;
-
-/// What threads tell each other beside packets.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub(crate) enum Control {
-    /// We have subscribers of your track.
-    Want { track: TrackKey },
-    /// We have none any more.
-    Unwant { track: TrackKey },
-    /// A subscriber of ours needs a key frame of your track's layer.
-    KeyFrame { track: TrackKey, layer: u8 },
-    /// Our track was muted or unmuted.
-    Muted { track: TrackKey, muted: bool },
-    /// A layer of our track has (another) source.
-    Started {
-        track: TrackKey,
-        layer: u8,
-        codec: Codec,
-        ssrc: u32,
-    },
-    /// Our track is no longer published.
-    Ended { track: TrackKey },
-    /// A sender report of our track's layer.
-    Report {
-        track: TrackKey,
-        layer: u8,
-        report: SenderReport,
-    },
-    /// The worst loss of your audio track that our subscribers report, as a fraction of 256.
-    Loss { track: TrackKey, fraction: u8 },
-    /// Datagrams of this source, which your socket gets, are for a peer of ours.
-    Learned { source: SocketAddr },
-    /// They are not any more.
-    Forgotten { source: SocketAddr },
-}
 
 /// A packet or a datagram on its way to another thread.
 #[derive(Debug)]
@@ -153,7 +118,7 @@ struct Link {
     /// Buffers that came back.
     spare_in: Consumer<Box<Crossing>>,
     control_out: Producer<Control>,
-    backlog: VecDeque<Control>,
+    backlog: Backlog,
     packets_in: Consumer<Box<Crossing>>,
     spare_out: Producer<Box<Crossing>>,
     control_in: Consumer<Control>,
@@ -205,7 +170,7 @@ fn link_pair(capacity: usize) -> (Link, Link) {
         packets_out,
         spare_in,
         control_out,
-        backlog: VecDeque::new(),
+        backlog: Backlog::default(),
         packets_in,
         spare_out,
         control_in,
@@ -322,26 +287,20 @@ impl Mesh {
             return false;
         };
         link.wake = true;
-        if link.backlog.is_empty() && link.control_out.push(control).is_ok() {
-            return true;
-        }
-        if link.backlog.len() == BACKLOG_MAX {
-            return false;
-        }
-        link.backlog.push_back(control);
-        true
+        let is_first = link.backlog.items.is_empty();
+        (is_first && link.control_out.push(control).is_ok()) || link.backlog.push(control)
     }
 
     /// Moves waiting control items into rings that have room again. True while some wait.
     pub(crate) fn flush(&mut self) -> bool {
         let mut waits = false;
         for link in self.links.iter_mut().flatten() {
-            while let Some(control) = link.backlog.front() {
+            while let Some(control) = link.backlog.items.front() {
                 if link.control_out.push(*control).is_err() {
                     waits = true;
                     break;
                 }
-                link.backlog.pop_front();
+                link.backlog.pop();
                 link.wake = true;
             }
         }
@@ -380,116 +339,4 @@ impl Mesh {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::api::RoomKey;
-
-    const A: ThreadId = ThreadId(0);
-    const B: ThreadId = ThreadId(1);
-
-    fn track() -> TrackKey {
-        TrackKey::new(A, RoomKey(1), 1)
-    }
-
-    fn arrival(sequence: u64) -> Arrival<'static> {
-        Arrival {
-            sequence,
-            timestamp: 7,
-            marker: true,
-            codec: Codec::Vp8,
-            payload: b"payload",
-            dependency_descriptor: b"dd",
-            abs_capture_time: b"captured",
-        }
-    }
-
-    fn pair(capacity: usize) -> (Mesh, Mesh) {
-        let mut meshes = mesh(2, capacity);
-        let b = meshes.pop().expect("two were made");
-        (meshes.pop().expect("two were made"), b)
-    }
-
-    #[test]
-    fn packets_cross_in_order_and_whole() {
-        let (mut a, mut b) = pair(8);
-        assert!(a.send_packet(B, track(), 2, &arrival(5)));
-        let source = (SocketAddr::from(([127, 0, 0, 1], 9)), 1);
-        assert!(a.send_datagram(B, source, true, b"stun"));
-        let first = b.receive(A).expect("crossed");
-        let packet = first.arrival().expect("a packet");
-        assert_eq!(
-            (packet.sequence, packet.payload, packet.dependency_descriptor),
-            (5, &b"payload"[..], &b"dd"[..])
-        );
-        assert_eq!(packet.abs_capture_time, b"captured");
-        let mut second = b.receive(A).expect("crossed");
-        assert_eq!(second.datagram_mut(), b"stun");
-        assert!(b.receive(A).is_none());
-    }
-
-    #[test]
-    fn a_full_ring_drops_and_recycled_buffers_are_used_again() {
-        let (mut a, mut b) = pair(2);
-        assert!(a.send_packet(B, track(), 0, &arrival(1)));
-        assert!(a.send_packet(B, track(), 0, &arrival(2)));
-        assert!(!a.send_packet(B, track(), 0, &arrival(3)), "full");
-        for round in 0..100 {
-            let crossing = b.receive(A).expect("one waits");
-            assert!(!a.send_packet(B, track(), 0, &arrival(round)), "no buffer yet");
-            b.recycle(A, crossing);
-            assert!(a.send_packet(B, track(), 0, &arrival(round)));
-        }
-        assert_eq!(a.links[1].as_ref().expect("linked").made, 2);
-    }
-
-    #[test]
-    fn control_items_wait_while_the_other_thread_stalls() {
-        let (mut a, mut b) = pair(2);
-        let total = CONTROL_CAPACITY + 500;
-        for layer in 0..total {
-            assert!(a.send_control(
-                B,
-                Control::KeyFrame {
-                    track: track(),
-                    layer: layer as u8
-                }
-            ));
-        }
-        let mut got = Vec::new();
-        while got.len() < total {
-            while let Some(Control::KeyFrame { layer, .. }) = b.receive_control(A) {
-                got.push(layer);
-            }
-            a.flush();
-        }
-        assert_eq!(got, (0..total).map(|i| i as u8).collect::<Vec<_>>());
-    }
-
-    #[test]
-    fn strangers_leave_room_for_those_that_are_known_and_these_for_packets() {
-        let (mut a, _b) = pair(100);
-        let source = (SocketAddr::from(([127, 0, 0, 1], 9)), 0);
-        let count = |a: &mut Mesh, familiar| {
-            (0..1000)
-                .filter(|_| a.send_datagram(B, source, familiar, b"x"))
-                .count()
-        };
-        assert_eq!(count(&mut a, false), 25);
-        assert_eq!(count(&mut a, true), 50);
-        assert_eq!(
-            (0..1000)
-                .filter(|i| a.send_packet(B, track(), 0, &arrival(*i)))
-                .count(),
-            25
-        );
-    }
-
-    #[test]
-    fn each_thread_is_woken_once_for_what_it_got() {
-        let (mut a, _b) = pair(4);
-        assert_eq!(a.poll_wake(), None);
-        a.send_packet(B, track(), 0, &arrival(1));
-        a.send_packet(B, track(), 0, &arrival(2));
-        assert_eq!((a.poll_wake(), a.poll_wake()), (Some(B), None));
-    }
-}
+mod tests;

@@ -8,6 +8,7 @@
 
 pub mod api;
 mod backlog;
+pub mod command_queue;
 mod crossing;
 mod demux;
 mod down;

@@ -8,6 +8,7 @@
 //! `limit` keeps peers below their ceilings; [`crate::fanout`] writes what leaves, `resend` what leaves again.
 
 mod commands;
+mod dropped;
 mod inject;
 mod limit;
 mod measure;
@@ -32,6 +33,7 @@ use crate::strangers::Budget;
 use crate::timers::Timers;
 use crate::tuning::Tuning;
 use crate::up::track::{Subscriber, UpTrack};
+pub(crate) use dropped::Dropped;
 pub(crate) use limit::Pace;
 pub(crate) use measure::Loss;
 pub use peek::Class;
@@ -89,8 +91,8 @@ pub struct Worker {
     pub(crate) scratch: Scratch,
     pub(crate) blank: Blank,
     pub(crate) feedback: FeedbackBudget,
-    /// When datagrams were last dropped unread.
-    pub(crate) dropped_at: Option<Instant>,
+    /// What was dropped unread.
+    pub(crate) dropped: Dropped,
     pub(crate) stats: Stats,
     /// Peers with a ceiling.
     pub(crate) limited: u64,
@@ -114,6 +116,7 @@ impl Worker {
         let mut stats = Stats::default();
         stats.crossings_out.resize(mesh.threads(), 0);
         stats.drops.crossing_full.resize(mesh.threads(), 0);
+        let (sockets, threads) = (config.sockets.len(), mesh.threads());
         Self {
             config,
             shared,
@@ -132,7 +135,7 @@ impl Worker {
             scratch: Scratch::default(),
             blank: Blank::default(),
             feedback: FeedbackBudget::default(),
-            dropped_at: None,
+            dropped: Dropped::new(sockets, threads),
             stats,
             limited: 0,
             strangers: Budget::THREAD,
@@ -151,10 +154,11 @@ impl Worker {
         self.datagram(now, from, local, data, Hand::First);
     }
 
-    /// Datagrams were dropped before they got here, by a full socket or by the shell: what is missing
-    /// around this moment is nobody else's fault, and not asked for again.
-    pub fn note_dropped(&mut self, now: Instant) {
-        self.dropped_at = Some(now);
+    /// Datagrams of a socket (`local` is its index) were dropped before they got here, because it was
+    /// full or by the shell: what is missing around this moment of who sends to that socket is nobody
+    /// else's fault, and not asked for again.
+    pub fn note_dropped(&mut self, now: Instant, local: u8) {
+        self.dropped_here(now, local);
     }
 
     /// How much of its time the thread worked lately, in thousandths: the more, the less it says back.

@@ -5,8 +5,9 @@
 mod sockets;
 
 use crate::clock;
+use crate::shell::command_budget::{Budget, Ticket};
 pub use crate::shell::media_thread::Shed;
-use crate::shell::media_thread::{self, LOAD_FULL, Parts, Shared};
+use crate::shell::media_thread::{self, LOAD_FULL, Parts, Queued, Shared};
 use crate::shell::vitals::Vitals;
 use anyhow::Context;
 use media::api::{Command, Event, ThreadId, ThreadInfo};
@@ -58,8 +59,8 @@ pub struct MediaPoolConfig {
     /// A thread that works for more than this part of its time, in thousandths, takes no peer that can
     /// go elsewhere; when all do, nobody new may join. 0: no limit.
     pub load_max: u32,
-    /// Commands that may wait for one thread. Data messages take at most three quarters of them, those
-    /// that are not reliable one quarter, so that others find a place.
+    /// Commands of one room that may wait for one thread, and half as many reliable data messages and a
+    /// quarter as many others. Of all rooms together four times as many may.
     pub commands_max: usize,
     /// Packets that may wait in each direction between two threads.
     pub crossings_max: usize,
@@ -140,13 +141,27 @@ pub struct ThreadStats {
     pub media: media::stats::Stats,
 }
 
+/// How much of one room's may wait, by thread. See [`MediaPool::line`].
+#[derive(Debug)]
+pub struct Line(Vec<Arc<Budget>>);
+
+impl Line {
+    fn new(threads: usize, commands_max: usize) -> Self {
+        let budget = || Arc::new(Budget::of_room(commands_max));
+        Self((0..threads).map(|_| budget()).collect())
+    }
+}
+
 /// The running media threads.
 #[derive(Debug)]
 pub struct MediaPool {
     infos: Vec<ThreadInfo>,
     shared: Arc<[Arc<Shared>]>,
     vitals: Vitals,
-    commands: Vec<SyncSender<Command>>,
+    commands: Vec<SyncSender<Queued>>,
+    commands_max: usize,
+    /// Of who has no room.
+    line: Line,
     handles: Vec<JoinHandle<()>>,
     fingerprint: [u8; 32],
     peers_per_thread: u64,
@@ -178,6 +193,8 @@ impl MediaPool {
             shared: Arc::clone(&shared),
             vitals: Vitals::new(Arc::clone(&shared)),
             commands: Vec::new(),
+            commands_max: config.commands_max,
+            line: Line::new(config.threads, config.commands_max),
             handles: Vec::new(),
             fingerprint: peer_shared.fingerprint(),
             peers_per_thread: config.peers_per_thread as u64,
@@ -195,7 +212,7 @@ impl MediaPool {
                 tuning: config.tuning,
             };
             let worker = Worker::new(worker_config, Arc::clone(&peer_shared), mesh);
-            let (sender, commands) = sync_channel(config.commands_max);
+            let (sender, commands) = sync_channel(shared[index].waiting.len_max());
             let parts = Parts {
                 ending: pool.vitals.ending(index),
                 worker,
@@ -267,30 +284,45 @@ impl MediaPool {
         self.fingerprint
     }
 
-    /// Queues a command for a thread and wakes it. Never blocks.
+    /// A room's way to the threads: what it has too much of takes no other room's places.
+    #[must_use]
+    pub fn line(&self) -> Line {
+        Line::new(self.infos.len(), self.commands_max)
+    }
+
+    /// As [`Self::send_of`], of no room.
     ///
     /// # Errors
-    /// When the thread's queue is full, or for a data message its part of the queue, or the thread
-    /// has ended. Counted, messages among what was lost of their channel.
+    /// As there.
     pub fn send(&self, thread: ThreadId, command: Command) -> Result<(), SendError> {
+        self.send_of(&self.line, thread, command)
+    }
+
+    /// Queues a room's command for a thread and wakes it. Never blocks.
+    ///
+    /// # Errors
+    /// When too many of that kind wait, of the room or of all, or the thread has ended. Counted,
+    /// messages among what was lost of their channel.
+    pub fn send_of(&self, line: &Line, thread: ThreadId, command: Command) -> Result<(), SendError> {
         let index = usize::from(thread.0);
         let (Some(shared), Some(commands)) = (self.shared.get(index), self.commands.get(index)) else {
             return Err(SendError);
         };
+        let Some(budget) = line.0.get(index) else {
+            return Err(SendError);
+        };
         let added = matches!(command, Command::AddPeer { .. });
         let closed = matches!(command, Command::ClosePeer { .. });
-        if let Some((label, receivers)) = command.message() {
-            if !shared.messages.take(label) {
-                shared.messages.lose(label, receivers);
-                return Err(SendError);
+        let message = command.message();
+        let sent = Ticket::take(&command, budget, &shared.waiting)
+            .is_some_and(|ticket| commands.try_send((Box::new(command), ticket)).is_ok());
+        if !sent {
+            match message {
+                Some((label, receivers)) => shared.lost.count(label, receivers),
+                None => {
+                    shared.commands_refused.fetch_add(1, Ordering::Relaxed);
+                }
             }
-            if commands.try_send(command).is_err() {
-                shared.messages.give_back(label);
-                shared.messages.lose(label, receivers);
-                return Err(SendError);
-            }
-        } else if commands.try_send(command).is_err() {
-            shared.commands_refused.fetch_add(1, Ordering::Relaxed);
             return Err(SendError);
         }
         shared.wake.ring();
@@ -354,7 +386,7 @@ fn snapshot(shared: &Shared) -> ThreadStats {
         .unwrap_or_else(PoisonError::into_inner)
         .clone();
     let mut media = counters.media;
-    shared.messages.add_lost(&mut media.drops.messages);
+    shared.lost.add_to(&mut media.drops.messages);
     ThreadStats {
         peers: shared.peers.load(Ordering::Relaxed),
         cpu: shared

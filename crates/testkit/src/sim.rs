@@ -568,7 +568,7 @@ impl Sim {
         for (from, mut data) in std::mem::take(&mut thread.inbox) {
             thread.arrived += 1;
             if thread.drops_one_in > 0 && thread.arrived.is_multiple_of(thread.drops_one_in) {
-                thread.worker.note_dropped(now);
+                thread.worker.note_dropped(now, 0);
                 continue;
             }
             thread.worker.handle_datagram(now, from, 0, &mut data);

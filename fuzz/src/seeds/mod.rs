@@ -1,6 +1,7 @@
 //! Makes the committed corpus: small inputs of every shape that a reader knows, written by the
 //! writers of `wire` or by hand. Files of the corpus that are not made here were kept from failures.
 
+mod decoded;
 mod forward;
 mod hostile;
 mod join_request;
@@ -40,6 +41,7 @@ pub fn seeds(target: &str) -> Seeds {
         "candidate" => text::candidate(),
         "signal" => room::signal(),
         "join_request" => join_request::join_request(),
+        "decoded" => decoded::decoded(),
         "room" => room::room(),
         "peer" => peer(),
         "peer_connected" => [peer(), messages()].concat(),

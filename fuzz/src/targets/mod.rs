@@ -1,6 +1,7 @@
 //! The targets. Each checks more than "it does not panic" where there is more to check.
 
 mod codec;
+mod decoded;
 mod forward;
 mod hostile_rtcp;
 mod hostile_sctp;
@@ -11,13 +12,14 @@ mod room;
 mod rtcp;
 mod text;
 
+pub(crate) use decoded::reader as decoded_reader;
 pub(crate) use join_request::{gzip, wrap};
 pub(crate) use packet::IDS;
 pub(crate) use peer::record_checks;
 #[cfg(test)]
 pub(crate) use {
-    forward::forward_counts, hostile_rtcp::reach as rtcp_reach, hostile_sctp::reach as sctp_reach,
-    join_request::join_wish, peer::media_counts, room::room_counts,
+    decoded::take as decoded_taken, forward::forward_counts, hostile_rtcp::reach as rtcp_reach,
+    hostile_sctp::reach as sctp_reach, join_request::join_wish, peer::media_counts, room::room_counts,
 };
 
 /// One reader of network bytes.
@@ -98,6 +100,10 @@ pub const TARGETS: &[Target] = &[
     Target {
         name: "join_request",
         run: join_request::join_request,
+    },
+    Target {
+        name: "decoded",
+        run: decoded::decoded,
     },
     Target {
         name: "room",

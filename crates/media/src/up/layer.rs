@@ -33,6 +33,8 @@ pub(crate) struct Layer {
     pub(crate) last_at: Option<Instant>,
     /// Latest sender report.
     pub(crate) report: Option<SenderReport>,
+    /// When other threads were told of one.
+    pub(crate) report_told: Option<Instant>,
     /// Requests for key frames.
     pub(crate) requests: KeyFrameRequests,
     /// Decode targets of the running dependency structure.
@@ -82,6 +84,7 @@ impl Layer {
             codec,
             last_at: None,
             report: None,
+            report_told: None,
             requests: KeyFrameRequests::default(),
             targets: DecodeTargets::NONE,
             structure: None,
@@ -196,6 +199,7 @@ impl Layer {
     pub(crate) fn restart(&mut self) {
         self.ring.clear();
         self.report = None;
+        self.report_told = None;
         self.newest = None;
         self.redundancy.reset();
         self.targets = DecodeTargets::NONE;

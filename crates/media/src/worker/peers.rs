@@ -16,7 +16,11 @@ use crate::timers::Who;
 use crate::up::track::{Source, Subscriber};
 use peer::{Codec, Peer, PeerEvent};
 use std::collections::VecDeque;
-use std::time::Instant;
+use std::time::{Duration, Instant};
+
+/// At most that often other threads are told of a layer's sender reports, of which a remote side sends as
+/// many as it likes. Publishers send some per second; a clock drifts by microseconds meanwhile.
+const REPORT_CROSSING_INTERVAL: Duration = Duration::from_millis(100);
 
 /// A data channel that is open.
 #[derive(Debug)]
@@ -259,6 +263,13 @@ impl Worker {
             .and_then(|track| track.layer_mut(number))
         {
             layer.report = Some(report);
+            let since = layer
+                .report_told
+                .map(|told| report.at.saturating_duration_since(told));
+            if since.is_some_and(|since| since < REPORT_CROSSING_INTERVAL) {
+                return;
+            }
+            layer.report_told = Some(report.at);
             let control = Control::Report {
                 track: key,
                 layer: number,
@@ -408,7 +419,7 @@ impl Worker {
             Source::Peer(peer) => self.peers.get(peer).and_then(|slot| slot.peer.rtt_us()),
             Source::None | Source::Thread(_) => None,
         };
-        let rtt = std::time::Duration::from_micros(rtt.map_or(100_000, u64::from));
+        let rtt = Duration::from_micros(rtt.map_or(100_000, u64::from));
         for (number, layer) in track.layers_mut() {
             if !layer.requests.poll(now, self.config.tuning.throttle(number), rtt) {
                 continue;

@@ -103,6 +103,7 @@ impl Worker {
             self.stats.refused.over_budget += 1;
         } else if self.mesh.send_datagram(thread, source, familiar, data) {
             self.stats.datagrams_handed_over += 1;
+            self.dropped.hands_over(thread);
         } else {
             self.stats.refused.handover_full += 1;
         }
@@ -119,7 +120,7 @@ impl Worker {
         let Some(slot) = self.peers.get_mut(index) else {
             return;
         };
-        if let Some(at) = self.dropped_at {
+        if let Some(at) = self.dropped.at(local, hand) {
             slot.peer.note_dropped(at);
         }
         let refused = &mut self.stats.refused;
@@ -169,7 +170,7 @@ impl Worker {
         self.tell(thread, Control::Forgotten { source });
     }
 
-    fn tell(&mut self, thread: ThreadId, control: Control) {
+    pub(crate) fn tell(&mut self, thread: ThreadId, control: Control) {
         if !self.mesh.send_control(thread, control) {
             self.stats.drops.control_full += 1;
         }
@@ -408,6 +409,7 @@ impl Worker {
             Control::Loss { track, fraction } => self.track_loss(now, track, fraction),
             Control::Learned { source } => self.demux.learn_foreign(source, from),
             Control::Forgotten { source } => self.demux.forget_foreign(source, from),
+            Control::Dropped { at } => self.dropped.elsewhere(from, at),
         }
     }
 

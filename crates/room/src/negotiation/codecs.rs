@@ -1,8 +1,9 @@
 //! Which codecs Plenum speaks, with the payload types of its own offers, and how they are found in
 //! what a client writes (`media.md` §2).
 
+use super::sections::kind_of;
 use media::api::{Codec, Kind, Payload};
-use wire::sdp::{Direction, Media};
+use wire::sdp::{Direction, Media, RtpMap};
 
 /// One row of the table of codecs.
 #[derive(Debug, PartialEq, Eq)]
@@ -162,9 +163,10 @@ pub(super) fn common(
     enabled: &[&'static Registered],
     feedback: &[&'static str],
 ) -> Vec<Format> {
+    let table = Table::new(media, feedback);
     let candidates: Vec<Format> = media
         .payload_types()
-        .filter_map(|pt| read(media, pt, enabled, feedback))
+        .filter_map(|pt| table.read(pt, enabled, feedback))
         .collect();
     let exact: Vec<Format> = candidates
         .iter()
@@ -185,40 +187,107 @@ pub(super) fn common(
     found
 }
 
-fn read(media: &Media, pt: u8, enabled: &[&'static Registered], feedback: &[&'static str]) -> Option<Format> {
-    let map = media.rtpmap(pt)?;
-    let row = enabled.iter().find(|row| {
-        row.encoding.eq_ignore_ascii_case(&map.encoding)
-            && row.codec.clock_rate() == map.clock_rate
-            && row.mime().starts_with(media.kind.as_str())
-    })?;
-    let rtx = |rtx: &u8| {
-        let map = media.rtpmap(*rtx);
-        map.is_some_and(|map| map.encoding.eq_ignore_ascii_case("rtx"))
-            && parameter(media.fmtp(*rtx), "apt").and_then(|apt| apt.parse().ok()) == Some(pt)
-    };
-    let offered = |what: &&&str| media.has_feedback(pt, what);
-    Some(Format {
-        codec: row.codec,
-        encoding: map.encoding,
-        channels: map.channels,
-        pt,
-        rtx_pt: media.payload_types().find(rtx),
-        fmtp: of_the_receiver(media, pt),
-        feedback: used_feedback(row.codec, feedback)
-            .iter()
-            .filter(offered)
-            .copied()
-            .collect(),
-    })
+/// What a section says of each payload type, gathered in one pass: looking for each of them anew would
+/// take a second for one description with as many as there may be.
+struct Table<'a> {
+    media: &'a Media,
+    rows: Vec<Row<'a>>,
+    /// Feedback messages for all of them, as in [`Row::feedback`].
+    feedback: u32,
+}
+
+#[derive(Clone, Copy, Default)]
+struct Row<'a> {
+    map: Option<&'a RtpMap>,
+    fmtp: Option<&'a str>,
+    /// The first payload type that retransmits it.
+    rtx: Option<u8>,
+    /// Which of our feedback messages it has, a bit for each.
+    feedback: u32,
+}
+
+impl<'a> Table<'a> {
+    fn new(media: &'a Media, feedback: &[&'static str]) -> Self {
+        let mut table = Self {
+            media,
+            rows: vec![Row::default(); 128],
+            feedback: 0,
+        };
+        for map in &media.rtpmaps {
+            if let Some(row) = table.row_mut(map.pt) {
+                row.map.get_or_insert(map);
+            }
+        }
+        for (pt, parameters) in &media.fmtps {
+            if let Some(row) = table.row_mut(*pt) {
+                row.fmtp.get_or_insert(parameters);
+            }
+        }
+        for (pt, name) in &media.feedback {
+            let Some(bit) = feedback.iter().position(|what| what == name) else {
+                continue;
+            };
+            match pt {
+                None => table.feedback |= 1 << bit,
+                Some(pt) => {
+                    if let Some(row) = table.row_mut(*pt) {
+                        row.feedback |= 1 << bit;
+                    }
+                }
+            }
+        }
+        for rtx in media.payload_types() {
+            let row = table.row(rtx);
+            let is_rtx = row
+                .map
+                .is_some_and(|map| map.encoding.eq_ignore_ascii_case("rtx"));
+            let of = parameter(row.fmtp.unwrap_or_default(), "apt").filter(|_| is_rtx);
+            let of = of.and_then(|apt| apt.parse().ok());
+            if let Some(row) = of.and_then(|of| table.row_mut(of)) {
+                row.rtx.get_or_insert(rtx);
+            }
+        }
+        table
+    }
+
+    fn row(&self, pt: u8) -> Row<'a> {
+        self.rows.get(usize::from(pt)).copied().unwrap_or_default()
+    }
+
+    fn row_mut(&mut self, pt: u8) -> Option<&mut Row<'a>> {
+        self.rows.get_mut(usize::from(pt))
+    }
+
+    fn read(&self, pt: u8, enabled: &[&'static Registered], feedback: &[&'static str]) -> Option<Format> {
+        let of = self.row(pt);
+        let map = of.map.cloned().or_else(|| RtpMap::assigned(pt))?;
+        let kind = kind_of(&self.media.kind)?;
+        let row = enabled.iter().find(|row| {
+            row.codec.kind() == kind
+                && row.codec.clock_rate() == map.clock_rate
+                && row.encoding.eq_ignore_ascii_case(&map.encoding)
+        })?;
+        let has = self.feedback | of.feedback;
+        let used = used_feedback(row.codec, feedback);
+        let bits = feedback.iter().enumerate();
+        let offered = bits.filter(|(bit, what)| has & (1 << bit) != 0 && used.contains(what));
+        Some(Format {
+            codec: row.codec,
+            encoding: map.encoding,
+            channels: map.channels,
+            pt,
+            rtx_pt: of.rtx,
+            fmtp: of_the_receiver(self.media.direction, of.fmtp.unwrap_or_default()),
+            feedback: offered.map(|(_, what)| *what).collect(),
+        })
+    }
 }
 
 /// Parameters of a format, without the bitrate that a sender is to begin with where the client
 /// sends nothing: it is about its own encoder. Empty ones (`minptime=10;`) are not echoed: RFC 8866 §6.15
 /// knows none.
-fn of_the_receiver(media: &Media, pt: u8) -> String {
-    let fmtp = media.fmtp(pt);
-    let receives = media.direction == Direction::RecvOnly;
+fn of_the_receiver(direction: Direction, fmtp: &str) -> String {
+    let receives = direction == Direction::RecvOnly;
     let is_left_out = |one: &str| one.is_empty() || receives && one.starts_with(START_BITRATE);
     let parameters: Vec<&str> = fmtp.split(';').filter(|one| !is_left_out(one.trim())).collect();
     parameters.join(";")

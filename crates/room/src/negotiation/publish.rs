@@ -5,7 +5,7 @@ use super::sections::{Slot, extension_ids, kind_of};
 use super::transport::Transport;
 use super::{AnnouncedTrack, PublishedSection};
 use media::api::{Codec, Command, Kind, Payload, PeerKey, ReceiveSpec, TrackKey};
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 use wire::ext::ExtensionIds;
 use wire::sdp::{Media, order_rids};
 
@@ -79,6 +79,10 @@ pub(super) fn assign(slots: &[Slot], announced: &[AnnouncedTrack], released: &Ve
             taken[found] = true;
         }
     }
+    let placed: BTreeSet<TrackKey> = slots
+        .iter()
+        .filter_map(|slot| Some(slot.publication.as_ref()?.track))
+        .collect();
     for (index, slot, sender) in sections() {
         if uses[index] != Use::None {
             continue;
@@ -88,7 +92,7 @@ pub(super) fn assign(slots: &[Slot], announced: &[AnnouncedTrack], released: &Ve
             None if sender.carried => None,
             None => {
                 let free = |(track, taken): (&AnnouncedTrack, &bool)| {
-                    !taken && Some(track.kind) == kind_of(&slot.kind) && !placed(slots, track.track)
+                    !taken && Some(track.kind) == kind_of(&slot.kind) && !placed.contains(&track.track)
                 };
                 announced.iter().zip(&taken).position(free)
             }

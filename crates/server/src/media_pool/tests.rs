@@ -97,3 +97,40 @@ fn the_limit_of_load_is_a_part_of_the_thread_or_none() {
         "an overloaded thread is full, whatever the limit"
     );
 }
+
+#[test]
+fn a_room_that_floods_a_thread_takes_no_place_of_another_rooms_commands() {
+    use media::api::{ChannelLabel, PeerKey, RoomKey};
+    let (pool, _arrived) = pool(1, false);
+    let (go_on, hang) = sync_channel(0);
+    pool.inject(0, Fault::Hang(hang));
+    let (flooding, calm) = (pool.line(), pool.line());
+    let message = |room, label| Command::SendMessage {
+        peers: vec![PeerKey::new(ThreadId(0), RoomKey(room), 1)],
+        label,
+        data: [1][..].into(),
+    };
+    let close = |room| Command::CloseRoom { room: RoomKey(room) };
+    let mut refused = [0, 0, 0];
+    for _ in 0..10_000 {
+        let commands = [
+            close(1),
+            message(1, ChannelLabel::Reliable),
+            message(1, ChannelLabel::Lossy),
+        ];
+        for (command, refused) in commands.into_iter().zip(&mut refused) {
+            *refused += u64::from(pool.send_of(&flooding, ThreadId(0), command).is_err());
+        }
+    }
+    assert!(refused.iter().all(|refused| *refused > 0), "{refused:?}");
+    for _ in 0..1000 {
+        for label in [ChannelLabel::Reliable, ChannelLabel::Lossy] {
+            assert_eq!(pool.send_of(&calm, ThreadId(0), message(2, label)), Ok(()));
+        }
+        assert_eq!(pool.send_of(&calm, ThreadId(0), close(2)), Ok(()));
+    }
+    let stats = &pool.stats()[0];
+    let lost = stats.media.drops.messages;
+    assert_eq!([stats.commands_refused, lost.reliable, lost.lossy], refused);
+    drop(go_on);
+}

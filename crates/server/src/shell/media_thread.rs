@@ -13,12 +13,13 @@
 
 mod receive;
 
+use crate::shell::command_budget::{Budget, Lost, Ticket};
 use crate::shell::load::{Load, Pressure, TURN_MAX};
-use crate::shell::message_budget::MessageBudget;
 use crate::shell::vitals::Ending;
 use crate::shell::wake::Wake;
 use media::Worker;
 use media::api::{Command, Event};
+use media::command_queue::{CommandQueue, cost};
 use peer::Outbox;
 use receive::Receiving;
 pub use receive::Shed;
@@ -26,7 +27,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
-use std::sync::mpsc::{Receiver, TryRecvError};
+use std::sync::mpsc::Receiver;
 use std::time::{Duration, Instant};
 use tokio::sync::mpsc;
 use udp::{Outgoing, PollSet, RecvBatch, RecvStats, SendStats, Sender, Socket, ThreadClock};
@@ -106,8 +107,10 @@ pub(crate) struct Shared {
     pub(crate) commands_refused: AtomicU64,
     /// How much of its time the thread worked lately, in thousandths; 1,000 while it is overloaded.
     pub(crate) load: AtomicU32,
-    /// Data messages among the commands that wait.
-    pub(crate) messages: MessageBudget,
+    /// Commands that wait.
+    pub(crate) waiting: Arc<Budget>,
+    /// Messages that could not.
+    pub(crate) lost: Lost,
     /// Turns, written in each one: a sign of life.
     pub(crate) beat: AtomicU64,
     /// The thread ended without being told to.
@@ -122,7 +125,7 @@ pub(crate) struct Shared {
 }
 
 impl Shared {
-    /// `commands_max` may wait for the thread.
+    /// `commands_max` of one room may wait for the thread.
     pub(crate) fn new(commands_max: usize) -> std::io::Result<Self> {
         Ok(Self {
             wake: Wake::new()?,
@@ -131,7 +134,8 @@ impl Shared {
             peers: AtomicU64::new(0),
             commands_refused: AtomicU64::new(0),
             load: AtomicU32::new(0),
-            messages: MessageBudget::new(commands_max),
+            waiting: Arc::new(Budget::of_thread(commands_max)),
+            lost: Lost::default(),
             beat: AtomicU64::new(0),
             ended: AtomicBool::new(false),
             hung: AtomicBool::new(false),
@@ -164,6 +168,9 @@ impl Shared {
     }
 }
 
+/// A command on its way to a media thread.
+pub(crate) type Queued = (Box<Command>, Ticket);
+
 /// What a media thread is made of.
 pub(crate) struct Parts {
     /// Dropped before the rest: who misses the thread's events is to know why.
@@ -171,7 +178,7 @@ pub(crate) struct Parts {
     pub(crate) ending: Ending,
     pub(crate) worker: Worker,
     pub(crate) sockets: Vec<Socket>,
-    pub(crate) commands: Receiver<Command>,
+    pub(crate) commands: Receiver<Queued>,
     pub(crate) events: mpsc::Sender<Event>,
     /// All threads, by number, to ring their bells.
     pub(crate) threads: Arc<[Arc<Shared>]>,
@@ -197,6 +204,7 @@ pub(crate) fn run(parts: Parts) {
         outbox: Outbox::new(OUTBOX_DATAGRAMS, OUTBOX_BYTES),
         counters: ShellCounters::default(),
         receiving,
+        waiting: CommandQueue::default(),
         load: Load::new(Instant::now(), Duration::ZERO),
         pressure: Pressure::Calm { behind: None },
         published: Instant::now(),
@@ -216,6 +224,8 @@ struct MediaThread {
     outbox: Outbox,
     counters: ShellCounters,
     receiving: Receiving,
+    /// Commands by room, so that none waits for what another room has too much of.
+    waiting: CommandQueue<Ticket>,
     load: Load,
     pressure: Pressure,
     published: Instant,
@@ -298,18 +308,17 @@ impl MediaThread {
     }
 
     fn take_commands(&mut self, now: Instant) -> bool {
+        // No more than there are places for.
+        while let Ok((command, ticket)) = self.parts.commands.try_recv() {
+            self.waiting.push(*command, ticket);
+        }
         let mut executed = 0;
         while executed < COMMANDS_PER_TURN && (executed == 0 || now.elapsed() < COMMANDS_TIME) {
-            let command = match self.parts.commands.try_recv() {
-                Ok(command) => command,
-                Err(TryRecvError::Empty | TryRecvError::Disconnected) => return false,
+            let Some((command, ticket)) = self.waiting.pop() else {
+                return false;
             };
-            self.counters.commands += 1;
-            executed += 1;
-            if let Some((label, receivers)) = command.message() {
-                self.shared.messages.give_back(label);
-                executed += receivers.saturating_sub(1);
-            }
+            self.counters.commands += u64::from(ticket.is_some());
+            executed += cost(&command);
             self.dirty = true;
             guard(&mut self.counters.panics, "command", || {
                 self.parts.worker.handle_command(now, command);

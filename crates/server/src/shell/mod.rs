@@ -1,13 +1,13 @@
 //! Event loops around the cores: the only code that waits.
 
 pub mod backlog;
+pub(crate) mod command_budget;
 pub(crate) mod event_queue;
 mod guarded;
 pub(crate) mod http_server;
 pub(crate) mod load;
 pub mod mailbox;
 pub mod media_thread;
-pub(crate) mod message_budget;
 pub mod outgoing;
 pub mod places;
 pub mod room_task;

@@ -7,14 +7,14 @@
 
 use crate::clock;
 use crate::counters::Counters;
-use crate::media_pool::MediaPool;
+use crate::media_pool::{self as pool, Line, MediaPool};
 use crate::rooms::RoomExit;
 use crate::shell::backlog::{Backlog, Pressure};
 use crate::shell::mailbox::{Inbox, Taken};
 use crate::shell::outgoing::{Outgoing, OutgoingSender, Queued, SendError};
 use crate::shell::signal_message::SignalMessage;
 use crate::shell::waiting_joins::WaitingJoins;
-use media::api::{Command, EventKind, PeerKey};
+use media::api::{Command, EventKind, PeerKey, ThreadId};
 use protocol::grants::Claims;
 use protocol::proto;
 use protocol::proto::signal_response::Message;
@@ -102,6 +102,7 @@ pub(crate) async fn run(mut task: RoomTask) {
         peers: Peers {
             keys: BTreeSet::new(),
             pool: Arc::clone(&task.pool),
+            line: task.pool.line(),
         },
     };
     if state.carry_out(&mut task) {
@@ -155,13 +156,16 @@ struct State {
 struct Peers {
     keys: BTreeSet<PeerKey>,
     pool: Arc<MediaPool>,
+    /// What of the room may wait for the threads.
+    line: Line,
 }
 
 impl Drop for Peers {
     fn drop(&mut self) {
         for peer in &self.keys {
             // A full queue loses the command; the peer then ends by its consent timeout.
-            let _ = self.pool.send(peer.thread(), Command::ClosePeer { peer: *peer });
+            let command = Command::ClosePeer { peer: *peer };
+            let _ = self.pool.send_of(&self.line, peer.thread(), command);
         }
     }
 }
@@ -316,9 +320,8 @@ impl State {
                     self.connections.remove(&connection);
                 }
                 Effect::Media { thread, command } => {
-                    self.peers.note(&command);
                     let controls = command.message().is_none();
-                    if task.pool.send(thread, command).is_err() && controls {
+                    if self.peers.send(thread, command).is_err() && controls {
                         task.counters.media_commands_lost.add();
                     }
                 }
@@ -383,6 +386,11 @@ impl State {
 }
 
 impl Peers {
+    fn send(&mut self, thread: ThreadId, command: Command) -> Result<(), pool::SendError> {
+        self.note(&command);
+        self.pool.send_of(&self.line, thread, command)
+    }
+
     fn note(&mut self, command: &Command) {
         if let Command::AddPeer { peer, .. } = command {
             self.keys.insert(*peer);

@@ -84,6 +84,54 @@ fn own_drops_are_not_asked_for_and_losses_are_repaired_once_they_end() {
 }
 
 #[test]
+fn what_a_shared_port_drops_on_another_thread_is_not_asked_for_either() {
+    // Thread 0 gets everything, and owns nobody.
+    let mut sim = Sim::new(33, 2, 256);
+    sim.threads[0].takes_all = true;
+    let (publisher, subscriber) = (sim.add_client(1), sim.add_client(1));
+    sim.connect();
+    let track = sim.publish_audio(publisher);
+    sim.subscribe(subscriber, track, Kind::Audio, LayerWish::BEST);
+    sim.run_for(Duration::from_secs(2));
+    assert_eq!(asked(&sim), 0, "nothing is lost yet");
+    sim.threads[0].drops_one_in = 3;
+    sim.run_for(Duration::from_secs(5));
+    assert!(sim.threads[0].worker.stats().datagrams_handed_over > 100);
+    assert!(asked(&sim) <= 3, "{} asked for", asked(&sim));
+}
+
+/// What a publisher of sound and of a picture in three layers is told within ten seconds: transport-wide
+/// feedback that reaches it, and how often the server's budget held some back.
+fn told(loss_per_mille: u64) -> (u64, u64) {
+    let mut sim = Sim::new(34, 1, 64);
+    let (publisher, subscriber) = (sim.add_client(0), sim.add_client(0));
+    sim.connect();
+    let (sound, picture) = (sim.publish_audio(publisher), sim.publish_video(publisher, 3));
+    sim.subscribe(subscriber, sound, Kind::Audio, LayerWish::BEST);
+    sim.subscribe(subscriber, picture, Kind::Video, LayerWish::BEST);
+    let lossy = Link {
+        loss_per_mille,
+        latency: Duration::from_millis(20),
+        jitter: Duration::from_millis(5),
+        ..Link::default()
+    };
+    let address = sim.clients[publisher].address;
+    sim.network.set_access(address, lossy, lossy);
+    sim.run_for(Duration::from_secs(10));
+    let heard = sim.clients[publisher].peer.stream_stats().transport_cc_ignored;
+    (heard, sim.threads[0].worker.stats().held.transport_cc)
+}
+
+#[test]
+fn loss_costs_a_publisher_no_more_feedback_than_the_link_loses() {
+    let (calm, _) = told(0);
+    let (lossy, held) = told(100);
+    assert!(calm > 90, "{calm}");
+    assert!(lossy * 100 > calm * 85, "{lossy} of {calm}");
+    assert!(held * 50 < calm, "{held} of {calm} were held back");
+}
+
+#[test]
 fn a_datagram_is_known_for_what_it_is_before_it_is_handled() {
     let mut sim = Sim::new(32, 1, 64);
     let (alice, bob) = (sim.add_client(0), sim.add_client(0));

@@ -19,9 +19,17 @@ pub use parse::ParseError;
 pub const BYTES_MAX: usize = 4 << 20;
 /// Most media sections of one description.
 pub const SECTIONS_MAX: usize = 1024;
+/// Longest line. The longest that occurs lists the mids of all sections.
+pub const LINE_BYTES_MAX: usize = 16 * 1024;
+/// Longest attribute of a section that is read; longer ones are passed over. Parameter sets of H.264 and
+/// H.265 in `a=fmtp` have some hundred bytes.
+pub const ATTRIBUTE_BYTES_MAX: usize = 2 * 1024;
 /// Most entries that one section keeps of each kind of attribute; further ones are passed over.
-/// Payload types are at most 128, the others stay far below in practice.
-pub const ITEMS_MAX: usize = 512;
+/// Payload types are at most 128, the largest browser writes 110 `a=rtcp-fb` lines.
+pub const ITEMS_MAX: usize = 256;
+/// The same for SSRCs and their groups, of which browsers write at most nine: three layers with
+/// retransmission and forward error correction.
+pub const SSRCS_MAX: usize = 64;
 
 /// A whole description.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -201,11 +209,17 @@ impl Media {
         }
     }
 
-    /// Payload types of the `m=` line, in order.
+    /// Payload types of the `m=` line, in order, each once.
     pub fn payload_types(&self) -> impl Iterator<Item = u8> + '_ {
+        let mut seen = 0_u128;
         self.formats
             .iter()
             .filter_map(|format| format.parse().ok().filter(|pt| *pt < 128))
+            .filter(move |pt: &u8| {
+                let before = seen;
+                seen |= 1 << pt;
+                seen != before
+            })
     }
 
     /// The `a=rtpmap` of a payload type, or what RFC 3551 assigns to it.
@@ -323,7 +337,8 @@ pub struct RtpMap {
 
 impl RtpMap {
     /// The static assignments of RFC 3551 §6 that still occur.
-    fn assigned(pt: u8) -> Option<Self> {
+    #[must_use]
+    pub fn assigned(pt: u8) -> Option<Self> {
         let encoding = match pt {
             0 => "PCMU",
             8 => "PCMA",

@@ -1,8 +1,9 @@
 //! Reading descriptions, line by line.
 
 use super::{
-    BYTES_MAX, Candidate, Description, Direction, ExtMap, Fingerprint, ITEMS_MAX, Media, MediaKind, Msid,
-    Rid, RtpMap, SECTIONS_MAX, Setup, Simulcast, Ssrc, SsrcGroup, Transport, order_rids,
+    ATTRIBUTE_BYTES_MAX, BYTES_MAX, Candidate, Description, Direction, ExtMap, Fingerprint, ITEMS_MAX,
+    LINE_BYTES_MAX, Media, MediaKind, Msid, Rid, RtpMap, SECTIONS_MAX, SSRCS_MAX, Setup, Simulcast, Ssrc,
+    SsrcGroup, Transport, order_rids,
 };
 
 /// Why a text is not taken for a description.
@@ -12,7 +13,8 @@ pub enum ParseError {
     NotSdp,
     /// An `m=` line that cannot be read; the number counts sections from 0.
     BadMediaLine(usize),
-    /// More than [`BYTES_MAX`] bytes or [`SECTIONS_MAX`] sections.
+    /// More than [`BYTES_MAX`] bytes or [`SECTIONS_MAX`] sections, or a line of more than
+    /// [`LINE_BYTES_MAX`].
     TooLarge,
 }
 
@@ -40,6 +42,9 @@ pub(super) fn description(text: &str) -> Result<Description, ParseError> {
     // Session-level default for sections without a direction (RFC 8866 §6.7).
     let mut default_direction = Direction::SendRecv;
     for line in lines {
+        if line.len() > LINE_BYTES_MAX {
+            return Err(ParseError::TooLarge);
+        }
         let Some((kind, value)) = line.split_once('=') else {
             continue;
         };
@@ -143,6 +148,9 @@ fn transport_attribute(transport: &mut Transport, name: &str, value: &str) {
 }
 
 fn media_attribute(media: &mut Media, attribute: &str) {
+    if attribute.len() > ATTRIBUTE_BYTES_MAX {
+        return;
+    }
     if let Some(found) = direction(attribute) {
         media.direction = found;
         return;
@@ -158,7 +166,9 @@ fn media_attribute(media: &mut Media, attribute: &str) {
         "rtcp-fb" => keep(&mut media.feedback, feedback(value)),
         "extmap" => keep(&mut media.extmaps, extmap(value)),
         "ssrc" => ssrc(media, value),
-        "ssrc-group" => keep(&mut media.ssrc_groups, ssrc_group(value)),
+        "ssrc-group" if media.ssrc_groups.len() < SSRCS_MAX => {
+            keep(&mut media.ssrc_groups, ssrc_group(value));
+        }
         "rid" => keep(&mut media.rids, rid(value)),
         "simulcast" => media.simulcast = simulcast(value),
         "msid" => keep(&mut media.msids, Some(Msid::parse(value))),
@@ -227,7 +237,7 @@ fn ssrc(media: &mut Media, value: &str) {
     };
     let index = match media.ssrcs.iter().position(|known| known.ssrc == number) {
         Some(index) => index,
-        None if media.ssrcs.len() == ITEMS_MAX => return,
+        None if media.ssrcs.len() == SSRCS_MAX => return,
         None => {
             media.ssrcs.push(Ssrc {
                 ssrc: number,
@@ -251,7 +261,7 @@ fn ssrc_group(value: &str) -> Option<SsrcGroup> {
     let mut words = value.split_ascii_whitespace();
     let semantics = words.next()?.to_owned();
     let ssrcs = words
-        .take(ITEMS_MAX)
+        .take(SSRCS_MAX)
         .map(|word| word.parse().ok())
         .collect::<Option<Vec<u32>>>()?;
     Some(SsrcGroup { semantics, ssrcs })

@@ -200,8 +200,38 @@ fn attributes_of_one_section_are_bounded() {
     let parsed = Description::parse(&format!("v=0\nm=video 9 X 96\n{many}")).unwrap();
     assert_eq!(
         (parsed.media[0].ssrcs.len(), parsed.media[0].rids.len()),
-        (ITEMS_MAX, ITEMS_MAX)
+        (SSRCS_MAX, ITEMS_MAX)
     );
+}
+
+#[test]
+fn lines_are_bounded_and_what_browsers_write_is_within() {
+    let longest = recorded()
+        .iter()
+        .flat_map(|text| text.lines().map(str::len))
+        .max();
+    assert!(
+        longest.is_some_and(|longest| longest < ATTRIBUTE_BYTES_MAX),
+        "{longest:?}"
+    );
+    let mids: String = (0..SECTIONS_MAX).map(|mid| format!(" {mid}")).collect();
+    let all = format!("v=0\na=group:BUNDLE{mids}\n");
+    assert_eq!(
+        Description::parse(&all).unwrap().session.bundle.len(),
+        SECTIONS_MAX
+    );
+    let line = |bytes: usize| format!("v=0\nm=video 9 X 96\na=fmtp:96 {}\n", "x".repeat(bytes));
+    let kept = |bytes: usize| Description::parse(&line(bytes)).map(|parsed| parsed.media[0].fmtps.len());
+    assert_eq!(kept(2_000), Ok(1));
+    assert_eq!(kept(ATTRIBUTE_BYTES_MAX), Ok(0));
+    assert_eq!(kept(LINE_BYTES_MAX), Err(ParseError::TooLarge));
+}
+
+#[test]
+fn a_payload_type_that_is_listed_twice_is_one() {
+    let parsed = Description::parse("v=0\nm=video 9 X 96 97 96 300 0 127 97\n").unwrap();
+    let listed: Vec<u8> = parsed.media[0].payload_types().collect();
+    assert_eq!(listed, [96, 97, 0, 127]);
 }
 
 proptest! {

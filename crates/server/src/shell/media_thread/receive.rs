@@ -115,6 +115,7 @@ impl MediaThread {
         let Some(socket) = self.parts.sockets.get(local) else {
             return 0;
         };
+        let at = u8::try_from(local).expect("a thread has at most 256 sockets");
         let messages = socket.recv_batch(&mut self.recv).unwrap_or_else(|_| {
             self.counters.recv_errors += 1;
             0
@@ -126,7 +127,7 @@ impl MediaThread {
             if new > 0 {
                 self.counters.overflows += u64::from(new);
                 self.receiving.lost = true;
-                self.parts.worker.note_dropped(now);
+                self.parts.worker.note_dropped(now, at);
             }
         }
         messages
@@ -203,19 +204,18 @@ impl MediaThread {
             }
         }
         let (shed, receiving) = (&mut self.counters.shed, &mut self.receiving);
+        let worker = &mut self.parts.worker;
         receiving.waiting.retire(place, |entry| {
             let kept = now.saturating_duration_since(entry.taken) < patience(entry.class);
             if !kept {
                 shed.count(entry.class);
                 receiving.lost = true;
+                worker.note_dropped(now, entry.local);
             }
             kept
         });
         let waits = !receiving.waiting.is_empty();
         receiving.late |= waits;
-        if receiving.lost {
-            self.parts.worker.note_dropped(now);
-        }
         more || waits
     }
 
@@ -247,6 +247,7 @@ impl MediaThread {
                     if !(room && queue.push(now, class, (from, socket), data)) {
                         counters.shed.count(class);
                         receiving.lost = true;
+                        parts.worker.note_dropped(now, socket);
                     }
                 }
                 if messages < RECV_MESSAGES {
