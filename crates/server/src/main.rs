@@ -48,9 +48,16 @@ fn main() -> ExitCode {
 
 fn run(arguments: cli::Arguments) -> Result<()> {
     let command = arguments.command.clone();
-    if matches!(command, Some(Command::GenerateKeys)) {
-        generate_keys();
-        return Ok(());
+    match command {
+        Some(Command::GenerateKeys) => {
+            generate_keys();
+            return Ok(());
+        }
+        Some(Command::HelpVerbose) => {
+            print!("{}", cli::verbose());
+            return Ok(());
+        }
+        Some(Command::Ports) | None => {}
     }
     let sources = arguments.sources(|name| std::env::var(name).ok());
     let config = config::from_sources(&sources)?;

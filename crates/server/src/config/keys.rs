@@ -157,7 +157,7 @@ pub(super) fn children(parent: &str) -> impl Iterator<Item = &'static str> {
 /// The right key that is nearest to a wrong one: a sibling that is spelt alike, else the same name
 /// in another section.
 #[must_use]
-pub(super) fn nearest(parent: &str, name: &str) -> Option<&'static str> {
+pub fn nearest(parent: &str, name: &str) -> Option<&'static str> {
     let allowed = (name.len() / 3).clamp(1, 3);
     let sibling = children(parent)
         .map(|path| (distance(last(path), name), path))

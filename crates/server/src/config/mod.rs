@@ -12,7 +12,7 @@ mod settings;
 mod tree;
 
 pub use build::{ConfigError, Sources, environment_name, from_environment, from_sources};
-pub use keys::{KeySpec, Kind, all as all_keys, find as find_key};
+pub use keys::{KeySpec, Kind, all as all_keys, find as find_key, nearest as nearest_key};
 
 use protocol::proto;
 use protocol::token::Keys;
