@@ -170,6 +170,12 @@ fn report(config: &Config) {
         let keys = config.not_built.join(", ");
         tracing::warn!("these keys are accepted but do nothing yet: {keys}");
     }
+    for key in &config.keys_without_text {
+        tracing::warn!(
+            api_key = key,
+            "passed over in --keys: the secret is no text, put it into quotes"
+        );
+    }
     if !config.development {
         for key in config.weak_keys() {
             tracing::error!(

@@ -1,6 +1,7 @@
 //! The table of keys: what may be written, of which kind, and which key was probably meant.
 
 use std::collections::BTreeMap;
+use std::ops::RangeInclusive;
 use std::sync::LazyLock;
 
 /// A key.
@@ -88,6 +89,34 @@ impl Kind {
                 | Self::Text
                 | Self::Duration
         )
+    }
+
+    /// Least and greatest value of a kind of whole numbers.
+    pub(super) fn bounds(self) -> Option<RangeInclusive<i128>> {
+        let (least, greatest) = match self {
+            Self::Uint8 => (0, u8::MAX.into()),
+            Self::Uint16 => (0, u16::MAX.into()),
+            Self::Uint32 => (0, u32::MAX.into()),
+            Self::Uint64 => (0, u64::MAX.into()),
+            Self::Int => (i64::MIN.into(), i64::MAX.into()),
+            Self::Int32 => (i32::MIN.into(), i32::MAX.into()),
+            Self::Float
+            | Self::Bool
+            | Self::Text
+            | Self::Duration
+            | Self::Ports
+            | Self::NodeIp
+            | Self::Object
+            | Self::Texts
+            | Self::Durations
+            | Self::Floats
+            | Self::Objects
+            | Self::MapObjects
+            | Self::MapDuration
+            | Self::MapText
+            | Self::Presets => return None,
+        };
+        Some(least..=greatest)
     }
 
     /// For error messages.
