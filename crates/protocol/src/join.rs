@@ -6,6 +6,7 @@
 use crate::client::{bounded_client, client_of_query, complete_client};
 use crate::decoded::{self, Bounds, DecodeError};
 use crate::grants::Claims;
+use crate::lenient::mend;
 use crate::proto;
 use crate::proto::wrapped_join_request::Compression;
 use crate::query::Query;
@@ -284,7 +285,7 @@ fn decode_attributes(text: &str) -> Option<Vec<(String, String)>> {
         return Some(Vec::new());
     }
     let json = URL_SAFE.decode(text).ok()?;
-    let attributes: BTreeMap<String, String> = serde_json::from_slice(&json).ok()?;
+    let attributes: BTreeMap<String, String> = serde_json::from_str(&mend(&json)).ok()?;
     Some(attributes.into_iter().collect())
 }
 

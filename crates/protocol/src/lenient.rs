@@ -1,7 +1,7 @@
 //! JSON as Go's `encoding/json` reads it, where that forgives more than RFC 8259: what the reference
 //! takes from people's own token writers has to work here.
 //!
-//! Owns: broken text (half an emoji, Latin-1 bytes) and the case of names. Must not know: what the
+//! Tokens are read so, and what clients and the API send as JSON. Owns: broken text (half an emoji, Latin-1 bytes) and the case of names. Must not know: what the
 //! names mean.
 
 use serde::de::{DeserializeSeed, MapAccess, Visitor};
@@ -10,22 +10,33 @@ use serde_json::{Map, Value};
 use std::borrow::Cow;
 use std::fmt;
 
-/// JSON text in which everything that is no Unicode has become U+FFFD: bytes that are no UTF-8, and
-/// escapes of one half of a surrogate pair (`name.slice(0, n)` in JavaScript cuts an emoji so).
-/// Borrowed when there is nothing to mend.
+/// JSON text in which everything that is no Unicode has become U+FFFD: bytes that are no UTF-8, and what
+/// [`mend_text`] mends. Borrowed when there is nothing to mend.
 #[must_use]
 pub fn mend(json: &[u8]) -> Cow<'_, str> {
-    let text = String::from_utf8_lossy(json);
+    match String::from_utf8_lossy(json) {
+        Cow::Borrowed(text) => mend_text(text),
+        Cow::Owned(text) => match mend_text(&text) {
+            Cow::Owned(mended) => Cow::Owned(mended),
+            Cow::Borrowed(_) => Cow::Owned(text),
+        },
+    }
+}
+
+/// JSON text in which escapes of one half of a surrogate pair have become U+FFFD: `name.slice(0, n)` in
+/// JavaScript cuts an emoji so. No longer than before; borrowed when there is nothing to mend.
+#[must_use]
+pub fn mend_text(text: &str) -> Cow<'_, str> {
     if !text.contains("\\u") {
-        return text;
+        return Cow::Borrowed(text);
     }
     let mut mended = String::new();
     let mut kept = 0;
     let mut at = 0;
     while let Some(found) = text.get(at..).and_then(|rest| rest.find('\\')) {
         at += found;
-        match surrogate(&text, at) {
-            Some(half) if is_high(half) && surrogate(&text, at + 6).is_some_and(is_low) => at += 12,
+        match surrogate(text, at) {
+            Some(half) if is_high(half) && surrogate(text, at + 6).is_some_and(is_low) => at += 12,
             Some(_) => {
                 mended.push_str(&text[kept..at]);
                 mended.push_str("\\ufffd");
@@ -37,7 +48,7 @@ pub fn mend(json: &[u8]) -> Cow<'_, str> {
         }
     }
     if kept == 0 {
-        return text;
+        return Cow::Borrowed(text);
     }
     mended.push_str(&text[kept..]);
     Cow::Owned(mended)
@@ -186,6 +197,8 @@ mod tests {
             assert_eq!(mend(json), mended, "{}", String::from_utf8_lossy(json));
         }
         assert!(matches!(mend(br#"{"a":"\u00eb"}"#), Cow::Borrowed(_)));
+        assert!(matches!(mend(br#"{"a":"\ud83d\ude00"}"#), Cow::Borrowed(_)));
+        assert_eq!(mend(b"\"\xfc\\ud83d\""), "\"\u{fffd}\\ufffd\"");
     }
 
     #[test]

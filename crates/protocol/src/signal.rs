@@ -2,6 +2,7 @@
 //! frames (`signal.md` §4).
 
 use crate::decoded::{self, Bounds, DecodeError};
+use crate::lenient::mend_text;
 use crate::proto;
 use prost::Message;
 
@@ -40,7 +41,7 @@ pub fn decode_binary(data: &[u8]) -> Result<Received, DecodeError> {
 /// When it is no JSON object of the right shape, or beyond the bounds of what a client may send.
 pub fn decode_text(text: &str) -> Result<Received, DecodeError> {
     let bytes = decoded::measure_json(text.as_bytes(), false, &Bounds::CLIENT)?;
-    let request = serde_json::from_str(text).map_err(|_| DecodeError::Malformed)?;
+    let request = serde_json::from_str(&mend_text(text)).map_err(|_| DecodeError::Malformed)?;
     Ok(Received {
         request,
         bytes: bytes + size_of::<proto::SignalRequest>(),

@@ -28,11 +28,11 @@ impl Keys {
         Self { pairs }
     }
 
-    /// The secret of a key.
+    /// The secret of a key. `None` also when it is empty: anybody could sign with it.
     #[must_use]
     pub fn secret(&self, api_key: &str) -> Option<&str> {
         let pair = self.pairs.iter().find(|(key, _)| key == api_key)?;
-        Some(&pair.1)
+        Some(pair.1.as_str()).filter(|secret| !secret.is_empty())
     }
 
     /// The first pair: signs what the server signs.

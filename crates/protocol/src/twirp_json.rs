@@ -4,6 +4,7 @@
 //! table of the answers' fields then puts the rest in.
 
 use crate::decoded::{Bounds, measure_json};
+use crate::lenient::mend_text;
 use serde::Serialize;
 use serde::de::{Deserialize, DeserializeOwned};
 use serde_json::Value;
@@ -14,6 +15,9 @@ use std::fmt::Write;
 #[must_use]
 pub fn decode<T: DeserializeOwned>(body: &[u8]) -> Option<T> {
     measure_json(body, true, &Bounds::API).ok()?;
+    // Bytes that are no UTF-8 are refused: the reference does, too.
+    let mended = std::str::from_utf8(body).map(mend_text);
+    let body = mended.as_ref().map_or(body, |text| text.as_bytes());
     let mut reader = serde_json::Deserializer::from_slice(body);
     let mut value = Value::deserialize(&mut reader).ok()?;
     if !value.is_object() {

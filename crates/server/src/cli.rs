@@ -1,29 +1,55 @@
 //! The command line: LiveKit's flags and the environment → [`Sources`].
 //!
-//! Every key with one value is a flag too (`--room.empty_timeout 5`), but not listed in the help:
-//! there are some 300.
+//! Every key with one value is a flag too (`--room.empty_timeout 5`). There are some 300, so the help
+//! leaves them to `help-verbose`.
+
+mod explain;
 
 use crate::config::{self, Sources};
 use clap::error::{ContextKind, ContextValue};
-use clap::{Parser, Subcommand};
+use clap::{ArgAction, Parser, Subcommand};
 use std::ffi::OsString;
 use std::fmt;
 use std::path::PathBuf;
 
-/// A realtime media server for LiveKit's clients and SDKs.
+const ABOUT: &str = "Plenum: a media server for calls, rooms and streams, which LiveKit's clients and SDKs use unchanged.\n\
+Takes the flags, environment variables and config.yaml of livekit-server.";
+
+const EXAMPLES: &str = "\
+Examples:
+  plenum --dev
+          Try it: only this machine can connect, with the key `devkey` and the secret `secret`.
+          http://localhost:7880 shows a page to call from.
+  plenum --config config.yaml
+          Run it, with the keys, ports and addresses that the file names.
+
+Every key of the file that has one value is a flag, too (`--room.empty_timeout 60`), and an environment
+variable (`LIVEKIT_ROOM_EMPTY_TIMEOUT=60`): `plenum help-verbose` lists them.";
+
+/// The command line.
 #[derive(Parser)]
-#[command(name = "plenum", version, about)]
+#[command(
+    name = "plenum",
+    version,
+    about = ABOUT,
+    after_help = EXAMPLES,
+    disable_version_flag = true
+)]
 pub struct Arguments {
     /// What to do instead of serving.
     #[command(subcommand)]
     pub command: Option<Command>,
-    /// Address to listen on; may be repeated.
+    /// Print the version.
+    #[allow(dead_code, reason = "clap acts on it")]
+    #[arg(short = 'v', short_alias = 'V', long, action = ArgAction::Version)]
+    version: Option<bool>,
+    /// IP address to listen on; may be given several times. Default: all.
     #[arg(long, value_name = "ADDRESS", global = true)]
     bind: Vec<String>,
-    /// Configuration file (YAML).
+    /// Configuration file in YAML.
     #[arg(long, value_name = "FILE", global = true)]
     config: Option<PathBuf>,
-    /// Configuration as YAML text; wins over the file.
+    /// The configuration itself as YAML text. The file is not read then.
     #[arg(
         long,
         value_name = "YAML",
@@ -32,10 +58,10 @@ pub struct Arguments {
         global = true
     )]
     config_body: Option<String>,
-    /// File with `key: secret` lines; others must not be able to read it.
+    /// File with API keys as `key: secret` lines, which other users must not be able to read.
     #[arg(long, value_name = "FILE", global = true)]
     key_file: Option<String>,
-    /// `key: secret` lines; replace the configured keys.
+    /// API keys as `key: secret` lines, instead of those of the configuration.
     #[arg(
         long,
         value_name = "KEYS",
@@ -44,28 +70,58 @@ pub struct Arguments {
         global = true
     )]
     keys: Option<String>,
-    /// Region of this node.
-    #[arg(long, env = "LIVEKIT_REGION", hide_env_values = true, global = true)]
+    /// Region of this node, as clients are told.
+    #[arg(
+        long,
+        value_name = "NAME",
+        env = "LIVEKIT_REGION",
+        hide_env_values = true,
+        global = true
+    )]
     region: Option<String>,
-    /// Address to tell clients: `v4`, `v6` or `v4,v6`.
+    /// Address at which clients reach this server, or an IPv4 and an IPv6 address with a comma between.
     #[arg(long, value_name = "IP", env = "NODE_IP", global = true)]
     node_ip: Option<String>,
-    /// UDP port for media, or a range `a-b`.
+    /// UDP port for media, or a range like 50000-60000.
     #[arg(long, value_name = "PORT", env = "UDP_PORT", global = true)]
     udp_port: Option<String>,
-    /// Redis host and port.
-    #[arg(long, env = "REDIS_HOST", hide_env_values = true, global = true)]
+    /// Redis as host:port. Does nothing yet.
+    #[arg(
+        long,
+        value_name = "ADDRESS",
+        env = "REDIS_HOST",
+        hide_env_values = true,
+        global = true
+    )]
     redis_host: Option<String>,
-    /// Redis password.
-    #[arg(long, env = "REDIS_PASSWORD", hide_env_values = true, global = true)]
+    /// Password for Redis. Does nothing yet.
+    #[arg(
+        long,
+        value_name = "PASSWORD",
+        env = "REDIS_PASSWORD",
+        hide_env_values = true,
+        global = true
+    )]
     redis_password: Option<String>,
-    /// Certificate of the TURN server.
-    #[arg(long, env = "LIVEKIT_TURN_CERT", hide_env_values = true, global = true)]
+    /// File with the certificate of the TURN server. Does nothing yet.
+    #[arg(
+        long,
+        value_name = "FILE",
+        env = "LIVEKIT_TURN_CERT",
+        hide_env_values = true,
+        global = true
+    )]
     turn_cert: Option<String>,
-    /// Key of the TURN server's certificate.
-    #[arg(long, env = "LIVEKIT_TURN_KEY", hide_env_values = true, global = true)]
+    /// File with the key of that certificate. Does nothing yet.
+    #[arg(
+        long,
+        value_name = "FILE",
+        env = "LIVEKIT_TURN_KEY",
+        hide_env_values = true,
+        global = true
+    )]
     turn_key: Option<String>,
-    /// Development: keys `devkey`/`secret` on loopback, the page, more logging.
+    /// For development: key `devkey`, secret `secret`, this machine only; a page; UDP port 7882; more logging.
     #[arg(long, global = true)]
     dev: bool,
     /// Pass over unknown keys in the configuration.
@@ -88,10 +144,12 @@ impl fmt::Debug for Arguments {
 /// Commands.
 #[derive(Clone, Debug, Subcommand)]
 pub enum Command {
-    /// Make an API key and its secret.
+    /// Make an API key and its secret, and print them.
     GenerateKeys,
-    /// List the ports that have to be reachable.
+    /// Print the ports that clients must be able to reach.
     Ports,
+    /// Print every key that can be given as a flag or in the environment.
+    HelpVerbose,
 }
 
 /// Reads the command line.
@@ -100,7 +158,8 @@ pub enum Command {
 /// What clap or the flags of keys found wrong.
 pub fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Arguments, clap::Error> {
     let (rest, values) = split_keys(arguments)?;
-    let mut parsed = Arguments::try_parse_from(rest).map_err(without_values)?;
+    let mut parsed = Arguments::try_parse_from(&rest)
+        .map_err(|error| explain::explain(&rest, &error).unwrap_or_else(|| without_values(error)))?;
     parsed.values = values;
     Ok(parsed)
 }
@@ -140,6 +199,28 @@ impl Arguments {
     }
 }
 
+/// Every key that has a flag and an environment variable, with what it takes and its default.
+#[must_use]
+pub fn verbose() -> String {
+    let mut text =
+        String::from("Keys as flags. In the environment they are upper case: LIVEKIT_ROOM_EMPTY_TIMEOUT.\n");
+    for key in config::all_keys().filter(|key| has_flag(key)) {
+        let default = match key.default {
+            "" => String::new(),
+            default => format!(" (default: {default})"),
+        };
+        text.push_str(&format!("  --{}: {}{default}\n", key.path, key.kind.expected()));
+    }
+    text
+}
+
+/// Whether a key can be given as a flag.
+fn has_flag(key: &config::KeySpec) -> bool {
+    key.kind.is_scalar()
+        && !key.path.contains(['[', '<'])
+        && (key.path.contains('.') || TOP.contains(&key.path))
+}
+
 type Split = (Vec<OsString>, Vec<(String, String)>);
 
 /// Keys without a section that are flags, too.
@@ -165,9 +246,8 @@ fn split_keys(arguments: impl IntoIterator<Item = OsString>) -> Result<Split, cl
         };
         let key = name
             .strip_prefix("--")
-            .filter(|path| path.contains('.') || TOP.contains(path))
             .and_then(config::find_key)
-            .filter(|key| key.kind.is_scalar());
+            .filter(|key| has_flag(key));
         let Some(key) = key else {
             rest.push(argument);
             continue;
@@ -220,6 +300,24 @@ fn missing_value(name: &str) -> clap::Error {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use clap::CommandFactory as _;
+
+    #[test]
+    fn help_says_what_this_is_and_how_to_begin() {
+        let help = Arguments::command().render_help().to_string();
+        assert!(help.starts_with("Plenum: a media server for calls"), "{help}");
+        for expected in ["plenum --dev\n", "plenum --config config.yaml\n"] {
+            assert!(help.contains(expected), "{help}");
+        }
+        let version = parse(["plenum", "--version"].map(OsString::from)).expect_err("text");
+        assert_eq!(
+            version.to_string(),
+            format!("plenum {}\n", env!("CARGO_PKG_VERSION"))
+        );
+        assert!(
+            verbose().contains("\n  --room.empty_timeout: a whole number, not negative (default: 300)\n")
+        );
+    }
 
     fn sources(arguments: &[&str]) -> Sources {
         let arguments = ["plenum"].iter().chain(arguments).map(OsString::from);

@@ -48,9 +48,16 @@ fn main() -> ExitCode {
 
 fn run(arguments: cli::Arguments) -> Result<()> {
     let command = arguments.command.clone();
-    if matches!(command, Some(Command::GenerateKeys)) {
-        generate_keys();
-        return Ok(());
+    match command {
+        Some(Command::GenerateKeys) => {
+            generate_keys();
+            return Ok(());
+        }
+        Some(Command::HelpVerbose) => {
+            print!("{}", cli::verbose());
+            return Ok(());
+        }
+        Some(Command::Ports) | None => {}
     }
     let sources = arguments.sources(|name| std::env::var(name).ok());
     let config = config::from_sources(&sources)?;
@@ -162,6 +169,12 @@ fn report(config: &Config) {
     if !config.not_built.is_empty() {
         let keys = config.not_built.join(", ");
         tracing::warn!("these keys are accepted but do nothing yet: {keys}");
+    }
+    for key in &config.keys_without_text {
+        tracing::warn!(
+            api_key = key,
+            "passed over in --keys: the secret is no text, put it into quotes"
+        );
     }
     if !config.development {
         for key in config.weak_keys() {

@@ -3,88 +3,20 @@
 
 mod common;
 
+use common::process::{Running, plenum};
 use common::socket::Socket;
 use common::{KEY, SECRET, http, sign, unix_s};
 use serde_json::json;
 use std::fs;
-use std::io::{BufRead, BufReader, Read};
 use std::net::SocketAddr;
 use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
-use std::process::{Child, Command, Output, Stdio};
-
-fn plenum(arguments: &[&str], environment: &[(&str, &str)]) -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_plenum"));
-    command
-        .args(arguments)
-        .env_clear()
-        .envs(environment.iter().copied());
-    command
-        .stdin(Stdio::null())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped());
-    command
-}
+use std::process::Output;
 
 fn fails(arguments: &[&str], environment: &[(&str, &str)]) -> String {
     let Output { status, stdout, .. } = plenum(arguments, environment).output().expect("runs");
     assert_eq!(status.code(), Some(1));
     String::from_utf8_lossy(&stdout).into_owned()
-}
-
-/// A running server; killed when dropped.
-struct Running {
-    child: Child,
-    address: SocketAddr,
-}
-
-impl Running {
-    /// Starts and waits for the line that names the address.
-    fn start(arguments: &[&str], environment: &[(&str, &str)]) -> Self {
-        let mut child = plenum(arguments, environment).spawn().expect("starts");
-        let mut lines = BufReader::new(child.stderr.take().expect("piped")).lines();
-        let address = lines.find_map(|line| {
-            let line = line.expect("text");
-            let (_, rest) = line
-                .split_once("127.0.0.1:")
-                .filter(|_| line.contains("listening"))?;
-            let digits: String = rest.chars().take_while(char::is_ascii_digit).collect();
-            Some(SocketAddr::from((
-                [127, 0, 0, 1],
-                digits.parse().expect("a port"),
-            )))
-        });
-        // Keeps the pipe drained, so that the server never waits for us.
-        std::thread::spawn(move || lines.for_each(drop));
-        Self {
-            child,
-            address: address.expect("it listens"),
-        }
-    }
-
-    fn terminate(mut self) -> (Option<i32>, String) {
-        let pid = self.child.id().to_string();
-        assert!(
-            Command::new("kill")
-                .args(["-TERM", &pid])
-                .status()
-                .expect("kill")
-                .success()
-        );
-        let code = self.child.wait().expect("it ends").code();
-        let mut printed = String::new();
-        let mut stdout = self.child.stdout.take().expect("piped");
-        stdout.read_to_string(&mut printed).expect("text");
-        (code, printed)
-    }
-}
-
-impl Drop for Running {
-    fn drop(&mut self) {
-        // It may have ended already.
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
 }
 
 async fn verdict(address: SocketAddr, key: &str, secret: &str) -> (u16, String) {
@@ -102,7 +34,7 @@ const BODY: &str = "port: 0\nbind_addresses: [127.0.0.1]\nrtc: {udp_port: 50000-
 #[tokio::test]
 async fn configuration_and_keys_come_from_the_environment() {
     let keys = format!("{KEY}: {SECRET}");
-    let server = Running::start(&[], &[("LIVEKIT_CONFIG", BODY), ("LIVEKIT_KEYS", &keys)]);
+    let server = Running::start(plenum(&[], &[("LIVEKIT_CONFIG", BODY), ("LIVEKIT_KEYS", &keys)]));
     assert_eq!(
         verdict(server.address, KEY, SECRET).await,
         (200, "success".to_owned())
@@ -113,7 +45,10 @@ async fn configuration_and_keys_come_from_the_environment() {
 
 #[tokio::test]
 async fn dev_mode_takes_devkey_and_prints_its_page() {
-    let server = Running::start(&["--dev", "--port", "0", "--udp-port", "50000-60000"], &[]);
+    let server = Running::start(plenum(
+        &["--dev", "--port", "0", "--udp-port", "50000-60000"],
+        &[],
+    ));
     let video = json!({"roomJoin": true, "room": "r"});
     let claims = json!({"iss": "devkey", "sub": "a", "exp": unix_s() + 600, "video": video});
     let token = sign(&json!({"alg": "HS256"}), &claims, "secret");

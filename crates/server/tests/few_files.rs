@@ -3,11 +3,10 @@
 
 mod common;
 
+use common::process::{Running, plenum_with_files};
 use common::socket::Socket;
 use common::{KEY, SECRET, http, join_token};
-use std::io::{BufRead, BufReader};
 use std::net::SocketAddr;
-use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
@@ -16,59 +15,6 @@ use tokio::time::timeout;
 /// Files that the server may open; strangers come with many more sockets.
 const FILES: usize = 128;
 const STRANGERS: usize = 400;
-
-/// A running server; killed when dropped.
-struct Running {
-    child: Child,
-    address: SocketAddr,
-}
-
-impl Running {
-    fn start() -> Self {
-        let body = "port: 0\nbind_addresses: [127.0.0.1]\nrtc: {udp_port: 50000-60000, node_ip: 127.0.0.1}\n\
-            plenum: {media: {threads: 1}}\n";
-        let mut child = Command::new("sh")
-            .args([
-                "-c",
-                &format!("ulimit -n {FILES} && exec \"$0\""),
-                env!("CARGO_BIN_EXE_plenum"),
-            ])
-            .env_clear()
-            .envs([
-                ("LIVEKIT_CONFIG", body),
-                ("LIVEKIT_KEYS", &format!("{KEY}: {SECRET}")),
-            ])
-            .stdin(Stdio::null())
-            .stdout(Stdio::null())
-            .stderr(Stdio::piped())
-            .spawn()
-            .expect("starts");
-        let mut lines = BufReader::new(child.stderr.take().expect("piped")).lines();
-        let address = lines.find_map(|line| {
-            let line = line.expect("text");
-            let (_, rest) = line
-                .split_once("127.0.0.1:")
-                .filter(|_| line.contains("listening"))?;
-            let digits: String = rest.chars().take_while(char::is_ascii_digit).collect();
-            Some(SocketAddr::from((
-                [127, 0, 0, 1],
-                digits.parse().expect("a port"),
-            )))
-        });
-        std::thread::spawn(move || lines.for_each(drop));
-        Self {
-            child,
-            address: address.expect("it listens"),
-        }
-    }
-}
-
-impl Drop for Running {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
-}
 
 /// How long a health check and a join take.
 async fn served(address: SocketAddr, identity: &str) -> (Duration, Duration) {
@@ -84,7 +30,11 @@ async fn served(address: SocketAddr, identity: &str) -> (Duration, Duration) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn idle_sockets_shut_nobody_out() {
-    let server = Running::start();
+    let body = "port: 0\nbind_addresses: [127.0.0.1]\nrtc: {udp_port: 50000-60000, node_ip: 127.0.0.1}\n\
+        plenum: {media: {threads: 1}}\n";
+    let keys = format!("{KEY}: {SECRET}");
+    let environment = [("LIVEKIT_CONFIG", body), ("LIVEKIT_KEYS", &keys)];
+    let server = Running::start(plenum_with_files(FILES, &environment));
     let mut insider = Socket::connect(server.address, "/rtc?protocol=16", &join_token("insider", "r")).await;
     insider.join().await;
     let mut held = Vec::new();

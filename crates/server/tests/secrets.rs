@@ -3,30 +3,13 @@
 
 mod common;
 
+use common::process::{Running, plenum};
 use common::socket::Socket;
 use common::{KEY, SECRET, http, join_token};
 use protocol::proto;
-use std::io::{BufRead, BufReader};
-use std::net::SocketAddr;
-use std::process::{Child, Command, Stdio};
-use std::sync::{Arc, Mutex};
-use std::thread::JoinHandle;
 
 /// Must be nowhere.
 const WORD: &str = "hunter2hunter2hunter2hunter2hunter2";
-
-fn plenum(arguments: &[&str], environment: &[(&str, &str)]) -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_plenum"));
-    command
-        .args(arguments)
-        .env_clear()
-        .envs(environment.iter().copied());
-    command
-        .stdin(Stdio::null())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped());
-    command
-}
 
 /// What a start that fails prints.
 fn refusal(arguments: &[&str], environment: &[(&str, &str)]) -> String {
@@ -119,66 +102,6 @@ fn errors_of_flags_and_the_environment_show_no_secrets() {
     assert!(!String::from_utf8_lossy(&output.stdout).contains("hunter2"));
 }
 
-/// A running server; killed when dropped.
-struct Running {
-    child: Child,
-    address: SocketAddr,
-    log: Arc<Mutex<String>>,
-    reader: Option<JoinHandle<()>>,
-}
-
-impl Running {
-    fn start(body: &str, environment: &[(&str, &str)]) -> Self {
-        let mut child = plenum(&["--config-body", body], environment)
-            .spawn()
-            .expect("starts");
-        let mut lines = BufReader::new(child.stderr.take().expect("piped")).lines();
-        let log = Arc::new(Mutex::new(String::new()));
-        let keep = |log: &Mutex<String>, line: &str| {
-            let mut log = log.lock().expect("not poisoned");
-            log.push_str(line);
-            log.push('\n');
-        };
-        let address = lines.find_map(|line| {
-            let line = line.expect("text");
-            keep(&log, &line);
-            let (_, rest) = line
-                .split_once("127.0.0.1:")
-                .filter(|_| line.contains("listening"))?;
-            let digits: String = rest.chars().take_while(char::is_ascii_digit).collect();
-            Some(SocketAddr::from((
-                [127, 0, 0, 1],
-                digits.parse().expect("a port"),
-            )))
-        });
-        let rest = Arc::clone(&log);
-        let reader =
-            std::thread::spawn(move || lines.for_each(|line| keep(&rest, &line.unwrap_or_default())));
-        Self {
-            child,
-            address: address.expect("it listens"),
-            log,
-            reader: Some(reader),
-        }
-    }
-
-    /// Ends the server; all that it logged.
-    fn log(mut self) -> String {
-        self.child.kill().expect("it runs");
-        self.child.wait().expect("it ends");
-        let reader = self.reader.take().expect("once");
-        reader.join().expect("it reads to the end");
-        std::mem::take(&mut self.log.lock().expect("not poisoned"))
-    }
-}
-
-impl Drop for Running {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
-}
-
 #[tokio::test]
 async fn no_log_tells_tokens_or_passwords() {
     let body = format!(
@@ -188,7 +111,7 @@ async fn no_log_tells_tokens_or_passwords() {
          webhook: {{urls: [\"https://u:{WORD}@h/x?token={WORD}\"], api_key: {KEY}}}\n"
     );
     for level in ["trace", "trace,hyper=trace,tungstenite=trace,is=trace"] {
-        let server = Running::start(&body, &[("RUST_LOG", level)]);
+        let server = Running::start(plenum(&["--config-body", &body], &[("RUST_LOG", level)]));
         let token = join_token("a", "r");
         let mut socket = Socket::connect(server.address, "/rtc?protocol=16", &token).await;
         let joined = socket.join().await;

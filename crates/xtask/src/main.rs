@@ -10,27 +10,14 @@
 )]
 
 mod dev;
+mod help;
 mod install;
+mod release;
 mod run;
 mod steps;
 mod tidy;
 
 use anyhow::{Result, bail};
-
-const HELP: &str = "\
-cargo xtask <command>
-
-  dev                 build and start a development server, print the page to open
-  test                everything that CI runs (installs what is missing)
-  check               the quick loop: fmt, clippy -D warnings, tidy, unit tests
-  tidy                only the house rules that no compiler checks
-  web                 build the pages that the binary serves
-  bench [scenario]    benchmarks, e.g. `bench fanout`; further words go to the benchmark
-  attack [words]      attacks on a server of their own; words select by name, --list shows them
-  interop [client]    stock clients against our server; a word selects tests by name
-  fuzz [words]        the parsers against the corpus and seeded mutations
-  install             install what the other commands need, and nothing else
-";
 
 fn main() {
     if let Err(error) = command() {
@@ -41,14 +28,28 @@ fn main() {
 
 fn command() -> Result<()> {
     let words: Vec<String> = std::env::args().skip(1).collect();
-    let (command, rest) = match words.split_first() {
-        Some((command, rest)) => (command.as_str(), rest),
+    let (name, rest) = match words.split_first() {
+        Some((name, rest)) => (name.as_str(), rest),
         None => ("help", &[][..]),
     };
+    if matches!(name, "help" | "--help" | "-h") {
+        print!("{}", help::all());
+        return Ok(());
+    }
+    let Some(command) = help::find(name) else {
+        let near = help::nearest(name).map_or_else(String::new, |near| format!(", did you mean `{near}`?"));
+        bail!("there is no command `{name}`{near}\n\n{}", help::all());
+    };
+    if matches!(rest.first().map(String::as_str), Some("--help" | "-h" | "help")) {
+        print!("{}", command.text());
+        return Ok(());
+    }
+    command.check(rest)?;
     let root = run::workspace_root()?;
     std::env::set_current_dir(&root)?;
-    match command {
+    match name {
         "dev" => dev::dev(rest),
+        "release" => release::release(),
         "test" => steps::test(),
         "check" => steps::check(),
         "tidy" => tidy::tidy(&root),
@@ -58,10 +59,6 @@ fn command() -> Result<()> {
         "interop" => steps::interop(rest),
         "fuzz" => steps::fuzz(rest),
         "install" => install::everything(),
-        "help" | "--help" | "-h" => {
-            print!("{HELP}");
-            Ok(())
-        }
-        other => bail!("there is no command `{other}`\n\n{HELP}"),
+        other => unreachable!("the help lists a command `{other}` that is not there"),
     }
 }

@@ -12,6 +12,11 @@ pub(crate) fn workspace_root() -> Result<PathBuf> {
     Ok(root)
 }
 
+/// Where Cargo puts what it builds.
+pub(crate) fn target_folder() -> PathBuf {
+    std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| PathBuf::from("target"), PathBuf::from)
+}
+
 /// Runs a program with the terminal's own streams; an error when it fails.
 pub(crate) fn run(program: &str, args: &[&str]) -> Result<()> {
     run_in(".", program, args)

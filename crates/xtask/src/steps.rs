@@ -1,8 +1,8 @@
 //! The steps that the commands are made of.
 
-use crate::run::{heading, run, run_in};
+use crate::run::{heading, run, run_in, target_folder};
 use crate::{install, tidy};
-use anyhow::Result;
+use anyhow::{Context as _, Result};
 use std::path::Path;
 
 /// The quick loop, under two minutes when warm.
@@ -68,8 +68,21 @@ pub(crate) fn attack(rest: &[String]) -> Result<()> {
             &["build", "--quiet", "--profile", "fast", "--package", package],
         )?;
     }
-    let rest: Vec<&str> = rest.iter().map(String::as_str).collect();
-    run("target/fast/attack", &rest)
+    let (attack, server) = (built("attack")?, built("plenum")?);
+    let mut args = Vec::new();
+    if !rest.iter().any(|word| word.starts_with("--server")) {
+        args.extend(["--server", &server]);
+    }
+    args.extend(rest.iter().map(String::as_str));
+    run(&attack, &args)
+}
+
+/// The path of a program that was built in the profile `fast`.
+fn built(name: &str) -> Result<String> {
+    let path = target_folder().join("fast").join(name);
+    let path = std::path::absolute(path)?.into_os_string().into_string();
+    path.ok()
+        .with_context(|| format!("the path of `{name}` is no UTF-8"))
 }
 
 /// Stock clients against our server.
@@ -81,14 +94,19 @@ pub(crate) fn interop(rest: &[String]) -> Result<()> {
         "cargo",
         &["build", "--quiet", "--profile", "fast", "--package", "server"],
     )?;
+    let binary = match std::env::var("PLENUM_BIN") {
+        Ok(other) => other,
+        Err(_) => built("plenum")?,
+    };
+    let binary = format!("PLENUM_BIN={binary}");
     // What the SDKs ship waits more than it works, so that both run side by side.
     for (title, script) in [("stock clients", "test"), ("the SDKs' own tests", "suites")] {
         heading(title);
-        let mut args = vec!["run", "--silent", script];
+        let mut args = vec![&binary, "npm", "run", "--silent", script];
         if let Some(word) = rest.first() {
             args.extend(["--", "--test-name-pattern", word.as_str()]);
         }
-        run_in("interop", "npm", &args)?;
+        run_in("interop", "env", &args)?;
     }
     Ok(())
 }

@@ -3,6 +3,7 @@
 
 use super::transport::Transport;
 use media::api::{Candidate, CandidateKind, Command};
+use protocol::lenient::mend_text;
 use std::net::SocketAddr;
 use wire::sdp;
 
@@ -86,11 +87,16 @@ fn read_init(text: &str) -> Result<(String, Option<String>), String> {
     if text.len() > INIT_BYTES_MAX {
         return Err(format!("a candidate may have {INIT_BYTES_MAX} bytes"));
     }
+    let text = &mend_text(text);
     let value: serde_json::Value = serde_json::from_str(text).map_err(|error| explain(text, &error))?;
     let Some(object) = value.as_object() else {
         return Err("json: cannot unmarshal into Go value of type webrtc.ICECandidateInit".to_owned());
     };
-    let word = |name: &str| object.get(name).and_then(serde_json::Value::as_str);
+    // Go's reader takes names in any case.
+    let word = |name: &str| {
+        let field = object.iter().find(|(other, _)| other.eq_ignore_ascii_case(name));
+        field.and_then(|(_, value)| value.as_str())
+    };
     let ufrag = word("usernameFragment").filter(|ufrag| !ufrag.is_empty());
     Ok((
         word("candidate").unwrap_or_default().to_owned(),
@@ -200,6 +206,12 @@ mod tests {
         );
         assert_eq!(error(""), "unexpected end of JSON input");
         assert_eq!(error("x"), "invalid character 'x' looking for beginning of value");
+    }
+
+    #[test]
+    fn candidates_are_read_as_go_reads_json() {
+        let read = read_init(r#"{"Candidate": "c", "usernamefragment": "x\ud83d", "other": 1}"#);
+        assert_eq!(read, Ok(("c".to_owned(), Some("x\u{fffd}".to_owned()))));
     }
 
     #[test]

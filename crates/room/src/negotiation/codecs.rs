@@ -21,6 +21,13 @@ pub(super) struct Registered {
     exact: bool,
 }
 
+/// Whether an encoding only repairs what another one carries.
+pub(super) fn repairs(encoding: &str) -> bool {
+    ["rtx", "red", "ulpfec", "flexfec-03"]
+        .iter()
+        .any(|name| encoding.eq_ignore_ascii_case(name))
+}
+
 impl Registered {
     const fn audio(codec: Codec, encoding: &'static str, channels: u8, pt: u8, fmtp: &'static str) -> Self {
         Self {

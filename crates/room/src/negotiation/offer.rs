@@ -269,7 +269,7 @@ impl Transport {
             return self.data_section(&slot.mid, &media.protocol, setup);
         }
         if formats.is_empty() {
-            return rejected(media);
+            return self.unserved(media, &slot.mid, setup);
         }
         let mut answer = self.section(media.kind.clone(), &slot.mid, &media.protocol, setup);
         answer.rtcp_mux = true;
@@ -311,6 +311,32 @@ impl Transport {
         let receives = media.direction.sends() && used != Use::Spare;
         answer.direction = direction(sends, receives);
         self.put_down(&mut answer, slot);
+        answer
+    }
+
+    /// The answer to a section none of whose codecs we have: one of them, with nothing flowing. Browsers would
+    /// take port 0, but it ends their transceiver, and aiortc takes no section without transport and codec.
+    fn unserved(&self, media: &Media, mid: &str, setup: Setup) -> Media {
+        let named = |pt: &u8| media.rtpmap(*pt).filter(|map| !codecs::repairs(&map.encoding));
+        let Some(map) = media.payload_types().find_map(|pt| named(&pt)) else {
+            return rejected(media);
+        };
+        if kind_of(&media.kind).is_none() {
+            return rejected(media);
+        }
+        let mut answer = self.section(media.kind.clone(), mid, &media.protocol, setup);
+        answer.rtcp_mux = true;
+        answer.rtcp_rsize = true;
+        answer.formats = vec![map.pt.to_string()];
+        answer.rtpmaps = vec![map.clone()];
+        answer.fmtps = media
+            .fmtps
+            .iter()
+            .find(|(pt, _)| *pt == map.pt)
+            .cloned()
+            .into_iter()
+            .collect();
+        answer.direction = Direction::Inactive;
         answer
     }
 }
@@ -371,7 +397,7 @@ pub(super) fn sending_formats(
     }
 }
 
-/// The answer to a section that is not used (RFC 3264 §6).
+/// The answer to a section that the client has rejected itself, or that is of no kind that we know (RFC 3264 §6).
 fn rejected(media: &Media) -> Media {
     let mut answer = Media::new(media.kind.clone(), media.protocol.clone());
     answer.port = 0;

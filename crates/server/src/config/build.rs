@@ -7,11 +7,10 @@ use super::hidden::{self, Parts};
 use super::keys;
 use super::settings::{self, Settings, read_addresses, read_ports};
 use super::tree::{self, Problem};
-use super::{Config, UdpPorts};
+use super::{Config, UdpPorts, key_sources};
 use protocol::token::Keys;
 use std::fmt;
 use std::net::IpAddr;
-use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
 /// Where settings come from.
@@ -76,7 +75,9 @@ pub fn from_sources(sources: &Sources) -> Result<Config, ConfigError> {
     }
     let mut config = build(&settings)?;
     config.development |= sources.development;
-    config.keys = read_keys(sources, &settings)?;
+    let keys = key_sources::read(sources, &settings, |name| std::env::var(name).ok())?;
+    config.keys = keys.keys;
+    config.keys_without_text = keys.without_text;
     if config.development {
         develop(&mut config, &settings);
     }
@@ -176,8 +177,9 @@ fn read_text(sources: &Sources) -> Result<Settings, ConfigError> {
     }
 }
 
-fn read_file(path: &Path) -> Result<String, ConfigError> {
-    std::fs::read_to_string(path).map_err(|error| {
+/// Reads a file of text: UTF-8, or UTF-16 as some editors write it.
+pub(super) fn read_file(path: &Path) -> Result<String, ConfigError> {
+    let bytes = std::fs::read(path).map_err(|error| {
         let missing = error.kind() == std::io::ErrorKind::NotFound;
         let reason = if missing {
             "no such file or directory".to_owned()
@@ -185,7 +187,17 @@ fn read_file(path: &Path) -> Result<String, ConfigError> {
             error.to_string()
         };
         ConfigError(format!("open {}: {reason}", path.display()))
-    })
+    })?;
+    let units = |read: fn([u8; 2]) -> u16| -> Vec<u16> {
+        let pairs = bytes.chunks_exact(2).filter_map(|pair| pair.try_into().ok());
+        pairs.map(read).collect()
+    };
+    let text = match bytes.as_slice() {
+        [0xFF, 0xFE, ..] => String::from_utf16(&units(u16::from_le_bytes)).ok(),
+        [0xFE, 0xFF, ..] => String::from_utf16(&units(u16::from_be_bytes)).ok(),
+        _ => String::from_utf8(bytes).ok(),
+    };
+    text.ok_or_else(|| ConfigError(format!("{}: not a text in UTF-8 or UTF-16", path.display())))
 }
 
 /// Every problem with its place, its line, a mark below it, and what to do.
@@ -389,62 +401,6 @@ fn bind_addresses(addresses: &[String]) -> Result<Vec<IpAddr>, ConfigError> {
         .collect()
 }
 
-/// `--keys` replaces what is configured; a key file is preferred to `keys`.
-fn read_keys(sources: &Sources, settings: &Settings) -> Result<Keys, ConfigError> {
-    if let Some(text) = sources.keys.as_deref().filter(|text| !text.trim().is_empty()) {
-        let form = "Could not parse keys, it needs to be exactly, \"key: secret\", including the space";
-        let lines = text.lines().map(str::trim).filter(|line| !line.is_empty());
-        let pairs: Option<Vec<_>> = lines
-            .map(|line| {
-                line.split_once(": ")
-                    .map(|(key, secret)| (unquote(key), unquote(secret)))
-            })
-            .collect();
-        return pairs.map(Keys::new).ok_or_else(|| ConfigError(form.to_owned()));
-    }
-    let key_file = sources.key_file.as_deref().or_else(|| settings.text("key_file"));
-    if let Some(path) = key_file.filter(|path| !path.is_empty()) {
-        return read_key_file(path);
-    }
-    let keys = settings.map("keys").cloned().unwrap_or_default();
-    Ok(Keys::new(keys.into_iter().collect()))
-}
-
-fn unquote(text: &str) -> String {
-    text.trim().trim_matches(|c| c == '"' || c == '\'').to_owned()
-}
-
-fn read_key_file(path: &str) -> Result<Keys, ConfigError> {
-    let home = std::env::var("HOME").unwrap_or_default();
-    let path = match path.strip_prefix("~/") {
-        Some(rest) => format!("{home}/{rest}"),
-        None => path.to_owned(),
-    };
-    let metadata = std::fs::metadata(&path)
-        .map_err(|_| ConfigError(format!("stat {path}: no such file or directory")))?;
-    if metadata.permissions().mode() & 0o007 != 0 {
-        return fail("key file others permissions must be set to 0");
-    }
-    let text = read_file(Path::new(&path))?;
-    let bad = |text: &str| ConfigError(format!("{path}: {text}"));
-    let root = tree::parse(&text)
-        .map_err(|problem| bad(&problem.text))?
-        .ok_or_else(|| bad("the key file is empty"))?;
-    let tree::Value::Map(fields) = root.value else {
-        return Err(bad("expected `key: secret` lines"));
-    };
-    let pairs: Option<Vec<_>> = fields
-        .into_iter()
-        .map(|(name, _, node)| match node.value {
-            tree::Value::Scalar { text, .. } => Some((name, text)),
-            tree::Value::List(_) | tree::Value::Map(_) => None,
-        })
-        .collect();
-    pairs
-        .map(Keys::new)
-        .ok_or_else(|| bad("expected `key: secret` lines"))
-}
-
 /// What `--dev` changes (`config.md` §3).
 fn develop(config: &mut Config, settings: &Settings) {
     if settings.text("logging.level").is_none() && settings.text("log_level").is_none() {
@@ -538,3 +494,6 @@ pub fn from_environment(get: impl Fn(&str) -> Option<String>) -> Vec<(String, St
 
 #[cfg(test)]
 mod tests;
+
+#[cfg(test)]
+mod yaml_tests;

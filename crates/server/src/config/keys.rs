@@ -1,6 +1,7 @@
 //! The table of keys: what may be written, of which kind, and which key was probably meant.
 
 use std::collections::BTreeMap;
+use std::ops::RangeInclusive;
 use std::sync::LazyLock;
 
 /// A key.
@@ -90,6 +91,34 @@ impl Kind {
         )
     }
 
+    /// Least and greatest value of a kind of whole numbers.
+    pub(super) fn bounds(self) -> Option<RangeInclusive<i128>> {
+        let (least, greatest) = match self {
+            Self::Uint8 => (0, u8::MAX.into()),
+            Self::Uint16 => (0, u16::MAX.into()),
+            Self::Uint32 => (0, u32::MAX.into()),
+            Self::Uint64 => (0, u64::MAX.into()),
+            Self::Int => (i64::MIN.into(), i64::MAX.into()),
+            Self::Int32 => (i32::MIN.into(), i32::MAX.into()),
+            Self::Float
+            | Self::Bool
+            | Self::Text
+            | Self::Duration
+            | Self::Ports
+            | Self::NodeIp
+            | Self::Object
+            | Self::Texts
+            | Self::Durations
+            | Self::Floats
+            | Self::Objects
+            | Self::MapObjects
+            | Self::MapDuration
+            | Self::MapText
+            | Self::Presets => return None,
+        };
+        Some(least..=greatest)
+    }
+
     /// For error messages.
     #[must_use]
     pub const fn expected(self) -> &'static str {
@@ -157,7 +186,7 @@ pub(super) fn children(parent: &str) -> impl Iterator<Item = &'static str> {
 /// The right key that is nearest to a wrong one: a sibling that is spelt alike, else the same name
 /// in another section.
 #[must_use]
-pub(super) fn nearest(parent: &str, name: &str) -> Option<&'static str> {
+pub fn nearest(parent: &str, name: &str) -> Option<&'static str> {
     let allowed = (name.len() / 3).clamp(1, 3);
     let sibling = children(parent)
         .map(|path| (distance(last(path), name), path))

@@ -7,12 +7,14 @@
 mod build;
 mod duration;
 mod hidden;
+mod key_sources;
 mod keys;
+mod scalar;
 mod settings;
 mod tree;
 
 pub use build::{ConfigError, Sources, environment_name, from_environment, from_sources};
-pub use keys::{KeySpec, Kind, all as all_keys, find as find_key};
+pub use keys::{KeySpec, Kind, all as all_keys, find as find_key, nearest as nearest_key};
 
 use protocol::proto;
 use protocol::token::Keys;
@@ -54,6 +56,8 @@ pub struct Config {
     pub prometheus: Prometheus,
     /// `plenum.*`: what only this server has.
     pub plenum: Plenum,
+    /// API keys of `--keys` that were passed over, as their secrets are no texts.
+    pub keys_without_text: Vec<String>,
     /// Keys that were given and do nothing yet.
     pub not_built: Vec<String>,
     /// The effective settings as `key = value` lines, secrets hidden.
@@ -269,6 +273,7 @@ impl Default for Config {
                 connections_per_address: 0,
                 rooms_max: 16_384,
             },
+            keys_without_text: Vec::new(),
             not_built: Vec::new(),
             shown: Vec::new(),
         }
@@ -281,7 +286,7 @@ impl Config {
     pub fn weak_keys(&self) -> Vec<&str> {
         self.keys
             .names()
-            .filter(|key| self.keys.secret(key).is_some_and(|secret| secret.len() < 32))
+            .filter(|key| self.keys.secret(key).is_none_or(|secret| secret.len() < 32))
             .collect()
     }
 

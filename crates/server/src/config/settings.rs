@@ -4,6 +4,7 @@
 use super::duration;
 use super::hidden;
 use super::keys::{self, Kind};
+use super::scalar::{self, Plain};
 use super::tree::{At, Node, Problem, Value};
 use protocol::proto;
 use serde_json::{Map, Value as Json};
@@ -38,7 +39,7 @@ impl Settings {
 
     /// A flag.
     pub(super) fn flag(&self, path: &str) -> Option<bool> {
-        read_flag(self.text(path)?)
+        self.text(path)?.parse().ok()
     }
 
     /// A duration.
@@ -80,11 +81,11 @@ impl Settings {
         else {
             return Err(format!("there is no key `{path}` with one value"));
         };
-        if !fits(key.kind, value) {
+        let Some(read) = read_argument(key.kind, value) else {
             let value = hidden::shown(path, value);
             return Err(format!("`{value}` is not {}", key.kind.expected()));
-        }
-        self.scalars.insert(path.to_owned(), value.to_owned());
+        };
+        self.scalars.insert(path.to_owned(), read);
         Ok(())
     }
 
@@ -190,9 +191,8 @@ impl Checker {
         let Value::Scalar { text, quoted } = &node.value else {
             return self.mismatch(path, kind, node.at, "a collection");
         };
-        let textual = matches!(kind, Kind::Text | Kind::Duration | Kind::Ports | Kind::NodeIp);
-        if fits(kind, text) && (textual || !quoted) {
-            self.settings.scalars.insert(path.to_owned(), text.clone());
+        if let Some(read) = read_scalar(kind, text, *quoted) {
+            self.settings.scalars.insert(path.to_owned(), read);
             return;
         }
         let text = &hidden::shown(path, text);
@@ -219,10 +219,13 @@ impl Checker {
     fn list(&mut self, path: &str, kind: Kind, items: &[Node]) {
         let mut texts = Vec::new();
         for (index, item) in items.iter().enumerate() {
-            if let Value::Scalar { text, .. } = &item.value
-                && fits(kind, text)
-            {
-                texts.push(text.clone());
+            let read = match &item.value {
+                Value::Scalar { .. } if kind == Kind::Text && item.is_null() => Some(String::new()),
+                Value::Scalar { text, quoted } => read_scalar(kind, text, *quoted),
+                Value::List(_) | Value::Map(_) => None,
+            };
+            if let Some(read) = read {
+                texts.push(read);
             } else {
                 self.mismatch(&format!("{path}[{index}]"), kind, item.at, "this");
             }
@@ -281,8 +284,8 @@ impl Checker {
             .filter(|value| !value.is_empty() && value != "0")
             .collect();
         let text = given.join(separator);
-        if fits(kind, &text) {
-            self.settings.scalars.insert(path.to_owned(), text);
+        if let Some(read) = read_scalar(kind, &text, false) {
+            self.settings.scalars.insert(path.to_owned(), read);
         } else {
             self.mismatch(path, kind, at, &text);
         }
@@ -293,7 +296,9 @@ impl Checker {
         for (name, _, node) in fields {
             match &node.value {
                 Value::Scalar { text, .. } => {
-                    texts.insert(name.clone(), text.clone());
+                    // An empty secret, which opens nothing, and not one that anybody can guess.
+                    let text = if node.is_null() { "" } else { text };
+                    texts.insert(name.clone(), text.to_owned());
                 }
                 Value::List(_) | Value::Map(_) => {
                     self.mismatch(&format!("{path}.{name}"), Kind::Text, node.at, "this");
@@ -352,12 +357,16 @@ fn snake_letter(letter: char) -> Vec<char> {
 fn json(node: &Node) -> Json {
     match &node.value {
         Value::Scalar { text, quoted: true } => Json::String(text.clone()),
-        Value::Scalar { .. } if node.is_null() => Json::Null,
-        Value::Scalar { text, .. } => match (read_flag(text), text.parse::<i64>(), text.parse::<f64>()) {
-            (Some(flag), ..) => Json::Bool(flag),
-            (_, Ok(number), _) => Json::from(number),
-            (_, _, Ok(number)) => Json::from(number),
-            _ => Json::String(text.clone()),
+        Value::Scalar { text, .. } => match scalar::resolve(text) {
+            Plain::Null => Json::Null,
+            Plain::Bool(flag) => Json::Bool(flag),
+            Plain::Int(number) => match (i64::try_from(number), u64::try_from(number)) {
+                (Ok(number), _) => Json::from(number),
+                (_, Ok(number)) => Json::from(number),
+                _ => Json::String(text.clone()),
+            },
+            Plain::Float(number) => Json::from(number),
+            Plain::Text => Json::String(text.clone()),
         },
         Value::List(items) => Json::Array(items.iter().map(json).collect()),
         Value::Map(fields) => Json::Object(
@@ -370,39 +379,59 @@ fn json(node: &Node) -> Json {
     }
 }
 
-fn fits(kind: Kind, text: &str) -> bool {
-    match kind {
-        Kind::Uint8 => text.parse::<u8>().is_ok(),
-        Kind::Uint16 => text.parse::<u16>().is_ok(),
-        Kind::Uint32 => text.parse::<u32>().is_ok(),
-        Kind::Uint64 => text.parse::<u64>().is_ok(),
-        Kind::Int => text.parse::<i64>().is_ok(),
-        Kind::Int32 => text.parse::<i32>().is_ok(),
-        Kind::Float => text.parse::<f64>().is_ok_and(f64::is_finite),
-        Kind::Bool => read_flag(text).is_some(),
-        Kind::Text => true,
-        Kind::Duration => duration::parse(text).is_some(),
-        Kind::Ports => read_ports(text).is_some(),
-        Kind::NodeIp => read_addresses(text).is_some(),
-        Kind::Object
-        | Kind::Texts
-        | Kind::Durations
-        | Kind::Floats
-        | Kind::Objects
-        | Kind::MapObjects
-        | Kind::MapDuration
-        | Kind::MapText
-        | Kind::Presets => false,
+/// A value in YAML as canonical text, when it is of the kind. Quotes make a text of a number, so that it is none.
+fn read_scalar(kind: Kind, text: &str, quoted: bool) -> Option<String> {
+    let plain = if quoted {
+        Plain::Text
+    } else {
+        scalar::resolve(text)
+    };
+    if kind.bounds().is_some() {
+        // As the reference takes it: what is behind the point is cut off.
+        match plain {
+            Plain::Int(number) => whole(kind, number),
+            Plain::Float(number) if number.is_finite() => whole(kind, number as i128),
+            Plain::Null | Plain::Bool(_) | Plain::Float(_) | Plain::Text => None,
+        }
+    } else if kind == Kind::Float {
+        match plain {
+            Plain::Int(number) => Some(number.to_string()),
+            Plain::Float(number) => Some(number.to_string()).filter(|_| number.is_finite()),
+            Plain::Null | Plain::Bool(_) | Plain::Text => None,
+        }
+    } else if kind == Kind::Bool {
+        scalar::flag(text, quoted).map(|flag| flag.to_string())
+    } else if kind == Kind::Duration && plain != Plain::Text {
+        None
+    } else {
+        read_text(kind, text)
     }
 }
 
-/// YAML 1.1's flags, as the reference's parser takes them.
-pub(super) fn read_flag(text: &str) -> Option<bool> {
-    match text.to_ascii_lowercase().as_str() {
-        "true" | "yes" | "on" | "y" => Some(true),
-        "false" | "no" | "off" | "n" => Some(false),
-        _ => None,
+/// A value on the command line or in the environment as canonical text, when it is of the kind.
+fn read_argument(kind: Kind, text: &str) -> Option<String> {
+    if kind.bounds().is_some() {
+        whole(kind, scalar::whole(&text.replace('_', ""))?)
+    } else if kind == Kind::Float {
+        let number: f64 = text.parse().ok()?;
+        number.is_finite().then(|| number.to_string())
+    } else if kind == Kind::Bool {
+        scalar::argument_flag(text).map(|flag| flag.to_string())
+    } else {
+        read_text(kind, text)
     }
+}
+
+fn whole(kind: Kind, number: i128) -> Option<String> {
+    kind.bounds()?.contains(&number).then(|| number.to_string())
+}
+
+fn read_text(kind: Kind, text: &str) -> Option<String> {
+    let fits = kind == Kind::Text
+        || kind == Kind::Duration && duration::parse(text).is_some()
+        || kind == Kind::Ports && read_ports(text).is_some()
+        || kind == Kind::NodeIp && read_addresses(text).is_some();
+    fits.then(|| text.to_owned())
 }
 
 /// `a` or `a-b` with a ≤ b; nothing (or 0) is `(0, 0)`.

@@ -1,6 +1,7 @@
 //! YAML text → a tree of values, each with its place in the text.
 
-use serde_saphyr::granit_parser::{Event, Parser, ScalarStyle, Span};
+use super::scalar::{self, Plain};
+use serde_saphyr::granit_parser::{Event, Parser, ScalarStyle, Span, Tag};
 use std::collections::HashMap;
 
 /// Bound of values in a document, aliases expanded.
@@ -52,7 +53,7 @@ impl Node {
     /// Nothing was written.
     pub(super) fn is_null(&self) -> bool {
         matches!(&self.value, Value::Scalar { text, quoted: false }
-            if matches!(text.as_str(), "" | "~" | "null" | "Null" | "NULL"))
+            if scalar::resolve(text) == Plain::Null)
     }
 }
 
@@ -108,8 +109,12 @@ impl Builder {
             ));
         }
         let (anchor, value) = match event {
-            Event::Scalar(text, style, anchor, _) => {
-                let quoted = style != ScalarStyle::Plain;
+            Event::Scalar(text, style, anchor, tag) => {
+                // A tag says it outright: `!!str 5` is a text, `!!int "5"` a number.
+                let quoted = match tag.as_deref().and_then(Tag::core_suffix) {
+                    None => style != ScalarStyle::Plain,
+                    Some(tag) => tag == "str",
+                };
                 let text = text.into_owned();
                 (anchor, Value::Scalar { text, quoted })
             }
@@ -150,16 +155,25 @@ impl Builder {
 
     fn map(&mut self, events: &mut Events<'_>, depth: usize) -> Result<Value, Problem> {
         let mut fields: Vec<(String, At, Node)> = Vec::new();
+        let mut merged = None;
         loop {
             let (event, span) = next(events)?;
             if matches!(event, Event::MappingEnd) {
+                if let Some(node) = merged {
+                    merge(&mut fields, node)?;
+                }
                 return Ok(Value::Map(fields));
             }
             let key = self.node(events, event, span, depth + 1)?;
-            let Value::Scalar { text: name, .. } = key.value else {
+            let Value::Scalar { text: name, quoted } = key.value else {
                 let text = "a key must be a word".to_owned();
                 return Err(problem(key.at.line, key.at.column, 1, text));
             };
+            if name == "<<" && !quoted && merged.is_none() {
+                let (event, span) = next(events)?;
+                merged = Some(self.node(events, event, span, depth + 1)?);
+                continue;
+            }
             if let Some((_, first, _)) = fields.iter().find(|(other, _, _)| *other == name) {
                 let text = format!("key `{name}` was already given at line {}", first.line);
                 return Err(problem(key.at.line, key.at.column, key.at.width, text));
@@ -169,6 +183,38 @@ impl Builder {
             fields.push((name, key.at, value));
         }
     }
+}
+
+/// Adds the fields of a merge key, `<<: *other` or `<<: [*one, *two]`, that are not there: what stands in the
+/// map itself counts, then the maps in their order.
+fn merge(fields: &mut Vec<(String, At, Node)>, node: Node) -> Result<(), Problem> {
+    let at = node.at;
+    match node.value {
+        Value::Map(more) => {
+            for field in more {
+                if !fields.iter().any(|(name, _, _)| *name == field.0) {
+                    fields.push(field);
+                }
+            }
+            Ok(())
+        }
+        Value::List(items) => {
+            for item in items {
+                let at = item.at;
+                match item.value {
+                    Value::Map(_) => merge(fields, item)?,
+                    Value::List(_) | Value::Scalar { .. } => return Err(no_map(at)),
+                }
+            }
+            Ok(())
+        }
+        Value::Scalar { .. } => Err(no_map(at)),
+    }
+}
+
+fn no_map(at: At) -> Problem {
+    let text = "only keys and values can be merged (`<<: *name`)".to_owned();
+    problem(at.line, at.column, at.width, text)
 }
 
 /// The next event that is no comment.

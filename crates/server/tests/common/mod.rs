@@ -10,6 +10,7 @@
     reason = "tests"
 )]
 
+pub(crate) mod process;
 pub(crate) mod socket;
 
 use aws_lc_rs::hmac;

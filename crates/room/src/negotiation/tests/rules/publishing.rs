@@ -3,18 +3,52 @@
 use super::*;
 
 #[test]
-fn sections_that_cannot_be_served_are_rejected() {
+fn sections_that_cannot_be_served_are_inactive_or_rejected() {
     let mut transport = transport(Role::Publisher);
     let alien = audio(1, "sendonly").with("x=formats audio {port} UDP/TLS/RTP/SAVPF 13\na=rtpmap:13 CN/8000");
     let text = audio(2, "sendonly").with("x=formats text {port} UDP/TLS/RTP/SAVPF 98");
     let gone = video(3, "sendonly").rejected();
+    let unnamed = audio(4, "sendonly").with("x=formats audio {port} UDP/TLS/RTP/SAVPF 77");
     let outcome = transport
-        .handle_offer(&offer(&[data(0), alien, text, gone]), &[])
+        .handle_offer(&offer(&[data(0), alien, text, gone, unnamed]), &[])
         .unwrap();
     let answer = parsed(&outcome.answer);
     let ports: Vec<_> = answer.media.iter().map(|media| media.port).collect();
-    assert_eq!(ports, [9, 0, 0, 0]);
-    assert_eq!(answer.session.bundle, ["0"]);
+    assert_eq!(ports, [9, 9, 0, 0, 0]);
+    assert_eq!(answer.session.bundle, ["0", "1"]);
+}
+
+/// aiortc takes no answer in which a section lacks one of these, and bundles what the answer bundles.
+#[test]
+fn a_section_whose_codecs_are_all_disabled_is_answered_whole_and_inactive() {
+    let mut config = config(Role::Publisher);
+    config.codecs.retain(|(mime, _)| mime.starts_with("audio/"));
+    let mut transport = Transport::new(config).0;
+    let repaired = video(2, "sendonly").with(
+        "x=formats video {port} UDP/TLS/RTP/SAVPF 97 98\na=rtpmap:98 H264/90000\na=fmtp:98 packetization-mode=1",
+    );
+    let offered = offer(&[audio(0, "sendonly"), video(1, "sendonly"), repaired]);
+    let outcome = transport
+        .handle_offer(&offered, &[announced(1, Kind::Video, "camera")])
+        .unwrap();
+    assert_eq!(outcome.published, [], "nothing is published on it");
+    let answer = parsed(&outcome.answer);
+    assert_eq!(answer.session.bundle, ["0", "1", "2"]);
+    for (media, format) in answer.media[1..].iter().zip(["96", "98"]) {
+        assert_eq!((media.port, media.direction), (9, Direction::Inactive));
+        assert_eq!(media.formats, [format]);
+        assert!(media.rtcp_mux && media.extmaps.is_empty() && media.feedback.is_empty());
+        let transport = &media.transport;
+        assert!(transport.ufrag.is_some() && transport.pwd.is_some());
+        assert_eq!(transport.setup, Some(Setup::Active));
+    }
+    assert_eq!(answer.media[2].fmtps, [(98, "packetization-mode=1".to_owned())]);
+    let again = transport.handle_offer(&offered, &[]).unwrap();
+    assert_eq!(
+        parsed(&again.answer).media,
+        answer.media,
+        "the next answer is the same"
+    );
 }
 
 #[test]
