@@ -1,4 +1,4 @@
-//! Access tokens: JWT, HS256 only (`signal.md` §2, `api.md` §8).
+//! Access tokens: JWT (RFC 7519), HS256 only.
 //!
 //! Owns the order of the checks and their texts. Must not know: HTTP, clocks (`now` is passed in).
 

@@ -1,4 +1,4 @@
-//! Joining: from a validated wish to the join response and what follows it (`signal.md` §6).
+//! Joining: from a validated wish to the join response and what follows it.
 
 use crate::action::{ConnectionId, Join, Settings};
 use crate::client::{self, ClientRules};
@@ -334,7 +334,7 @@ impl Room {
         self.send_on(connection, Response::Join(response));
     }
 
-    /// Everything after the join response, in the order of `signal.md` §6.2.
+    /// Everything after the join response, in the order in which LiveKit's server does it.
     fn start_session(
         &mut self,
         id: ParticipantId,

@@ -1,4 +1,4 @@
-//! Resuming a session with a new signal connection (`signal.md` §9).
+//! Resuming a session with a new signal connection.
 
 use crate::action::Join;
 use crate::effect::Effect;

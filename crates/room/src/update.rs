@@ -1,4 +1,4 @@
-//! Who is told of whom (`signal.md` §11.1): updates about publishers and metadata go out at once,
+//! Who is told of whom: updates about publishers and metadata go out at once,
 //! those about pure subscribers are gathered; and what is told of the room itself.
 
 use crate::departures;

@@ -18,7 +18,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 use tokio::sync::oneshot;
 
-/// Told to clients when no STUN server is configured, as the reference does (`media.md` §4.1).
+/// Told to clients when no STUN server is configured, as the reference does.
 const PUBLIC_STUN: [&str; 3] = [
     "global.stun.twilio.com:3478",
     "stun.l.google.com:19302",

@@ -445,7 +445,7 @@ fn read_key_file(path: &str) -> Result<Keys, ConfigError> {
         .ok_or_else(|| bad("expected `key: secret` lines"))
 }
 
-/// What `--dev` changes (`config.md` §3).
+/// What `--dev` changes, as with LiveKit's server.
 fn develop(config: &mut Config, settings: &Settings) {
     if settings.text("logging.level").is_none() && settings.text("log_level").is_none() {
         "debug".clone_into(&mut config.logging.level);

@@ -1,4 +1,4 @@
-//! Every HTTP request: the order of `signal.md` §1, then the handler of its path.
+//! Every HTTP request: LiveKit's order of checks, then the handler of its path.
 
 use super::{Edge, cors, page, path, signal, twirp};
 use axum::body::Body;

@@ -1,5 +1,5 @@
 //! `/rtc` and `/rtc/v1`: checks, the way into a room, and the upgrade, which waits for the room's
-//! first answer (`signal.md` §3, §4).
+//! first answer.
 
 use super::http::{Call, client_address, header, status, text};
 use super::socket::Agreed;
