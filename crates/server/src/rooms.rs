@@ -125,6 +125,13 @@ impl Rooms {
         self.shared.lock().by_name.contains_key(name)
     }
 
+    /// Whether there may be no room more.
+    #[must_use]
+    pub fn has_all_rooms(&self) -> bool {
+        let most = self.shared.config.plenum.rooms_max;
+        most > 0 && self.shared.lock().by_key.len() >= most
+    }
+
     /// The mailbox of a room. If it does not exist yet it is made, with `may_create`.
     ///
     /// # Errors
