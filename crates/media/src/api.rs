@@ -122,7 +122,7 @@ pub struct DownOptions {
     /// Stands at the end of every frame that is injected into an encrypted track, so that clients do
     /// not decrypt it. Empty: the track is not encrypted.
     pub injected_trailer: std::sync::Arc<[u8]>,
-    /// The subscriber does not know packet trailers (`media.md` §6): they are cut off.
+    /// The subscriber does not know packet trailers: they are cut off.
     pub strip_packet_trailer: bool,
     /// The client learns of a track by its first packet: one is made when the publisher sends none.
     pub announce: bool,
@@ -449,7 +449,7 @@ pub enum EventKind {
         count: u64,
     },
     /// Audio levels of the room's microphone tracks on this thread, every 400 ms while any is
-    /// above zero, and once when all fell to zero. Linear 0.0..=1.0, smoothed (media.md §10).
+    /// above zero, and once when all fell to zero. Linear 0.0..=1.0, smoothed.
     AudioLevels {
         /// (track, level, active).
         levels: Vec<(TrackKey, f32, bool)>,

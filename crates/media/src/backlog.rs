@@ -2,7 +2,7 @@
 //!
 //! Owns: their order and the bound on them. Must not know: SCTP, which has its own, smaller buffer:
 //! what waits here is shared by all who wait for it, what SCTP holds is a copy for each.
-//! Spec: `media.md` §12: nothing is lost for a reader that is merely slower than a burst.
+//! Nothing is lost for a reader that is merely slower than a burst.
 
 use std::collections::VecDeque;
 use std::sync::Arc;

@@ -2,7 +2,6 @@
 //!
 //! Owns: the rate over the last two seconds, of those times at which something was left to send.
 //! Must not know: what the rate is for.
-//! Spec: `media.md` §12.
 
 use std::time::{Duration, Instant};
 

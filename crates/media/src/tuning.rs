@@ -29,7 +29,7 @@ pub struct Tuning {
     pub rtx: [RtxShare; 2],
 }
 
-/// What makes a speaker (`media.md` §10).
+/// What makes a speaker.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Speaking {
     /// A packet counts as active at this level or louder, in −dBov. Lower is deafer.

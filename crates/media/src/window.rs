@@ -14,10 +14,10 @@ pub(crate) const TEMPORALS: usize = 4;
 const RATE_OVER_MIN: Duration = Duration::from_secs(1);
 /// A stream that sent no frame for this long is not measured: it paused within the window.
 const RATE_PAUSE_MAX: Duration = Duration::from_millis(500);
-/// A receiver that was sent to for this long without one report is taken for gone (media.md §11).
+/// A receiver that was sent to for this long without one report is taken for gone.
 const SILENT_AFTER: Duration = Duration::from_secs(30);
 /// Windows that follow one with loss and are told too, so that a score can recover: falling to a
-/// hundredth takes nine at the rate of media.md §11.
+/// hundredth takes nine at the rate at which scores rise.
 const TOLD_AFTER_LOSS: u8 = 12;
 
 /// One window of an up track, all its layers together.

@@ -1,4 +1,4 @@
-//! ClientInfo: from v0 query parameters, and what the User-Agent adds (`signal.md` §3.1, §3.2).
+//! ClientInfo: from v0 query parameters, and what the User-Agent adds.
 
 use crate::proto::ClientInfo;
 use crate::proto::client_info::{Capability, Sdk};

@@ -1,4 +1,4 @@
-//! What a token allows (`api.md` §8). Field names are the JWT's.
+//! What a token allows. Field names are the JWT's.
 
 use livekit_protocol as proto;
 use serde::{Deserialize, Serialize};
@@ -7,7 +7,10 @@ use std::collections::BTreeMap;
 /// The `video` claim.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, rename_all = "camelCase")]
-#[allow(missing_docs, reason = "the fields are the claim's, see api.md §8")]
+#[allow(
+    missing_docs,
+    reason = "the fields are the claim's, as LiveKit's tokens have them"
+)]
 pub struct VideoGrant {
     pub room_create: bool,
     pub room_list: bool,
@@ -32,7 +35,10 @@ pub struct VideoGrant {
 /// The `sip` claim.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, rename_all = "camelCase")]
-#[allow(missing_docs, reason = "the fields are the claim's, see api.md §8")]
+#[allow(
+    missing_docs,
+    reason = "the fields are the claim's, as LiveKit's tokens have them"
+)]
 pub struct SipGrant {
     pub admin: bool,
     pub call: bool,
@@ -41,7 +47,10 @@ pub struct SipGrant {
 /// The claims of a LiveKit access token that this server reads.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default, rename_all = "camelCase")]
-#[allow(missing_docs, reason = "the fields are the claims', see api.md §8")]
+#[allow(
+    missing_docs,
+    reason = "the fields are the claims', as LiveKit's tokens have them"
+)]
 pub struct Claims {
     /// API key that signed it.
     #[serde(rename = "iss")]

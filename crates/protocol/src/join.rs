@@ -1,5 +1,4 @@
-//! A wish to join: parameters of `/rtc` and `/rtc/v1`, and the checks before the upgrade
-//! (`signal.md` §3).
+//! A wish to join: parameters of `/rtc` and `/rtc/v1`, and the checks before the upgrade.
 //!
 //! Owns the order of the checks, their statuses and texts. Must not know: HTTP types, rooms.
 

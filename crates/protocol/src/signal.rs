@@ -1,5 +1,5 @@
 //! Signal frames: one message per WebSocket frame, protobuf in binary frames, proto3 JSON in text
-//! frames (`signal.md` §4).
+//! frames (RFC 6455).
 
 use crate::decoded::{self, Bounds, DecodeError};
 use crate::lenient::mend_text;

@@ -1,8 +1,9 @@
-//! Access tokens: JWT, HS256 only (`signal.md` §2, `api.md` §8).
+//! Access tokens: JWT (RFC 7519), HS256 only.
 //!
 //! Owns the order of the checks and their texts. Must not know: HTTP, clocks (`now` is passed in).
 
 use crate::claims::{CLAIMS, claims_below, decode_claims};
+use crate::decoded::{self, Bounds};
 use crate::grants::Claims;
 use crate::lenient;
 use base64::Engine;
@@ -253,6 +254,9 @@ impl<'a> Parts<'a> {
             return None;
         }
         let claims_text = lenient::mend(&URL_SAFE_NO_PAD.decode(payload).ok()?).into_owned();
+        // Anybody may write claims, and whoever signs them may put a whole room's settings in: they are
+        // read by way of a tree before the signature is known to be good.
+        decoded::measure_json(claims_text.as_bytes(), true, &Bounds::CLIENT).ok()?;
         let claims = lenient::read_object(&claims_text, &CLAIMS, claims_below).ok()?;
         if !is_audience(claims.get("aud")) {
             return None;

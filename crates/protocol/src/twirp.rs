@@ -1,4 +1,4 @@
-//! The Twirp conventions: services and methods, error codes and their statuses (`api.md` §1).
+//! The Twirp conventions: services and methods, error codes and their statuses.
 //!
 //! Must not know: HTTP types, handlers.
 

@@ -1,4 +1,4 @@
-//! Twirp's JSON: input tolerant as `api.md` §1 says; output in snake_case with every field written.
+//! Twirp's JSON: input as tolerant as the reference's; output in snake_case with every field written.
 //!
 //! Messages are first written as usual proto3 JSON (lowerCamelCase, defaults omitted); a static
 //! table of the answers' fields then puts the rest in.

@@ -87,7 +87,7 @@ pub struct Join {
     pub full: bool,
 }
 
-/// See `signal.md` §3.1.
+/// How somebody wants to be served, as LiveKit's query parameters and join requests say it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Settings {
     /// Subscribe to every track.
@@ -111,7 +111,7 @@ pub struct Resume {
     pub reason: i32,
 }
 
-/// Room-scoped API calls (`api.md` §2). Room name and grants were checked by the edge.
+/// Room-scoped API calls. Room name and grants were checked by the edge.
 #[derive(Clone, Debug)]
 #[allow(missing_docs, reason = "each variant is the Twirp method of that name")]
 pub enum ApiCall {

@@ -1,4 +1,4 @@
-//! AddTrack: what a client announces, checked and turned into a pending track (`signal.md` §8).
+//! AddTrack: what a client announces, checked and turned into a pending track.
 
 use crate::backup::{BACKUPS_MAX, announced_backups};
 use crate::participant::{Participant, ParticipantId};

@@ -1,4 +1,4 @@
-//! The server API on one room (`api.md` §2). Grants and the room's name were checked by the edge.
+//! The server API on one room. Grants and the room's name were checked by the edge.
 
 use crate::action::{ApiCall, ReplyId};
 use crate::effect::{ApiError, ApiErrorCode, ApiReply, Effect};

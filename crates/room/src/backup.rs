@@ -1,4 +1,4 @@
-//! Further codecs of a track (`media.md` §5): each has a section and a media-plane track of its own,
+//! Further codecs of a track: each has a section and a media-plane track of its own,
 //! whose key exists from the announcement on, so that a subscriber can be bound to a codec that the
 //! publisher does not send yet.
 //!

@@ -1,5 +1,5 @@
-//! What is known of a client from its self-description: rules for certain devices (`signal.md`
-//! §6.1) and how it negotiates.
+//! What is known of a client from its self-description: the rules that LiveKit's server has for certain
+//! devices, and how it negotiates.
 
 use crate::negotiation::ClientTraits;
 use protocol::proto;

@@ -34,7 +34,7 @@ impl Now {
     }
 }
 
-/// Bounds of what participants may have in a room (`config.md` `limit.*`).
+/// Bounds of what participants may have in a room (LiveKit's keys `limit.*`).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Limits {
     /// Metadata of a participant or room.

@@ -1,4 +1,4 @@
-//! Data packets (`media.md` §12): stamped with their sender, routed to their destinations, encoded
+//! Data packets: stamped with their sender, routed to their destinations, encoded
 //! once.
 
 use crate::participant::{Participant, ParticipantId, State};

@@ -1,4 +1,4 @@
-//! The handles under which one subscriber receives data tracks (`media.md` §12.1): 16 bits, unique,
+//! The handles under which one subscriber receives data tracks: 16 bits, unique,
 //! never 0, none given again before all others were.
 //!
 //! Must not know: who publishes, who is permitted.

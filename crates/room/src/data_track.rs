@@ -1,4 +1,4 @@
-//! Data tracks (`media.md` §12.1): named streams of lossy packets. Publishers choose a handle;
+//! Data tracks: named streams of lossy packets. Publishers choose a handle;
 //! each subscriber gets one of its own, which is written into every packet it receives.
 
 use crate::data_handle::Handles;

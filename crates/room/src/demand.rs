@@ -1,4 +1,4 @@
-//! Dynacast (`media.md` §7): which qualities of a video track anybody wants, told to its publisher.
+//! Dynacast: which qualities of a video track anybody wants, told to its publisher.
 //! More is told at once; less, only when it has stayed less for a while.
 
 use crate::participant::ParticipantId;

@@ -93,7 +93,7 @@ pub struct ApiError {
     pub meta: Vec<(String, String)>,
 }
 
-/// Twirp codes that rooms use (`api.md` §1).
+/// Twirp codes that rooms use.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[allow(missing_docs, reason = "the names are Twirp's")]
 pub enum ApiErrorCode {

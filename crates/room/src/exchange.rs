@@ -1,5 +1,5 @@
 //! When to negotiate: offers, answers and candidates between a client and its transports
-//! (`signal.md` §7, §11; `media.md` §1). What the descriptions say is the negotiation's business.
+//! (RFC 3264). What the descriptions say is the negotiation's business.
 
 use crate::client;
 use crate::negotiation::{INIT_BYTES_MAX, OfferOutcome};

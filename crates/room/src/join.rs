@@ -1,4 +1,4 @@
-//! Joining: from a validated wish to the join response and what follows it (`signal.md` §6).
+//! Joining: from a validated wish to the join response and what follows it.
 
 use crate::action::{ConnectionId, Join, Settings};
 use crate::client::{self, ClientRules};
@@ -172,6 +172,7 @@ impl Room {
             region: self.config.server_info.region.clone(),
             token_end: self.now.monotonic + Duration::from_secs(join.token_remaining_s),
             claims,
+            shown: false,
             permission,
             client,
             rules,
@@ -187,6 +188,8 @@ impl Room {
             dirty: false,
             is_publisher: false,
             connection: Some(join.connection),
+            last_connection: join.connection,
+            unread_since: None,
             placement,
             publisher: Link::new(transport),
             subscriber: None,
@@ -305,7 +308,7 @@ impl Room {
             .participants
             .values_mut()
             .filter(|other| other.id != id && !other.permission.hidden)
-            .map(Participant::info)
+            .map(Participant::show)
             .collect();
         let room = self.info();
         let Some(participant) = self.participants.get_mut(&id) else {
@@ -334,7 +337,7 @@ impl Room {
         self.send_on(connection, Response::Join(response));
     }
 
-    /// Everything after the join response, in the order of `signal.md` §6.2.
+    /// Everything after the join response, in the order in which LiveKit's server does it.
     fn start_session(
         &mut self,
         id: ParticipantId,
@@ -345,7 +348,14 @@ impl Room {
             .set(Timer::Join(id), self.now.monotonic + JOIN_TIMEOUT);
         self.timers.cancel(Timer::Idle);
         self.watch_idle();
-        self.broadcast(id, false);
+        let hidden = self
+            .participants
+            .get(&id)
+            .is_some_and(|participant| participant.permission.hidden);
+        // The hidden know that they joined, and nobody else may.
+        if !hidden {
+            self.broadcast(id, false);
+        }
         self.counts_changed();
         for request in add_tracks {
             self.add_track(id, request);

@@ -6,7 +6,7 @@ use crate::effect::{ApiError, ApiErrorCode, Effect};
 use crate::participant::{ParticipantId, State};
 use crate::room::Room;
 use crate::timers::Timer;
-use crate::update::QueuedUpdate;
+use crate::update::{Audience, QueuedUpdate};
 use media::api::{Command, PeerKey};
 use proto::DisconnectReason as Reason;
 use proto::leave_request::Action as LeaveAction;
@@ -93,9 +93,19 @@ impl Room {
             self.last_left = Some(self.now.monotonic);
         }
         let at_once = at_once && info.is_publisher;
+        let hidden = participant.permission.hidden;
         let update = QueuedUpdate {
-            info: departures::told(info),
+            info: if hidden {
+                departures::vanished(&info)
+            } else {
+                departures::told(info)
+            },
             id,
+            audience: if hidden && !participant.shown {
+                Audience::Itself
+            } else {
+                Audience::Everybody
+            },
         };
         self.departed.add(self.now, &update, participant.budget);
         self.push_update(update, at_once);

@@ -1,4 +1,4 @@
-//! Name, metadata and attributes of participants: by themselves (`signal.md` §7 row 15) and by the
+//! Name, metadata and attributes of participants: by themselves and by the
 //! API. Every changed field is one update and one fresh token.
 
 use crate::participant::ParticipantId;

@@ -67,6 +67,8 @@ pub(crate) struct Participant {
     /// Kept current: refreshed tokens are made of them.
     pub(crate) claims: Claims,
     pub(crate) permission: proto::ParticipantPermission,
+    /// Others may show it: they were told of it, and not that it hid.
+    pub(crate) shown: bool,
     pub(crate) kind: proto::participant_info::Kind,
     /// Of the server that it is connected to.
     pub(crate) region: String,
@@ -89,6 +91,10 @@ pub(crate) struct Participant {
     pub(crate) dirty: bool,
     pub(crate) is_publisher: bool,
     pub(crate) connection: Option<ConnectionId>,
+    /// The one that it has, or had last.
+    pub(crate) last_connection: ConnectionId,
+    /// Since when its client may not have got what it was sent on its last connection.
+    pub(crate) unread_since: Option<Instant>,
     pub(crate) placement: ThreadInfo,
     /// The client's publisher peer connection, or the only one.
     pub(crate) publisher: Link,
@@ -121,6 +127,14 @@ impl Participant {
 
     pub(crate) fn protocol(&self) -> i32 {
         self.client.protocol
+    }
+
+    /// Whether its client may know the others by session. From protocol 12 on clients know them by
+    /// identity, so LiveKit's server does not tell them that a newer session took an older one's place.
+    /// Of a client that names no SDK the number alone says little: one that does know sessions would
+    /// show both for ever, and to the others it is no more than a departure and a return.
+    pub(crate) fn knows_sessions(&self) -> bool {
+        self.protocol() < 12 || self.client.sdk() == proto::client_info::Sdk::Unknown
     }
 
     /// Neither counted nor limited, and does not keep a room open.
@@ -185,6 +199,12 @@ impl Participant {
             self.dirty = false;
         }
         self.peek()
+    }
+
+    /// As [`Self::info`], to be told to others.
+    pub(crate) fn show(&mut self) -> proto::ParticipantInfo {
+        self.shown = true;
+        self.info()
     }
 
     /// As [`Self::info`], but takes no version.

@@ -1,4 +1,4 @@
-//! Announced tracks whose media never comes (`signal.md` §8): at the limit of pending
+//! Announced tracks whose media never comes: at the limit of pending
 //! tracks they make room for new ones, and what their client still offers of them is nobody's.
 
 use crate::participant::{Participant, ParticipantId};

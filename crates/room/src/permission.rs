@@ -1,5 +1,5 @@
 //! Who may do and receive what: a publisher's own rule about subscribers, and changes of a
-//! participant's permissions mid-session (`media.md` §13).
+//! participant's permissions mid-session.
 
 use crate::participant::{Participant, ParticipantId};
 use crate::room::Room;

@@ -1,5 +1,4 @@
-//! What participants publish: from the announcement over the first packet to the end of a track
-//! (`signal.md` §8).
+//! What participants publish: from the announcement over the first packet to the end of a track.
 
 use crate::backup::Backup;
 use crate::demand::Demand;

@@ -1,4 +1,4 @@
-//! Connection quality (`media.md` §11): windows of tracks become scores, scores of what somebody
+//! Connection quality: windows of tracks become scores, scores of what somebody
 //! sends and receives become the quality of a participant, and that is told every 5 s.
 //!
 //! Owns: the scores. Must not know: where the numbers of a window come from. The round trip and

@@ -1,21 +1,43 @@
-//! Resuming a session with a new signal connection (`signal.md` §9).
+//! Resuming a session with a new signal connection.
 
-use crate::action::Join;
+use crate::action::{ConnectionId, Join};
 use crate::effect::Effect;
 use crate::leave::leave_request;
-use crate::participant::{Participant, ParticipantId};
+use crate::participant::ParticipantId;
 use crate::room::Room;
 use crate::timers::Timer;
 use media::api::IceCredentials;
 use proto::leave_request::Action as LeaveAction;
 use protocol::proto;
 use protocol::proto::signal_response::Message as Response;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-/// Departures told since this long before the client was last heard are told again.
+/// Departures told since this long before the client was last heard, or had got what it was sent, are
+/// told again.
 const OVERLAP: Duration = Duration::from_secs(3);
 
 impl Room {
+    /// A connection ends, or is about to be replaced, and its client may not have got what was sent on it
+    /// since then: that waited for the client, or was on its way.
+    pub fn handle_unread(&mut self, connection: ConnectionId, since: Instant) {
+        let id = self.connections.get(&connection).copied().or_else(|| {
+            let mut participants = self.participants.values();
+            let own = participants.find(|participant| participant.last_connection == connection);
+            own.map(|participant| participant.id)
+        });
+        if let Some(participant) = id.and_then(|id| self.participants.get_mut(&id)) {
+            let known = participant.unread_since;
+            participant.unread_since = Some(known.map_or(since, |known| known.min(since)));
+        }
+    }
+
+    /// The signal connection of somebody who is here.
+    #[must_use]
+    pub fn connection_of(&self, identity: &str) -> Option<ConnectionId> {
+        let id = self.identities.get(identity)?;
+        self.participants.get(id)?.connection
+    }
+
     /// A client comes back. Its identity alone selects the session.
     pub(crate) fn resume(&mut self, join: Join) {
         let Some(&id) = self.identities.get(&join.claims.identity) else {
@@ -34,11 +56,14 @@ impl Room {
         if self.cut_silently(id, join.connection) {
             return;
         }
-        let Some(last_seen) = self
-            .participants
-            .get(&id)
-            .map(|participant| participant.last_seen.monotonic)
-        else {
+        let Some(told_until) = self.participants.get_mut(&id).map(|participant| {
+            let heard = participant.last_seen.monotonic;
+            let got = participant
+                .unread_since
+                .take()
+                .map_or(heard, |unread| unread.min(heard));
+            got.checked_sub(OVERLAP).unwrap_or(got)
+        }) else {
             return;
         };
         self.detach(id);
@@ -47,11 +72,12 @@ impl Room {
         self.connections.insert(join.connection, id);
         if let Some(participant) = self.participants.get_mut(&id) {
             participant.connection = Some(join.connection);
+            participant.last_connection = join.connection;
             participant.last_seen = self.now;
             participant.token_end = self.now.monotonic + Duration::from_secs(join.token_remaining_s);
         }
         self.send_reconnect(id);
-        self.replay_departures(id, last_seen);
+        self.replay_departures(id, told_until);
         self.send_everybody(id);
         let room = self.info();
         self.send(id, Response::RoomUpdate(proto::RoomUpdate { room: Some(room) }));
@@ -86,23 +112,22 @@ impl Room {
         self.send(id, Response::Reconnect(response));
     }
 
-    fn replay_departures(&mut self, id: ParticipantId, last_seen: std::time::Instant) {
+    fn replay_departures(&mut self, id: ParticipantId, told_until: Instant) {
         let Some(participant) = self.participants.get(&id) else {
             return;
         };
-        let protocol = participant.protocol();
-        if protocol < 9 {
+        if participant.protocol() < 9 {
             return;
         }
-        let since = last_seen.checked_sub(OVERLAP).unwrap_or(last_seen);
+        let sessions = participant.knows_sessions();
         let infos: Vec<_> = self
             .departed
-            .since(since, protocol < 12)
+            .since(told_until, sessions)
             .into_iter()
             .filter(|info| info.identity != participant.identity())
             // Who came back under the same name is told by what comes next. Clients that know
             // participants by identity would give up the tracks of the new session.
-            .filter(|info| protocol < 12 || !self.identities.contains_key(&info.identity))
+            .filter(|info| sessions || !self.shows(&info.identity))
             .collect();
         self.send_infos(&[id], infos);
     }
@@ -112,7 +137,13 @@ impl Room {
             .participants
             .values_mut()
             .filter(|participant| participant.id == id || !participant.permission.hidden)
-            .map(Participant::info)
+            .map(|participant| {
+                if participant.id == id {
+                    participant.info()
+                } else {
+                    participant.show()
+                }
+            })
             .collect();
         self.send_infos(&[id], infos);
     }

@@ -119,6 +119,8 @@ pub struct RoomGauges {
     pub data_tracks: usize,
     /// Pending deadlines.
     pub timers: usize,
+    /// Participants and departures of which others have not been told the newest yet.
+    pub untold: usize,
 }
 
 impl Room {
@@ -189,7 +191,14 @@ impl Room {
             downs: self.downs.len(),
             data_tracks: self.data_track_sids.len(),
             timers: self.timers.len(),
+            untold: self.untold_updates(),
         }
+    }
+
+    /// Everybody who is here, hidden or not, as told to who may know of them.
+    #[must_use]
+    pub fn participants(&self) -> Vec<proto::ParticipantInfo> {
+        self.participants.values().map(Participant::peek).collect()
     }
 
     /// Takes one action. Drain [`Self::poll_effect`] afterwards.

@@ -1,4 +1,4 @@
-//! Calls of the server API to a method of a client (`media.md` §12): the request goes out as a data
+//! Calls of the server API to a method of a client: the request goes out as a data
 //! packet, its acknowledgement and its response come back as data packets addressed to the call's id.
 //!
 //! Owns: calls that wait. Must not know: Twirp, how packets travel.

@@ -1,4 +1,4 @@
-//! Failures on request (`signal.md` §10), so that clients can test how they recover.
+//! Failures on request, so that clients can test how they recover.
 
 use crate::action::ConnectionId;
 use crate::effect::Effect;

@@ -1,4 +1,4 @@
-//! Active speakers (`media.md` §10): levels of tracks become levels of participants, and only
+//! Active speakers: levels of tracks become levels of participants, and only
 //! differences are told, to those who receive the speaker and to the speaker itself.
 
 use crate::participant::ParticipantId;

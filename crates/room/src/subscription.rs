@@ -1,5 +1,4 @@
-//! Who receives what: desired by the subscriber ∩ permitted by publisher and grants ∩ published
-//! (`media.md` §6).
+//! Who receives what: desired by the subscriber ∩ permitted by publisher and grants ∩ published.
 
 use crate::client;
 use crate::negotiation::{CodecUnsupported, DownRequest};

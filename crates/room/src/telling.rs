@@ -111,6 +111,12 @@ impl Untold {
         }
     }
 
+    /// Senders of whom others know an older state.
+    pub(crate) fn updates(&self) -> usize {
+        let senders = self.senders.values();
+        senders.filter(|waiting| waiting.update).count()
+    }
+
     /// A sender is gone.
     pub(crate) fn forget(&mut self, id: ParticipantId) {
         self.senders.remove(&id);

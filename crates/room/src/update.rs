@@ -1,16 +1,16 @@
-//! Who is told of whom (`signal.md` §11.1): updates about publishers and metadata go out at once,
+//! Who is told of whom: updates about publishers and metadata go out at once,
 //! those about pure subscribers are gathered; and what is told of the room itself.
 
 use crate::departures;
 use crate::effect::Effect;
-use crate::participant::{ParticipantId, State};
+use crate::participant::{Participant, ParticipantId, State};
 use crate::room::{Counts, Room};
 use crate::telling::Pressure;
 use crate::timers::Timer;
 use prost::Message as _;
 use protocol::proto;
 use protocol::proto::signal_response::Message as Response;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
 /// Participant counts are told at most this often. More often costs every client a message per
@@ -26,32 +26,27 @@ const ENDED_MAX: usize = 256;
 pub(crate) struct QueuedUpdate {
     pub(crate) info: proto::ParticipantInfo,
     pub(crate) id: ParticipantId,
+    pub(crate) audience: Audience,
 }
 
-impl QueuedUpdate {
-    pub(crate) fn hidden(&self) -> bool {
-        self.info
-            .permission
-            .as_ref()
-            .is_some_and(|permission| permission.hidden)
-    }
-
-    /// A disconnect that only says "replaced by a newer session of the same identity".
-    fn is_replacement(&self) -> bool {
-        self.info.state == i32::from(State::Disconnected)
-            && self.info.disconnect_reason == i32::from(proto::DisconnectReason::DuplicateIdentity)
-    }
+/// Who is told of a participant.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Audience {
+    Everybody,
+    /// Of the hidden only they themselves are told.
+    Itself,
+    /// That somebody hid takes it away from the others.
+    Others,
 }
 
 impl Room {
     /// Tells everybody of a participant: now when it publishes or `immediate`, else with the next
     /// batch.
     pub(crate) fn broadcast(&mut self, id: ParticipantId, immediate: bool) {
-        let Some(participant) = self.participants.get_mut(&id) else {
+        let Some(participant) = self.participants.get(&id) else {
             return;
         };
-        let joined_hidden = participant.permission.hidden && participant.state == State::Joined;
-        let at_once = immediate || (participant.is_publisher && !joined_hidden);
+        let at_once = immediate || participant.is_publisher;
         if at_once && !self.may_tell(id) {
             self.delay_update(id);
             return;
@@ -59,12 +54,18 @@ impl Room {
         let Some(participant) = self.participants.get_mut(&id) else {
             return;
         };
-        let info = participant.info();
-        // Of the hidden only they themselves are told, and not that they joined.
-        if joined_hidden && !immediate {
-            return;
+        let hides = participant.permission.hidden && std::mem::take(&mut participant.shown);
+        let update = snapshot(participant);
+        if hides {
+            let info = departures::vanished(&update.info);
+            let audience = Audience::Others;
+            let gone = QueuedUpdate { info, id, audience };
+            let budget = participant.budget;
+            // Who is away is told of it as of any other departure.
+            self.departed.add(self.now, &gone, budget);
+            self.push_update(gone, true);
         }
-        self.push_update(QueuedUpdate { info, id }, at_once);
+        self.push_update(update, at_once);
     }
 
     /// As [`Self::broadcast`] for a snapshot that was already taken: now, or with the next batch.
@@ -98,6 +99,9 @@ impl Room {
             return;
         }
         if now {
+            // The end of an older session would take the newer one away if it were told behind it.
+            let own = |ended: &mut QueuedUpdate| ended.info.identity == identity;
+            outgoing.extend(self.ended.extract_if(.., own));
             outgoing.push(update);
             self.send_updates(&outgoing);
         } else {
@@ -116,34 +120,84 @@ impl Room {
             return;
         }
         let mut updates = std::mem::take(&mut self.ended);
-        updates.extend(std::mem::take(&mut self.updates).into_values());
+        for queued in std::mem::take(&mut self.updates).into_values() {
+            // What changed meanwhile and waits for its sender's budget is told with it.
+            let now = self.participants.get_mut(&queued.id).map(snapshot);
+            updates.push(now.unwrap_or(queued));
+        }
         self.send_updates(&updates);
     }
 
     fn send_updates(&mut self, updates: &[QueuedUpdate]) {
-        // Those who are told the same are told it together. Only the hidden see more than others.
+        // Those who are told the same are told it together. Apart are told whom an update is about, when
+        // it is not for everybody, and of whose earlier session one tells.
+        let apart: BTreeSet<ParticipantId> = updates
+            .iter()
+            .filter_map(|update| {
+                let current = *self.identities.get(&update.info.identity)?;
+                (update.audience != Audience::Everybody || update.id != current).then_some(current)
+            })
+            .collect();
         let mut groups: BTreeMap<(bool, Option<ParticipantId>), Vec<ParticipantId>> = BTreeMap::new();
         for participant in self.participants.values() {
             if participant.connection.is_some() && participant.state != State::Joining {
-                let (id, old) = (participant.id, participant.protocol() < 12);
-                let itself = updates.iter().any(|update| update.id == id && update.hidden());
-                groups.entry((old, itself.then_some(id))).or_default().push(id);
+                let id = participant.id;
+                let itself = apart.contains(&id).then_some(id);
+                let group = (participant.knows_sessions(), itself);
+                groups.entry(group).or_default().push(id);
             }
         }
         let receivers = groups.values().map(Vec::len).sum();
         for update in updates {
             self.update_told(update.id);
             self.note_told(update.id, update.info.encoded_len(), receivers);
+            if update.audience == Audience::Everybody
+                && let Some(participant) = self.participants.get_mut(&update.id)
+            {
+                participant.shown = true;
+            }
         }
-        for ((old, itself), receivers) in groups {
+        for ((sessions, itself), receivers) in groups {
+            let told_itself =
+                |update: &QueuedUpdate| Some(update.id) == itself && update.audience != Audience::Others;
+            let knows_itself = updates.iter().any(told_itself);
             let infos: Vec<_> = updates
                 .iter()
-                .filter(|update| Some(update.id) == itself || !update.hidden())
-                .filter(|update| old || !update.is_replacement())
+                .filter(|update| {
+                    let identity = &update.info.identity;
+                    let own = itself.is_some() && self.identities.get(identity).copied() == itself;
+                    if own && Some(update.id) == itself {
+                        return told_itself(update);
+                    }
+                    // Clients take the end of an earlier session for their own, until they are told of
+                    // themselves.
+                    update.audience != Audience::Itself && (!own || knows_itself)
+                })
+                .filter(|update| sessions || !self.is_replaced(update))
                 .map(|update| update.info.clone())
                 .collect();
             self.send_infos(&receivers, infos);
         }
+    }
+
+    /// Whether a departure only says that a newer session of the same identity took the place of one.
+    /// The newer one may be gone as well, or be hidden: then nothing else would say that this one is.
+    fn is_replaced(&self, update: &QueuedUpdate) -> bool {
+        update.info.state == i32::from(State::Disconnected)
+            && update.info.disconnect_reason == i32::from(proto::DisconnectReason::DuplicateIdentity)
+            && self.shows(&update.info.identity)
+    }
+
+    /// Whether the others see somebody of that identity.
+    pub(crate) fn shows(&self, identity: &str) -> bool {
+        let participant = self.identities.get(identity);
+        let participant = participant.and_then(|id| self.participants.get(id));
+        participant.is_some_and(|participant| !participant.permission.hidden)
+    }
+
+    /// Participants and departures that others have not been told of yet.
+    pub(crate) fn untold_updates(&self) -> usize {
+        self.updates.len() + self.ended.len() + self.untold.updates()
     }
 
     /// Sends infos in messages near the configured size.
@@ -251,5 +305,19 @@ impl Room {
             .as_nanos();
         let wait = period_ns - age % period_ns;
         self.now.monotonic + Duration::from_nanos(u64::try_from(wait).unwrap_or(u64::MAX))
+    }
+}
+
+/// A participant as it is told of now.
+fn snapshot(participant: &mut Participant) -> QueuedUpdate {
+    let audience = if participant.permission.hidden {
+        Audience::Itself
+    } else {
+        Audience::Everybody
+    };
+    QueuedUpdate {
+        info: participant.info(),
+        id: participant.id,
+        audience,
     }
 }

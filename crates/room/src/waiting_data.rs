@@ -1,4 +1,4 @@
-//! Reliable data for a client whose channel is not open yet (`media.md` §12): bounded in bytes, and
+//! Reliable data for a client whose channel is not open yet: bounded in bytes, and
 //! what clients numbered in age as well. Must not know who sent it.
 
 use std::collections::VecDeque;

@@ -1,4 +1,4 @@
-//! Which layers a subscriber wants of a video track (`media.md` §6.1).
+//! Which layers a subscriber wants of a video track.
 
 use crate::participant::ParticipantId;
 use crate::room::Room;

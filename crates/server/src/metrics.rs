@@ -1,4 +1,4 @@
-//! Prometheus metrics on a listener of their own: one row per exported name (`observability.md` §2).
+//! Prometheus metrics on a listener of their own: one row per exported name.
 //!
 //! Names that the reference has keep its meaning; what only this server counts begins with
 //! `plenum_`. No labels that grow with rooms or participants.

@@ -18,7 +18,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 use tokio::sync::oneshot;
 
-/// Told to clients when no STUN server is configured, as the reference does (`media.md` §4.1).
+/// Told to clients when no STUN server is configured, as the reference does.
 const PUBLIC_STUN: [&str; 3] = [
     "global.stun.twilio.com:3478",
     "stun.l.google.com:19302",
@@ -123,6 +123,13 @@ impl Rooms {
     #[must_use]
     pub fn exists(&self, name: &str) -> bool {
         self.shared.lock().by_name.contains_key(name)
+    }
+
+    /// Whether there may be no room more.
+    #[must_use]
+    pub fn has_all_rooms(&self) -> bool {
+        let most = self.shared.config.plenum.rooms_max;
+        most > 0 && self.shared.lock().by_key.len() >= most
     }
 
     /// The mailbox of a room. If it does not exist yet it is made, with `may_create`.

@@ -1,4 +1,4 @@
-//! `permessage-deflate` on a signal connection, spoken by hand: RFC 7692, `signal.md` §4.
+//! `permessage-deflate` on a signal connection, spoken by hand: RFC 7692.
 #![allow(missing_docs, reason = "tests")]
 
 mod common;

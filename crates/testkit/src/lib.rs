@@ -19,4 +19,5 @@ pub mod media;
 pub mod network;
 pub mod permission;
 pub mod rng;
+pub mod roster;
 pub mod sim;

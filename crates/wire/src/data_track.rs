@@ -1,5 +1,5 @@
-//! Packets of data tracks, as far as a server reads them: the handle that says which track it is.
-//! Spec: `media.md` §12.1.
+//! Packets of data tracks, as far as a server reads them: the handle that says which track it is,
+//! as LiveKit's clients write it.
 //!
 //! ```text
 //!  0                   1                   2                   3

@@ -1,4 +1,4 @@
-//! Packets that no publisher sent (`media.md` §6): silence when sound stops, blank key frames when a
+//! Packets that no publisher sent: silence when sound stops, blank key frames when a
 //! picture ends, and fillers that show a client a stream before its publisher says anything.
 //!
 //! Owns: what such packets hold and how often they come. Must not know: when a track ends, the outbox.

@@ -1,5 +1,5 @@
 //! When a publisher is asked for a key frame of one layer: requests are coalesced and throttled,
-//! and repeated until a key frame comes (media.md §5, §6).
+//! and repeated until a key frame comes (RFC 4585 §6.3.1).
 //!
 //! Owns: the times of one layer's requests. Must not know: who asked.
 

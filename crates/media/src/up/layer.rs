@@ -15,7 +15,7 @@ use peer::{Codec, Kind};
 use std::time::{Duration, Instant};
 use wire::dependency_descriptor::{Descriptor, Indication, Mandatory, Structure};
 
-/// A video layer that sent nothing for this long counts as stopped (media.md §8: four cycles of
+/// A video layer that sent nothing for this long counts as stopped (four cycles of
 /// 500 ms). Screen shares of still pictures send a frame per second.
 pub(crate) const STOP_AFTER: Duration = Duration::from_secs(2);
 /// The same for the layers above the lowest while that one flows: a publisher pauses them when its

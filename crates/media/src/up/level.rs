@@ -1,4 +1,4 @@
-//! Speaker level of one microphone track (media.md §10, RFC 6464).
+//! Speaker level of one microphone track (RFC 6464).
 //!
 //! Owns: one observation window and the smoothed level. Must not know: who speaks, or where the
 //! level is told.

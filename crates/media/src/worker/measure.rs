@@ -1,5 +1,5 @@
 //! Windows of everything that a room has on this thread, closed when the control plane asks; and
-//! loss at subscribers, told to publishers of audio when that is configured (media.md §10).
+//! loss at subscribers, told to publishers of audio when that is configured.
 //!
 //! Owns: neither counters nor scores; it collects. Costs nothing between two looks.
 
@@ -10,7 +10,7 @@ use crate::up::track::Source;
 use peer::Kind;
 use std::time::{Duration, Instant};
 
-/// A publisher is told of its subscribers' loss at most this often (media.md §10).
+/// A publisher is told of its subscribers' loss at most this often.
 const LOSS_INTERVAL: Duration = Duration::from_secs(1);
 /// For so long, and as long again at most, what one subscriber reports holds against better reports of
 /// others. Browsers report sound every 5 s on average; longer would tell of loss that is over.

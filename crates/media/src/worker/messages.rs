@@ -1,7 +1,6 @@
 //! Data messages to peers of this thread.
 //!
 //! Owns: who gets a message now, later or not at all. Must not know: what messages mean.
-//! Spec: `media.md` §12.
 
 use super::Worker;
 use crate::api::{ChannelLabel, EventKind, PeerKey};

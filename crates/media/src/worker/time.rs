@@ -6,7 +6,7 @@ use crate::timers::Who;
 use crate::up::track::Source;
 use std::time::{Duration, Instant};
 
-/// Between two sender reports of a down track (media.md §6).
+/// Between two sender reports of a down track (RFC 3550 §6.4.1).
 pub(crate) const REPORT_INTERVAL: Duration = Duration::from_secs(3);
 
 impl Worker {

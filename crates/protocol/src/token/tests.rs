@@ -185,6 +185,33 @@ fn wrong_claim_types_are_named() {
 }
 
 #[test]
+fn claims_that_grow_when_they_are_read_are_no_token() {
+    let grown = |name: &str, value: Value| {
+        let mut token = body(1_800_000_100);
+        token[name] = value;
+        check(&token)
+    };
+    let agents = |count: usize| json!({"agents": vec![json!({"agentName": "a"}); count]});
+    assert!(grown("roomConfig", agents(100)).is_ok());
+    assert!(grown("metadata", json!("m".repeat(500_000))).is_ok());
+    let attributes = (0..1_000).map(|number| (format!("a{number}"), json!("value")));
+    assert!(grown("attributes", Value::Object(attributes.collect())).is_ok());
+    let nested = (0..100).fold(json!(1), |inner, _| json!([inner]));
+    for (name, value) in [
+        ("roomConfig", agents(20_000)),
+        ("roomConfig", json!({"tags": {"a": vec![0; 10_000]}})),
+        ("attributes", json!(vec![""; 10_000])),
+        ("whatever", nested),
+    ] {
+        assert_eq!(
+            grown(name, value).expect_err("refused"),
+            "invalid authorization token",
+            "{name}"
+        );
+    }
+}
+
+#[test]
 fn unknown_claims_and_fields_are_passed_over() {
     let mut token = body(1_800_000_100);
     token["whatever"] = json!({"a": 1});

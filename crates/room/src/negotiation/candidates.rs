@@ -1,5 +1,4 @@
-//! ICE candidates, ours and the client's: in descriptions and as trickled JSON (`media.md` §4,
-//! RFC 8840).
+//! ICE candidates, ours and the client's: in descriptions and as trickled JSON (RFC 8840).
 
 use super::transport::Transport;
 use media::api::{Candidate, CandidateKind, Command};

@@ -1,5 +1,5 @@
 //! Which codecs Plenum speaks, with the payload types of its own offers, and how they are found in
-//! what a client writes (`media.md` §2).
+//! what a client writes.
 
 use super::sections::kind_of;
 use media::api::{Codec, Kind, Payload};

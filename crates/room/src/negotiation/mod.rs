@@ -22,7 +22,7 @@ use media::api::{Codec, Command, DownKey, IceCredentials, Kind, LayerWish, PeerK
 use protocol::proto;
 use std::net::SocketAddr;
 
-/// Which of LiveKit's peer connections this is (`media.md` §1).
+/// Which of LiveKit's peer connections this is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Role {
     /// One connection for both directions; the client offers.
@@ -154,7 +154,7 @@ pub struct DownRequest {
     pub codecs: Vec<Codec>,
     /// Which of `codecs` are sent as tracks of their own; the others are `track`.
     pub backups: Vec<(Codec, TrackKey)>,
-    /// msid stream id, `<participant sid>|<track sid>` (or as `media.md` §3 says).
+    /// msid stream id (RFC 8830 §2), `<participant sid>|<track sid>`, or what `sync_streams` makes of it.
     pub stream_id: String,
     /// The stream id is shared with other tracks: no section is used a second time for it.
     pub synchronized: bool,

@@ -205,7 +205,7 @@ impl Transport {
         slot.receives && (self.reuses() || !slot.used)
     }
 
-    /// Sections are used again (`media.md` §6).
+    /// Sections are used again (RFC 8829 §5.2.2).
     pub(super) const fn reuses(&self) -> bool {
         self.config.client.protocol >= 4 && !self.config.client.safari
     }
@@ -360,7 +360,7 @@ pub(super) fn read(sdp: &str) -> Result<Description, NegotiationError> {
     }
 }
 
-/// Feedback messages for a section of a client's offer (`media.md` §2).
+/// Feedback messages for a section of a client's offer (RFC 4585 §4.2).
 const fn feedback(role: Role, kind: Kind, client_sends: bool) -> &'static [&'static str] {
     match (kind, role, client_sends) {
         (Kind::Audio, ..) => &["nack"],

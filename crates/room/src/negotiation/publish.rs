@@ -1,4 +1,4 @@
-//! Which track of the client a section carries (`media.md` §3, `signal.md` §8.9).
+//! Which track of the client a section carries: as LiveKit's server matches them.
 
 use super::codecs::{self, Format, OPUS_FMTP};
 use super::sections::{Slot, extension_ids, kind_of};

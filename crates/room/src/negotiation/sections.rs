@@ -122,7 +122,7 @@ const DEPENDENCY_DESCRIPTOR: &str =
 const PLAYOUT_DELAY: &str = "http://www.webrtc.org/experiments/rtp-hdrext/playout-delay";
 const FRAME_MARKING: &str = "urn:ietf:params:rtp-hdrext:framemarking";
 
-/// Extensions that we use on a section of a connection (`media.md` §2).
+/// Extensions that we use on a section of a connection (RFC 8285).
 const fn supported(role: Role, kind: Kind) -> &'static [&'static str] {
     match (role, kind) {
         (Role::Subscriber, Kind::Audio) => &[ABS_CAPTURE_TIME],
@@ -261,7 +261,7 @@ pub(super) fn put_formats(media: &mut Media, formats: &[Format], order: RtxOrder
     media.feedback.extend(formats.iter().flat_map(feedback));
 }
 
-/// Writes the stream that we send into a section (`media.md` §3).
+/// Writes the stream that we send into a section (RFC 8830).
 pub(super) fn put_stream(media: &mut Media, request: &DownRequest, ssrc: u32, rtx_ssrc: Option<u32>) {
     let (stream, track) = (token(&request.stream_id), token(&request.track_sid));
     if let Some(rtx_ssrc) = rtx_ssrc {

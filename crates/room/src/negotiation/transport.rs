@@ -484,7 +484,7 @@ fn same_remote(a: &Remote, b: &Remote) -> bool {
         && a.sctp == b.sctp
 }
 
-/// Data channels that the server opens (`media.md` §1): in band on the subscriber's connection,
+/// Data channels that the server opens: in band on the subscriber's connection,
 /// pre-negotiated on a single one from protocol 18 on.
 fn channels(config: &TransportConfig) -> Vec<ChannelSpec> {
     let negotiated = match config.role {

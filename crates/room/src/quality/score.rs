@@ -1,4 +1,4 @@
-//! The score of one track in one direction (`media.md` §11): 0 to 100 inside, a mean opinion score
+//! The score of one track in one direction: 0 to 100 inside, a mean opinion score
 //! of 1 to 4.5 outside.
 //!
 //! Owns: the formula. Must not know: tracks. Facts as in livekit-server 1.13,

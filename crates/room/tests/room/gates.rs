@@ -1,4 +1,4 @@
-//! What clients of older protocols, and older clients, are not sent (`signal.md` §5).
+//! What clients of older protocols, and older clients, are not sent.
 
 use crate::world::{Client, World, microphone, wish, wish_protocol};
 use media::api::EventKind;

@@ -23,6 +23,7 @@ mod descriptions;
 mod down_options;
 mod excess;
 mod gates;
+mod ghosts;
 mod inbound;
 mod joining;
 mod leaving;

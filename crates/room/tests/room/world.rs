@@ -14,6 +14,7 @@ use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 use testkit::description::DescriptionChecker;
 use testkit::permission::PermissionChecker;
+use testkit::roster::RosterChecker;
 
 pub struct World {
     pub room: Room,
@@ -33,6 +34,8 @@ pub struct World {
     pub over: bool,
     /// Looks at every step of every test (I12).
     pub permissions: PermissionChecker,
+    /// Holds what every client was told against the room, whenever nothing waits to be told.
+    pub rosters: RosterChecker,
     /// Look at every description of every test: what clients last offered, and what they were told.
     offers: BTreeMap<ConnectionId, String>,
     descriptions: BTreeMap<(ConnectionId, &'static str), DescriptionChecker>,
@@ -166,6 +169,7 @@ impl World {
             replies: BTreeMap::new(),
             over: false,
             permissions: PermissionChecker::default(),
+            rosters: RosterChecker::default(),
             offers: BTreeMap::new(),
             descriptions: BTreeMap::new(),
         };
@@ -175,12 +179,22 @@ impl World {
 
     pub fn apply(&mut self, action: Action) {
         self.permissions.begin(&action);
+        self.rosters.begin(&action);
         self.note_offer(&action);
         self.room.apply(self.now, action);
         self.drain();
         self.permissions.settle();
         let violations = self.permissions.violations();
         assert!(violations.is_empty(), "{violations:#?}");
+        self.check_rosters();
+    }
+
+    fn check_rosters(&mut self) {
+        if self.over || self.room.gauges().untold > 0 {
+            return;
+        }
+        let wrong = self.rosters.check(&self.room.participants());
+        assert!(wrong.is_empty(), "{wrong:#?}");
     }
 
     fn note_offer(&mut self, action: &Action) {
@@ -223,6 +237,7 @@ impl World {
     fn drain(&mut self) {
         while let Some(effect) = self.room.poll_effect() {
             self.permissions.effect(&effect);
+            self.rosters.effect(&effect);
             match effect {
                 Effect::Signal { connection, response } => {
                     self.encoded += 1;

@@ -401,7 +401,7 @@ fn bind_addresses(addresses: &[String]) -> Result<Vec<IpAddr>, ConfigError> {
         .collect()
 }
 
-/// What `--dev` changes (`config.md` §3).
+/// What `--dev` changes, as with LiveKit's server.
 fn develop(config: &mut Config, settings: &Settings) {
     if settings.text("logging.level").is_none() && settings.text("log_level").is_none() {
         "debug".clone_into(&mut config.logging.level);

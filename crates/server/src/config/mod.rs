@@ -1,5 +1,5 @@
 //! The configuration: LiveKit's keys, read once, checked strictly, then read-only
-//! (`config.md`).
+//! (LiveKit's keys and values).
 //!
 //! [`Config`] holds what is built; keys that are accepted but not built yet are listed in
 //! [`Config::not_built`] and named in a warning at start.

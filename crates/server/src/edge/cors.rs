@@ -1,4 +1,4 @@
-//! Cross-origin rules: every origin, asked methods and headers only (`signal.md` §1).
+//! Cross-origin rules: every origin, asked methods and headers only.
 
 use axum::body::Body;
 use axum::http::header::{

@@ -1,4 +1,4 @@
-//! Every HTTP request: the order of `signal.md` §1, then the handler of its path.
+//! Every HTTP request: LiveKit's order of checks, then the handler of its path.
 
 use super::{Edge, cors, page, path, signal, twirp};
 use axum::body::Body;
@@ -90,8 +90,8 @@ async fn dispatch(edge: &Edge, call: Call) -> Response<Body> {
     match call.path.as_str() {
         "/rtc" => signal::connect(edge, Endpoint::V0, call).await,
         "/rtc/v1" => signal::connect(edge, Endpoint::V1, call).await,
-        "/rtc/validate" => validate(edge, Endpoint::V0, &call),
-        "/rtc/v1/validate" => validate(edge, Endpoint::V1, &call),
+        "/rtc/validate" => validate(edge, Endpoint::V0, call).await,
+        "/rtc/v1/validate" => validate(edge, Endpoint::V1, call).await,
         path if path.starts_with("/twirp/") => twirp::handle(edge, call).await,
         "/" => page::page(edge, &call.request).unwrap_or_else(|| health(edge)),
         _ => page::asset(edge, &call).unwrap_or_else(not_found),
@@ -106,15 +106,20 @@ fn health(edge: &Edge) -> Response<Body> {
     }
 }
 
-fn validate(edge: &Edge, endpoint: Endpoint, call: &Call) -> Response<Body> {
-    match signal::check(
+/// Clients ask here why they did not get in.
+async fn validate(edge: &Edge, endpoint: Endpoint, call: Call) -> Response<Body> {
+    let checked = signal::check(
         edge,
         endpoint,
         Purpose::Validate,
         &call.query,
         call.claims.as_ref(),
-    ) {
-        Ok(_) => text(StatusCode::OK, "success"),
+    );
+    match checked {
+        Ok(wish) => match signal::refused_for_load(edge, &wish).await {
+            None => text(StatusCode::OK, "success"),
+            Some(reason) => text(StatusCode::SERVICE_UNAVAILABLE, reason),
+        },
         Err(error) => text(status(error.status), error.text),
     }
 }

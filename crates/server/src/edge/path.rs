@@ -1,4 +1,4 @@
-//! Request paths as the reference's mux reads them (`signal.md` §1).
+//! Request paths as the reference's mux reads them.
 
 /// Drops one leading slash of `//…`.
 #[must_use]

@@ -1,5 +1,5 @@
 //! `/rtc` and `/rtc/v1`: checks, the way into a room, and the upgrade, which waits for the room's
-//! first answer (`signal.md` §3, §4).
+//! first answer.
 
 use super::http::{Call, client_address, header, status, text};
 use super::socket::Agreed;
@@ -21,8 +21,8 @@ use hyper::upgrade::OnUpgrade;
 use protocol::grants::Claims;
 use protocol::join::{Endpoint, JoinError, JoinParameters, Purpose, Rules, check_join};
 use protocol::query::Query;
-use room::Join;
 use room::action::{Resume, Settings};
+use room::{ApiCall, Join};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
@@ -35,6 +35,9 @@ const FIRST_ANSWER: Duration = Duration::from_secs(3);
 
 /// Body of the HTTP error for joins that find too much waiting to be sent.
 const BUSY: &str = "too much waits to be sent, try again";
+
+/// Body of the HTTP error for joins that need one room more than there may be.
+const TOO_MANY_ROOMS: &str = "too many rooms";
 
 /// The checks of the `/rtc` paths.
 ///
@@ -108,6 +111,26 @@ pub async fn connect(edge: &Edge, endpoint: Endpoint, call: Call) -> Response<Bo
     }
 }
 
+/// Why a join would be refused because the server has no time, or no memory, for it: as told to who
+/// asks before joining. Nothing is counted, and no room is made.
+pub(super) async fn refused_for_load(edge: &Edge, wish: &JoinParameters) -> Option<&'static str> {
+    let busy = edge.rooms.is_full();
+    if !edge.rooms.exists(&wish.room) {
+        if busy {
+            return Some(room::NODE_FULL);
+        }
+        return edge.rooms.has_all_rooms().then_some(TOO_MANY_ROOMS);
+    }
+    if !busy {
+        return None;
+    }
+    // Who is in the room may come back.
+    let identity = wish.claims.identity.clone();
+    let present = edge.rooms.call(&wish.room, ApiCall::GetParticipant { identity });
+    let present = tokio::time::timeout(FIRST_ANSWER, present).await;
+    (!matches!(present, Ok(Ok(_)))).then_some(room::NODE_FULL)
+}
+
 /// A session that a room has answered.
 #[derive(Debug)]
 pub(super) struct Session {
@@ -142,8 +165,7 @@ async fn open_session(edge: &Edge, wish: &JoinParameters) -> Result<Session, (St
             }
             Err(OpenError::Full) => {
                 edge.counters.joins_refused.add();
-                let text = "too many rooms".to_owned();
-                return Err((StatusCode::SERVICE_UNAVAILABLE, text));
+                return Err((StatusCode::SERVICE_UNAVAILABLE, TOO_MANY_ROOMS.to_owned()));
             }
             Err(OpenError::Stopping | OpenError::UnknownPreset) => break,
         };

@@ -1,4 +1,4 @@
-//! One signal WebSocket: frames to actions, messages to frames (`signal.md` §4).
+//! One signal WebSocket: frames to actions, messages to frames (RFC 6455).
 //!
 //! Owns: framing, pings, close codes, the patience with slow clients. It reads nothing into the
 //! messages except both kinds of ping, which it answers and passes on.

@@ -1,4 +1,4 @@
-//! The Twirp API: route, content type, decoding, grants, the call, the answer (`api.md` §1, §2).
+//! The Twirp API: route, content type, decoding, grants, the call, the answer.
 
 mod absent;
 

@@ -11,6 +11,8 @@ pub mod media_thread;
 pub mod outgoing;
 pub mod places;
 pub mod room_task;
+#[cfg(test)]
+mod rosters;
 pub mod signal_message;
 pub mod vitals;
 pub(crate) mod waiting;

@@ -77,6 +77,8 @@ struct Shared {
 #[derive(Debug, Default)]
 struct State {
     queue: Queue,
+    /// Since when the last one had waited that was taken.
+    taken_since: Option<Instant>,
     sender_gone: bool,
     receiver_closed: bool,
 }
@@ -147,6 +149,14 @@ impl OutgoingSender {
         Ok(queued)
     }
 
+    /// Since when the client may not have got what it was sent: what waits, and the last one taken,
+    /// which may not be written yet. `None` when nothing was sent.
+    #[must_use]
+    pub fn unread_since(&self) -> Option<Instant> {
+        let state = self.shared.lock();
+        state.taken_since.or_else(|| state.queue.oldest())
+    }
+
     fn cut(&self) -> SendError {
         self.shared.cut.store(true, Ordering::Release);
         self.shared.over.notify_one();
@@ -168,7 +178,7 @@ impl OutgoingReceiver {
         loop {
             {
                 let mut state = self.shared.lock();
-                if let Some(taken) = state.queue.pop() {
+                if let Some(taken) = state.take() {
                     return Some(taken);
                 }
                 if state.sender_gone {
@@ -181,7 +191,7 @@ impl OutgoingReceiver {
 
     /// What is queued already.
     pub fn try_recv(&mut self) -> Option<Taken> {
-        self.shared.lock().queue.pop()
+        self.shared.lock().take()
     }
 
     /// The watch over its end, for one task at a time.
@@ -216,6 +226,14 @@ impl Ending {
     #[must_use]
     pub fn is_cut(&self) -> bool {
         self.0.cut.load(Ordering::Acquire)
+    }
+}
+
+impl State {
+    fn take(&mut self) -> Option<Taken> {
+        let taken = self.queue.pop()?;
+        self.taken_since = Some(taken.since);
+        Some(taken)
     }
 }
 

@@ -236,7 +236,7 @@ impl State {
     }
 
     /// What an input means to the room; `None` when it waits.
-    fn action(&mut self, task: &RoomTask, input: Input) -> Option<Action> {
+    fn action(&mut self, task: &mut RoomTask, input: Input) -> Option<Action> {
         Some(match input {
             Input::Join { join, outgoing } => {
                 // Who joins is sent all of the room's state.
@@ -249,7 +249,7 @@ impl State {
             }
             Input::Action(action) => {
                 if let Action::SignalClosed { connection } = &action {
-                    self.connections.remove(connection);
+                    self.disconnect(task, *connection);
                     self.waiting.forget(*connection);
                 }
                 if let Action::Media(event) = &action {
@@ -267,6 +267,12 @@ impl State {
     }
 
     fn apply(&self, task: &mut RoomTask, action: Action) {
+        if let Action::Join(join) = &action
+            && join.resume.is_some()
+            && let Some(open) = task.room.connection_of(&join.claims.identity)
+        {
+            self.note_unread(task, open);
+        }
         let before = task.room.stats();
         task.room.handle_pressure(self.backlog.pressure());
         task.room.apply(clock::now(), action);
@@ -317,7 +323,7 @@ impl State {
                 }
                 Effect::CloseSignal { connection } => {
                     self.send(task, connection, Outgoing::Close);
-                    self.connections.remove(&connection);
+                    self.disconnect(task, connection);
                 }
                 Effect::Media { thread, command } => {
                     let controls = command.message().is_none();
@@ -344,10 +350,24 @@ impl State {
         over
     }
 
+    /// A connection ends: nothing more is sent on it.
+    fn disconnect(&mut self, task: &mut RoomTask, connection: ConnectionId) {
+        self.note_unread(task, connection);
+        self.connections.remove(&connection);
+    }
+
+    /// Who comes back is told again of what may not have reached it.
+    fn note_unread(&self, task: &mut RoomTask, connection: ConnectionId) {
+        let queue = self.connections.get(&connection);
+        if let Some(since) = queue.and_then(OutgoingSender::unread_since) {
+            task.room.handle_unread(connection, since.into_std());
+        }
+    }
+
     /// Encodes a response once for all who get it.
     fn send_response(
         &mut self,
-        task: &RoomTask,
+        task: &mut RoomTask,
         connections: impl IntoIterator<Item = ConnectionId>,
         response: &proto::SignalResponse,
     ) {
@@ -357,7 +377,7 @@ impl State {
         }
     }
 
-    fn send(&mut self, task: &RoomTask, connection: ConnectionId, outgoing: Outgoing) {
+    fn send(&mut self, task: &mut RoomTask, connection: ConnectionId, outgoing: Outgoing) {
         let Some(queue) = self.connections.get(&connection) else {
             return;
         };
@@ -369,12 +389,12 @@ impl State {
                     task.counters.signal_slow.add();
                 }
                 // Dropping the queue ends the connection; it then reports `SignalClosed`.
-                self.connections.remove(&connection);
+                self.disconnect(task, connection);
             }
         }
     }
 
-    fn refresh(&mut self, task: &RoomTask, connection: ConnectionId, claims: &Claims, valid_s: u64) {
+    fn refresh(&mut self, task: &mut RoomTask, connection: ConnectionId, claims: &Claims, valid_s: u64) {
         let Some(token) = token::sign(&task.keys, claims, clock::now().unix_s(), valid_s) else {
             return;
         };

@@ -374,6 +374,7 @@ impl PermissionChecker {
             },
             rule: Rule::Everybody,
             gone: false,
+            known: false,
             told: None,
             handles: BTreeMap::new(),
         };

@@ -14,6 +14,8 @@ pub(super) struct Person {
     pub(super) rule: Rule,
     /// Its session has ended.
     pub(super) gone: bool,
+    /// Others were told of it while it was not hidden.
+    pub(super) known: bool,
     /// As anybody was last told of it, and in which step.
     pub(super) told: Option<(u64, proto::ParticipantInfo)>,
     /// Data tracks that it was last told to receive, by its own handles.

@@ -114,7 +114,14 @@ impl PermissionChecker {
         let who = &person.identity;
         let standing = self.standing(&info.sid, person);
         let mut found = Vec::new();
-        if *receiver != info.sid && standing.iter().all(|permission| permission.hidden) {
+        let other = *receiver != info.sid;
+        let hidden = standing.iter().all(|permission| permission.hidden);
+        // Whoever was shown may be taken away, without a further word.
+        let goes = info.state() == proto::participant_info::State::Disconnected
+            && info.name.is_empty()
+            && info.metadata.is_empty()
+            && info.attributes.is_empty();
+        if other && hidden && !(goes && person.known) {
             found.push(format!("{receiver} is told of {who}, who is hidden"));
         }
         for track in &info.tracks {
@@ -147,7 +154,10 @@ impl PermissionChecker {
                 .insert(track.sid.clone(), (info.sid.clone(), track.source));
         }
         if let Some(person) = self.people.get_mut(&info.sid) {
-            person.told = Some((self.steps, info.clone()));
+            person.known |= other && !hidden;
+            if !(hidden && goes) {
+                person.told = Some((self.steps, info.clone()));
+            }
         }
         self.violations.extend(found);
     }

@@ -140,7 +140,7 @@ fn vp8_without_layers_of_its_own_is_thinned_out_by_its_dependency_descriptor() {
 
 #[test]
 fn capture_times_stay_on_the_publishers_clock() {
-    // Sender reports tell subscribers that very clock (media.md §6), so nothing is to be rewritten.
+    // Sender reports tell subscribers that very clock (RFC 3550 §6.4.1), so nothing is to be rewritten.
     let captured = [0xE9, 0x5D, 0x7A, 0x10, 0x80, 0, 0, 0, 0, 0, 0, 0, 0x40, 0, 0, 0];
     let (mut track, mut copy) = (up(), down(&[Codec::Opus], LayerWish::BEST));
     let first = Arrival {

@@ -1,5 +1,5 @@
 //! Services that need a message bus, which there is none of: what is wrong with a request is said as
-//! if there were (`api.md`), then that it is missing.
+//! if there were, as LiveKit's server does, then that it is missing.
 
 use super::{Request, no_participant, no_room};
 use protocol::decoded::{Shape, Shaped};

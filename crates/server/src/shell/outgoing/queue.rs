@@ -47,6 +47,12 @@ impl Queue {
         self.entries.len()
     }
 
+    /// Since when the first one waits.
+    pub(super) fn oldest(&self) -> Option<Instant> {
+        let (_, entry) = self.entries.first_key_value()?;
+        Some(entry.since)
+    }
+
     /// Bytes of what nothing newer replaces, behind the first answer.
     pub(super) const fn event_bytes(&self) -> usize {
         self.event_bytes

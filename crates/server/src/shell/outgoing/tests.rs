@@ -365,6 +365,24 @@ async fn what_is_changed_all_the_time_is_as_old_as_its_first_state() {
     assert!(world.receiver.try_recv().is_none());
 }
 
+#[tokio::test(start_paused = true)]
+async fn what_may_not_have_arrived_is_known_from_the_last_one_taken_on() {
+    let mut world = World::new();
+    assert_eq!(world.sender.unread_since(), None);
+    let second = std::time::Duration::from_secs(1);
+    let began = Instant::now();
+    for number in ["1", "2", "3"] {
+        world.queue([offer(number)]);
+        tokio::time::advance(second).await;
+    }
+    assert_eq!(world.sender.unread_since(), Some(began));
+    // The one that is being written may be lost with all behind it.
+    let _ = (world.read(), world.read());
+    assert_eq!(world.sender.unread_since(), Some(began + second));
+    drop(world.receiver);
+    assert_eq!(world.sender.unread_since(), Some(began + second));
+}
+
 /// What a client knows after it has read something.
 #[derive(Debug, Default, PartialEq)]
 struct View {
