@@ -2,7 +2,9 @@
 
 use anyhow::Context;
 use livekit_protocol as proto;
-use peer::{Candidate, CandidateKind, Codec, DtlsRole, IceCredentials, Kind, Payload, ReceiveSpec, Remote};
+use peer::{
+    Candidate, CandidateKind, Codec, DtlsRole, IceCredentials, Kind, Payload, ReceiveSpec, Remote, SctpRemote,
+};
 use std::net::SocketAddr;
 use wire::ext::ExtensionIds;
 use wire::sdp::{self, Description, Direction, ExtMap, MediaKind, RtpMap, Setup, Ssrc};
@@ -129,12 +131,15 @@ pub fn data_section(mid: &str) -> sdp::Media {
     section
 }
 
-/// The largest message that the server takes, when it offers data channels.
-pub fn sctp_of(described: &Description) -> Option<u32> {
+/// What the server says of its data channels, when it offers them.
+pub fn sctp_of(described: &Description) -> Option<SctpRemote> {
     let mut media = described.media.iter();
     media
         .find(|media| media.kind == MediaKind::Application)
-        .map(|media| media.max_message_size.unwrap_or(65_536) as u32)
+        .map(|media| SctpRemote {
+            port: SctpRemote::PORT,
+            message_len_max: media.max_message_size.unwrap_or(65_536) as u32,
+        })
 }
 
 /// A host candidate of the highest priority (RFC 8445 §5.1.2.1).
@@ -175,7 +180,10 @@ pub fn transport(
 }
 
 /// Who and where the server is, by its description.
-pub fn remote_of(described: &Description, sctp: Option<u32>) -> anyhow::Result<(Remote, Vec<SocketAddr>)> {
+pub fn remote_of(
+    described: &Description,
+    sctp: Option<SctpRemote>,
+) -> anyhow::Result<(Remote, Vec<SocketAddr>)> {
     let first = described
         .media
         .first()

@@ -11,7 +11,8 @@ use livekit_protocol as proto;
 use livekit_protocol::signal_request::Message as Request;
 use livekit_protocol::signal_response::Message as Response;
 use peer::{
-    ChannelSpec, Codec, IceCredentials, Kind, Outbox, Peer, PeerEvent, PeerInit, RtpWrite, SendSpec, Shared,
+    ChannelSpec, Codec, IceCredentials, Kind, Outbox, Peer, PeerEvent, PeerInit, RtpWrite, SctpRemote,
+    SendSpec, Shared,
 };
 use prost::Message as _;
 use std::collections::{BTreeMap, HashMap, VecDeque};
@@ -140,7 +141,7 @@ impl Link {
     }
 
     /// Takes the server's description; new credentials are a restart, which is answered by one.
-    fn set_remote(&mut self, described: &Description, sctp: Option<u32>) -> anyhow::Result<()> {
+    fn set_remote(&mut self, described: &Description, sctp: Option<SctpRemote>) -> anyhow::Result<()> {
         let (remote, addresses) = remote_of(described, sctp)?;
         if self
             .server

@@ -139,6 +139,10 @@ fn hostile_sctp_inputs_reach_the_association() {
     assert!(unfinished.held_max > 64 * 1024, "{unfinished:?}");
     let resets = reached("resets");
     assert!(resets.answers > 400, "{resets:?}");
+    for begun in ["begins", "is_begun_with", "begins_again_and_again"] {
+        let begun = reached(begun);
+        assert!(begun.answers > 200, "{begun:?}");
+    }
 }
 
 #[test]

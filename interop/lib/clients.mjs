@@ -91,6 +91,9 @@ export const python = () => process_('python', here('../.venv/bin/python'), [her
 /** The Node SDK. */
 export const node = () => process_('node', process.execPath, [here('../participants/node.mjs')]);
 
+/** werift, a WebRTC stack of its own; `publish` sends back what it gets. */
+export const werift = () => process_('werift', process.execPath, [here('../participants/werift.mjs')]);
+
 const FLAGS = [
   '--no-sandbox', '--disable-gpu', '--disable-quic', '--no-first-run', '--disable-background-networking',
   '--disable-component-update', '--disable-sync', '--use-fake-ui-for-media-stream',

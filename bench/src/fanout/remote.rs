@@ -15,7 +15,7 @@ use futures_util::{SinkExt, StreamExt};
 use livekit_protocol as proto;
 use livekit_protocol::signal_request::Message as Request;
 use livekit_protocol::signal_response::Message as Response;
-use peer::{Codec, IceCredentials, SendSpec, Shared};
+use peer::{Codec, IceCredentials, SctpRemote, SendSpec, Shared};
 use prost::Message as _;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -378,7 +378,7 @@ async fn pump(
 fn connect(
     client: &mut Client,
     described: &Description,
-    sctp: Option<u32>,
+    sctp: Option<SctpRemote>,
     early: &[SocketAddr],
 ) -> anyhow::Result<()> {
     let (remote, addresses) = remote_of(described, sctp)?;

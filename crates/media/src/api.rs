@@ -4,7 +4,7 @@
 pub use crate::window::{DownReception, DownWindow, UpWindow};
 pub use peer::{
     Candidate, CandidateKind, ChannelSpec, Codec, DtlsRole, HandshakeFailure, IceCredentials, Kind, Payload,
-    ReceiveSpec, Remote, SendSpec,
+    ReceiveSpec, Remote, SctpRemote, SendSpec,
 };
 use std::net::SocketAddr;
 use std::time::Duration;

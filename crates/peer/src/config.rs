@@ -2,6 +2,7 @@
 
 use ::dtls::{Context, ContextError, Identity};
 use std::net::SocketAddr;
+use std::num::NonZeroU16;
 use std::time::{Duration, Instant};
 use wire::ext::ExtensionIds;
 use wire::sdp::Fingerprint;
@@ -102,8 +103,21 @@ pub struct Remote {
     /// The remote side is ICE-lite.
     pub ice_lite: bool,
     /// An application section was negotiated: start SCTP when DTLS is up.
-    /// The number is the remote `a=max-message-size` in bytes (0 = no limit).
-    pub sctp: Option<u32>,
+    pub sctp: Option<SctpRemote>,
+}
+
+/// What is known of the remote side's SCTP (RFC 8841 §5, §6).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SctpRemote {
+    /// `a=sctp-port`
+    pub port: NonZeroU16,
+    /// `a=max-message-size` in bytes (0 = no limit).
+    pub message_len_max: u32,
+}
+
+impl SctpRemote {
+    /// Where SCTP over DTLS listens unless a description says otherwise.
+    pub const PORT: NonZeroU16 = NonZeroU16::new(5000).expect("not 0");
 }
 
 /// An ICE candidate with the fields that connectivity needs.

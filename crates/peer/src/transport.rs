@@ -4,7 +4,7 @@
 //! Owns the order in which the three come up and what is waiting to be sent between them. Must
 //! not know: RTP.
 
-use crate::config::{Candidate, ChannelSpec, DtlsRole, IceCredentials, PeerInit, Remote, Shared};
+use crate::config::{Candidate, ChannelSpec, DtlsRole, IceCredentials, PeerInit, Remote, SctpRemote, Shared};
 use crate::dtls::{Dtls, DtlsOutput};
 use crate::ice::{Ice, earliest};
 use crate::outbox::Outbox;
@@ -51,7 +51,7 @@ pub(crate) struct Transport {
     session: Option<Session>,
     dtls: Option<Box<Dtls>>,
     sctp: Option<Box<Sctp>>,
-    remote_sctp: Option<u32>,
+    remote_sctp: Option<SctpRemote>,
     keys: Option<Keys>,
     pending: VecDeque<Vec<u8>>,
     events: VecDeque<PeerEvent>,
@@ -145,7 +145,7 @@ impl Transport {
         });
         self.remote_sctp = remote.sctp;
         self.start_dtls(now);
-        self.start_sctp();
+        self.start_sctp(now);
     }
 
     pub(crate) fn add_remote_candidate(&mut self, candidate: Candidate) {
@@ -301,12 +301,13 @@ impl Transport {
         }
     }
 
-    fn start_sctp(&mut self) {
-        let Some(limit) = self.remote_sctp else { return };
+    fn start_sctp(&mut self, now: Instant) {
+        let Some(remote) = self.remote_sctp else { return };
         if let Some(session) = self.session
             && self.dtls.as_ref().is_some_and(|dtls| dtls.is_open())
         {
-            self.sctp.get_or_insert_default().start(session.role, limit);
+            let sctp = self.sctp.get_or_insert_default();
+            sctp.start(now, session.role, remote);
         }
     }
 
@@ -333,7 +334,7 @@ impl Transport {
                         sctp.handle_packet(now, data);
                     }
                 }
-                DtlsOutput::Open(keys) => self.open(keys),
+                DtlsOutput::Open(keys) => self.open(now, keys),
                 DtlsOutput::Closed => {
                     // LiveKit keeps media and ICE going; only what runs over DTLS ends.
                     if let Some(sctp) = &mut self.sctp {
@@ -350,7 +351,7 @@ impl Transport {
         }
     }
 
-    fn open(&mut self, keys: Option<(KeyingMaterial, SrtpProfile)>) {
+    fn open(&mut self, now: Instant, keys: Option<(KeyingMaterial, SrtpProfile)>) {
         let Some(session) = self.session else { return };
         self.keys = keys.map(|(material, profile)| Keys {
             profile,
@@ -359,7 +360,7 @@ impl Transport {
         });
         self.state = State::Connected;
         self.events.push_back(PeerEvent::Connected);
-        self.start_sctp();
+        self.start_sctp(now);
     }
 
     /// What waits to be sent still is: an alert that tells the remote side.

@@ -133,12 +133,7 @@ fn start_logging(config: &Config) {
         // The reference does not check the level either.
         _ => "info",
     };
-    // What dependencies say is of use only when they complain.
-    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| {
-        EnvFilter::new(format!(
-            "warn,plenum={level},server={level},media={level},room={level},peer={level}"
-        ))
-    });
+    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| usual_filter(level));
     let lines = tracing_subscriber::fmt::layer().with_writer(std::io::stderr);
     let lines = if config.logging.json {
         lines.json().boxed()
@@ -148,6 +143,16 @@ fn start_logging(config: &Config) {
     tracing_subscriber::registry()
         .with(lines.with_filter(filter).with_filter(FilterFn::new(no_secrets)))
         .init();
+}
+
+/// What is written unless `RUST_LOG` says otherwise.
+fn usual_filter(level: &str) -> EnvFilter {
+    // What dependencies say is of use only when they complain; and what this one complains of is what
+    // remote sides send, which is counted.
+    const DEPENDENCIES: &str = "warn,sctp_proto=off";
+    EnvFilter::new(format!(
+        "{DEPENDENCIES},plenum={level},server={level},media={level},room={level},peer={level}"
+    ))
 }
 
 /// Below WARN, dependencies write what they are sent: URLs with tokens, session descriptions with
@@ -209,5 +214,37 @@ fn ports(config: &Config) {
     match &config.rtc.udp_port {
         UdpPorts::Single(port) => println!("{port} - ICE/UDP"),
         UdpPorts::Range(range) => println!("{}-{} - ICE/UDP range", range.start(), range.end()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    struct Lines(Arc<AtomicUsize>);
+
+    impl<S: tracing::Subscriber> tracing_subscriber::Layer<S> for Lines {
+        fn on_event(&self, _: &tracing::Event<'_>, _: tracing_subscriber::layer::Context<'_, S>) {
+            self.0.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    #[test]
+    fn what_clients_do_to_sctp_is_not_written_and_other_complaints_are() {
+        let count = Arc::new(AtomicUsize::new(0));
+        let written = |what: fn()| {
+            let layer = Lines(count.clone()).with_filter(usual_filter("info"));
+            tracing::subscriber::with_default(tracing_subscriber::registry().with(layer), what);
+            count.swap(0, Ordering::Relaxed)
+        };
+        assert_eq!(
+            written(|| tracing::error!(target: "sctp_proto::association", "abort")),
+            0
+        );
+        assert_eq!(written(|| tracing::warn!(target: "hyper::server", "trouble")), 1);
+        assert_eq!(written(|| tracing::info!(target: "hyper::server", "news")), 0);
+        assert_eq!(written(|| tracing::info!(target: "server::wiring", "news")), 1);
     }
 }

@@ -230,7 +230,10 @@ impl Sim {
             fingerprint: shared.fingerprint().into(),
             dtls_role,
             ice_lite: false,
-            sctp: Some(65_535),
+            sctp: Some(peer::SctpRemote {
+                port: peer::SctpRemote::PORT,
+                message_len_max: 65_535,
+            }),
         };
         peer.set_remote(self.now, remote(&server_ice, &self.shared[0], DtlsRole::Client));
         peer.add_remote_candidate(host(server));

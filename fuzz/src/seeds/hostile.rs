@@ -174,7 +174,56 @@ pub(super) fn sctp() -> Seeds {
                 vec![0, 6, 0, 0, 4],
             ]),
         ),
+        (
+            "begins",
+            &join(&[vec![12], init(1, 0, 0, &[]), vec![12, 3], FLOOD.bytes()]),
+        ),
+        (
+            "is_begun_with",
+            &join(&[
+                vec![12],
+                init(2, 0, 0, &[0, 7, 0, 8, 1, 2, 3, 4]),
+                vec![12, 4],
+                FLOOD.bytes(),
+            ]),
+        ),
+        (
+            "begins_again_and_again",
+            &join(&[
+                vec![12],
+                init(1, 255, 1, &[0xC0, 0, 0, 4]),
+                vec![12, 3, 255, 1],
+                vec![12, 3],
+                init(1, 255, 1, &[]),
+                vec![12, 3, 200],
+                init(2, 200, 1, &[0, 7, 0, 8, 1, 2, 3, 4]),
+                FLOOD.bytes(),
+            ]),
+        ),
+        (
+            "never_ends_to_begin",
+            &join(&[
+                vec![12],
+                init(2, 0, 0, &[&[0, 7, 5, 0][..], &[9; 1276]].concat()),
+                vec![6, 250],
+                vec![6, 250],
+                vec![0, 9, 0, 0, 12, 0, 3, 0, 8, 0, 0, 0, 0],
+                vec![6, 250],
+                init(1, 100, 3, &[0x80; 1000]),
+                vec![0, 6, 0, 0, 4],
+                vec![9],
+                init(1, 255, 0, &[]),
+                vec![9],
+                vec![6, 250],
+            ]),
+        ),
     ])
+}
+
+/// INITs (1) or INIT ACKs (2) with these parameters, and what is added to the tag of each further one.
+fn init(kind: u8, times: u8, varies: u8, parameters: &[u8]) -> Vec<u8> {
+    let fixed = [0, 0, 7, 7, varies, 0, 2, 0, 0, 0, 16, 0, 16, 0];
+    [&[12, kind, times][..], &fixed, parameters].concat()
 }
 
 /// Room for one compound packet.

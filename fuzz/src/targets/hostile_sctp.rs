@@ -1,4 +1,5 @@
-//! A remote side that completed ICE, DTLS and the beginning of SCTP, and then sends what it likes.
+//! A remote side that completed ICE, DTLS and, as it likes, the beginning of SCTP, and then sends what
+//! it likes.
 //! What it makes us hold, answer and compute is bounded, whatever it sends.
 //!
 //! An input is a list of operations, most of which are one packet; the TSNs in them are counted from
@@ -24,6 +25,9 @@ const ANSWER_LEN_MAX: usize = 1500;
 const PACKET_LEN_MAX: usize = 1400;
 /// Packets of one input.
 const PACKETS_MAX: usize = 12_000;
+const INIT_ACK: u8 = 2;
+/// Where the cookie of an INIT ACK is.
+const COOKIE: std::ops::Range<usize> = 36..52;
 /// Mean CPU time for a packet, once there are enough of them for a mean. Optimised it is a hundredth.
 const MEAN_MAX: Duration = Duration::from_millis(if cfg!(debug_assertions) { 10 } else { 1 });
 const MEAN_OF_MIN: usize = 256;
@@ -50,6 +54,7 @@ pub(crate) fn reach(data: &[u8]) -> Reached {
         next: 0,
         takes_events: true,
         takes_packets: true,
+        cookie: Vec::new(),
         before,
         clock: ThreadClock::current().expect("every thread has one"),
         reached: Reached::default(),
@@ -98,6 +103,8 @@ struct Hostile {
     next: u32,
     takes_events: bool,
     takes_packets: bool,
+    /// Of our last INIT ACK.
+    cookie: Vec<u8>,
     before: i64,
     clock: ThreadClock,
     reached: Reached,
@@ -105,7 +112,7 @@ struct Hostile {
 
 impl Hostile {
     fn operate(&mut self, kind: u8, params: &mut Params<'_>) {
-        match kind % 12 {
+        match kind % 13 {
             0 => self.packet(params.0),
             1 => self.flood(params),
             2 => self.next = self.next.wrapping_add(u32::from(params.word())),
@@ -137,7 +144,44 @@ impl Hostile {
                     self.packet(&packet);
                 }
             }
-            _ => self.heartbeat(params),
+            11 => self.heartbeat(params),
+            _ => self.begin(params),
+        }
+    }
+
+    /// The messages of a beginning (RFC 9260 §3.3), for channels that have an association or wait for one.
+    fn begin(&mut self, params: &mut Params<'_>) {
+        let (kind, times) = (params.byte() % 5, params.byte());
+        if kind == 0 {
+            self.channels = UnlockedChannels::beginning(self.now).expect("they begin");
+            self.next = self.channels.next_tsn();
+            return;
+        }
+        for time in 0..=u32::from(times) {
+            let mut chunk = vec![kind, 0, 0, 0];
+            match kind {
+                // INIT and INIT ACK
+                1 | 2 => {
+                    let mut params = Params(params.0);
+                    let (tag, varies) = (params.long(), params.byte());
+                    chunk.extend(tag.wrapping_add(time * u32::from(varies)).to_be_bytes());
+                    chunk.extend(params.long().to_be_bytes());
+                    chunk.extend(params.long().to_be_bytes());
+                    let first = self.channels.first_tsn().wrapping_add(u32::from(params.byte()));
+                    chunk.extend(first.to_be_bytes());
+                    chunk.extend(params.0);
+                }
+                3 => {
+                    chunk[0] = 10;
+                    let forged = params.0.iter().chain(std::iter::repeat(&0));
+                    chunk.extend(self.cookie.iter().zip(forged).map(|(byte, other)| byte ^ other));
+                }
+                _ => chunk[0] = 11,
+            }
+            let len = chunk.len() as u16;
+            chunk[2..4].copy_from_slice(&len.to_be_bytes());
+            chunk.resize(chunk.len().next_multiple_of(4), 0);
+            self.packet(&chunk);
         }
     }
 
@@ -267,6 +311,9 @@ impl Hostile {
         {
             let len = packet.len();
             assert!(len <= ANSWER_LEN_MAX, "a packet of {len} bytes");
+            if let (Some(&INIT_ACK), Some(cookie)) = (packet.get(12), packet.get(COOKIE)) {
+                self.cookie = cookie.to_vec();
+            }
             answers += usize::from(packet.get(12) != Some(&0));
         }
         self.reached.answers += answers;

@@ -1,9 +1,9 @@
-//! Data channels whose remote side is hostile: it completed every handshake, and then sends any
-//! chunks that it likes.
+//! Data channels whose remote side is hostile: it completed every handshake, or that of DTLS only, and
+//! then sends any chunks that it likes.
 //!
 //! Owns the numbers that a forged packet needs to be taken for one of this association.
 
-use crate::config::{ChannelSpec, DtlsRole};
+use crate::config::{ChannelSpec, DtlsRole, SctpRemote};
 use crate::peer::PeerEvent;
 use crate::sctp::{Sctp, sign};
 use std::time::{Duration, Instant};
@@ -11,6 +11,13 @@ use std::time::{Duration, Instant};
 const COMMON_HEADER_LEN: usize = 12;
 const DATA: u8 = 0;
 const INIT: u8 = 1;
+/// The first TSN of a remote side that is yet to begin.
+const FIRST_TSN: u32 = 1000;
+
+const REMOTE: SctpRemote = SctpRemote {
+    port: SctpRemote::PORT,
+    message_len_max: 0,
+};
 
 /// Channels that accept forged packets.
 #[derive(Debug)]
@@ -28,8 +35,8 @@ impl UnlockedChannels {
     #[must_use]
     pub fn new(now: Instant) -> Option<Self> {
         let (mut far, mut near) = (Sctp::default(), Sctp::default());
-        far.start(DtlsRole::Client, 0);
-        near.start(DtlsRole::Server, 0);
+        far.start(now, DtlsRole::Client, REMOTE);
+        near.start(now, DtlsRole::Server, REMOTE);
         far.open(ChannelSpec {
             label: "_reliable".to_owned(),
             ordered: true,
@@ -69,6 +76,26 @@ impl UnlockedChannels {
             first: first?,
             next,
             sent,
+        })
+    }
+
+    /// Channels that wait for an association. `None` never happens: they begin by themselves.
+    #[must_use]
+    pub fn beginning(now: Instant) -> Option<Self> {
+        let mut near = Sctp::default();
+        near.start(now, DtlsRole::Server, REMOTE);
+        let init = near.poll_packet(now)?;
+        let port = SctpRemote::PORT.get().to_be_bytes();
+        let mut header = [0; COMMON_HEADER_LEN];
+        header[..2].copy_from_slice(&port);
+        header[2..4].copy_from_slice(&port);
+        header[4..8].copy_from_slice(init.get(COMMON_HEADER_LEN + 4..COMMON_HEADER_LEN + 8)?);
+        Some(Self {
+            near,
+            header,
+            first: FIRST_TSN,
+            next: FIRST_TSN,
+            sent: number(&init, COMMON_HEADER_LEN + 16)?.wrapping_sub(1),
         })
     }
 

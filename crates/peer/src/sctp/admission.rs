@@ -2,6 +2,10 @@
 //!
 //! Owns where the remote side's TSNs are, and how many of its chunks are held. Must not know: streams, messages.
 
+use super::packet::{
+    COMMON_HEADER_LEN, DATA, FORWARD_TSN, HEARTBEAT, I_FORWARD_TSN, RE_CONFIG, SACK, SHUTDOWN, SHUTDOWN_ACK,
+    SHUTDOWN_COMPLETE, chunks, number, short, sign,
+};
 use bytes::Bytes;
 
 /// Stream ids above this are nobody's: browsers count up from 0, LiveKit's own are 100 to 102.
@@ -27,24 +31,12 @@ const SACK_PACKET_LEN_MAX: usize = 1152;
 /// What is further away is no TSN of this association: serial numbers (RFC 1982) compare within
 /// 2³¹, and this half of it holds wherever a FORWARD TSN leads.
 const FAR: i32 = 1 << 30;
-const COMMON_HEADER_LEN: usize = 12;
 const DATA_HEADER_LEN: usize = 16;
 const SACK_HEADER_LEN: usize = 16;
 
-// RFC 9260 §3.2, RFC 3758 §3.2, RFC 8260 §2.3.1
-const DATA: u8 = 0;
-const INIT: u8 = 1;
-const INIT_ACK: u8 = 2;
-const SACK: u8 = 3;
-const FORWARD_TSN: u8 = 192;
-const I_FORWARD_TSN: u8 = 194;
-
 #[derive(Debug)]
 pub(super) struct Admission {
-    initiates: bool,
-    /// Initiate tag and initial TSN of the remote side.
-    beginning: Option<(u32, u32)>,
-    /// The cumulative TSN of our last SACK, or the one before the first.
+    /// The cumulative TSN of our last SACK, or the one before the remote side's first.
     acknowledged: u32,
     /// DATA chunks let through.
     admitted: u64,
@@ -60,14 +52,14 @@ pub(super) struct Admission {
 }
 
 impl Admission {
-    pub(super) fn new(initiates: bool) -> Self {
+    /// Of a remote side whose first DATA chunk has this TSN.
+    pub(super) fn new(initial: u32) -> Self {
+        let cumulative = initial.wrapping_sub(1);
         Self {
-            initiates,
-            beginning: None,
-            acknowledged: 0,
+            acknowledged: cumulative,
             admitted: 0,
             refused: 0,
-            cumulative: 0,
+            cumulative,
             seen: [0; AHEAD_MAX as usize / 64],
             ahead: 0,
             held: 0,
@@ -75,40 +67,40 @@ impl Admission {
     }
 
     /// What may be taken of a packet.
-    pub(super) fn admit(&mut self, up: bool, data: &[u8]) -> Option<Bytes> {
-        if matches!(data.get(COMMON_HEADER_LEN), Some(&(INIT | INIT_ACK))) {
-            let admitted = !up && self.admits_beginning(data);
-            return admitted.then(|| Bytes::copy_from_slice(data));
-        }
+    pub(super) fn admit(&mut self, data: &[u8]) -> Option<Bytes> {
         if data.len() > PACKET_LEN_MAX {
             self.refused += 1;
             return None;
         }
         for chunk in chunks(data) {
             match chunk[0] {
-                DATA if stream_id(chunk)? >= STREAMS_MAX => return None,
+                DATA if short(chunk, 8)? >= STREAMS_MAX => return None,
                 // No byte is nothing that the receive window could count (RFC 9260 §3.3.1 forbids it).
                 DATA if chunk.len() <= DATA_HEADER_LEN => return None,
-                // Alone in a packet, if at all.
-                INIT | INIT_ACK => return None,
                 FORWARD_TSN | I_FORWARD_TSN if !self.is_within(chunk, FAR) => return None,
                 _ => {}
             }
         }
         let mut kept = Vec::new();
-        let mut refuses = false;
+        let (mut refuses, mut whole) = (false, true);
         for chunk in chunks(data) {
-            if chunk[0] != DATA || self.admits_data(chunk) {
+            let known = is_known(chunk[0]);
+            if known && (chunk[0] != DATA || self.admits_data(chunk)) {
                 kept.push(chunk);
-            } else {
-                refuses = true;
+                continue;
+            }
+            whole = false;
+            refuses |= known;
+            // RFC 9260 §3.2: of a type that nobody knows, the upper bit says whether what follows counts.
+            if chunk[0] > SHUTDOWN_COMPLETE && chunk[0] & 0x80 == 0 {
+                break;
             }
         }
-        if !refuses {
+        if whole {
             return Some(Bytes::copy_from_slice(data));
         }
         // The rest of the packet counts: retransmitted chunks share it with new ones.
-        self.refused += 1;
+        self.refused += u64::from(refuses);
         if kept.is_empty() {
             return None;
         }
@@ -220,35 +212,28 @@ impl Admission {
         self.refused
     }
 
-    /// INITs are for the beginning only: a duplicate would end an established association in
-    /// `sctp-proto`, and each new tag would make it remember one more association. The first says
-    /// where TSNs begin, another TSN would hold what came before it for ever.
-    fn admits_beginning(&mut self, data: &[u8]) -> bool {
-        let expected = if self.initiates { INIT_ACK } else { INIT };
-        let mut chunks = chunks(data);
-        let (Some(chunk), None) = (chunks.next(), chunks.next()) else {
-            return false;
-        };
-        let (Some(tag), Some(initial)) = (number(chunk, 4), number(chunk, 16)) else {
-            return false;
-        };
-        if chunk[0] != expected {
-            return false;
-        }
-        if self.beginning.is_none() {
-            self.beginning = Some((tag, initial));
-            self.acknowledged = initial.wrapping_sub(1);
-            self.cumulative = self.acknowledged;
-        }
-        self.beginning == Some((tag, initial))
-    }
-
     /// Whether a chunk's TSN, all of which begin with it, is at most so far ahead.
     fn is_within(&self, chunk: &[u8], ahead: i32) -> bool {
         let distance = |tsn: u32| tsn.wrapping_sub(self.acknowledged).cast_signed();
-        let tsn = number(chunk, 4).filter(|_| self.beginning.is_some());
-        tsn.is_some_and(|tsn| (-FAR..=ahead).contains(&distance(tsn)))
+        number(chunk, 4).is_some_and(|tsn| (-FAR..=ahead).contains(&distance(tsn)))
     }
+}
+
+/// Whether `sctp-proto` is to have a chunk. It drops a whole packet for one that it does not know, and
+/// ends the association for an ERROR, which only tells (RFC 9260 §3.3.10).
+fn is_known(kind: u8) -> bool {
+    let known = [
+        DATA,
+        SACK,
+        HEARTBEAT,
+        SHUTDOWN,
+        SHUTDOWN_ACK,
+        SHUTDOWN_COMPLETE,
+        RE_CONFIG,
+        FORWARD_TSN,
+        I_FORWARD_TSN,
+    ];
+    known.contains(&kind)
 }
 
 /// Where the bit of a TSN is, and the bit.
@@ -269,44 +254,4 @@ fn cut_sack(packet: &[u8], gaps: u32) -> Bytes {
     cut[COMMON_HEADER_LEN + 14..COMMON_HEADER_LEN + 16].fill(0);
     sign(&mut cut);
     cut.into()
-}
-
-/// The chunks of a packet with their padding, none shorter than a chunk header.
-fn chunks(data: &[u8]) -> impl Iterator<Item = &[u8]> {
-    let mut rest = data.get(COMMON_HEADER_LEN..).unwrap_or_default();
-    std::iter::from_fn(move || {
-        let [_, _, high, low, ..] = rest else { return None };
-        let len = usize::from(u16::from_be_bytes([*high, *low]));
-        let (chunk, after) = rest.split_at(len.max(4).next_multiple_of(4).min(rest.len()));
-        rest = after;
-        Some(chunk)
-    })
-}
-
-/// Of a DATA chunk (RFC 9260 §3.3.1).
-fn stream_id(chunk: &[u8]) -> Option<u16> {
-    let id = chunk.get(8..10)?;
-    Some(u16::from_be_bytes(id.try_into().ok()?))
-}
-
-fn number(data: &[u8], at: usize) -> Option<u32> {
-    let bytes = data.get(at..at + 4)?;
-    Some(u32::from_be_bytes(bytes.try_into().ok()?))
-}
-
-/// Puts the checksum in place (RFC 9260 appendix A).
-pub(crate) fn sign(packet: &mut [u8]) {
-    packet[8..COMMON_HEADER_LEN].fill(0);
-    let mut crc = !0u32;
-    for byte in &*packet {
-        crc ^= u32::from(*byte);
-        for _ in 0..8 {
-            crc = if crc & 1 == 1 {
-                (crc >> 1) ^ 0x82f6_3b78
-            } else {
-                crc >> 1
-            };
-        }
-    }
-    packet[8..COMMON_HEADER_LEN].copy_from_slice(&(!crc).to_le_bytes());
 }

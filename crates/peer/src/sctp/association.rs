@@ -2,12 +2,13 @@
 
 use super::MESSAGE_LEN_MAX;
 use super::admission::{Admission, STREAMS_MAX};
-use crate::config::DtlsRole;
+use super::handshake::{Handshake, Init, LOCAL_PORT, Taken};
+use super::packet::COMMON_HEADER_LEN;
+use crate::config::SctpRemote;
 use bytes::Bytes;
 use sctp_proto::{
     Association, AssociationError, AssociationHandle, ClientConfig, DatagramEvent, Endpoint, EndpointConfig,
-    Event, Payload, PayloadProtocolIdentifier as Ppid, ReliabilityType, ServerConfig, StreamEvent,
-    TransportConfig,
+    Event, Payload, PayloadProtocolIdentifier as Ppid, ReliabilityType, StreamEvent, TransportConfig,
 };
 use std::collections::VecDeque;
 use std::net::SocketAddr;
@@ -52,8 +53,10 @@ pub(super) enum LinkEvent {
 /// An association, or the wait for one.
 #[derive(Debug)]
 pub(super) struct Link {
+    handshake: Handshake,
     endpoint: Endpoint,
-    association: Option<(AssociationHandle, Association)>,
+    handle: AssociationHandle,
+    association: Association,
     admission: Admission,
     up: bool,
     ended: bool,
@@ -66,22 +69,27 @@ pub(super) struct Link {
 }
 
 impl Link {
-    pub(super) fn new(role: DtlsRole, send_len_max: usize) -> Self {
-        let transport = Arc::new(transport(send_len_max));
-        let mut server = ServerConfig::default();
-        server.transport = transport.clone();
-        let mut endpoint = Endpoint::new(Arc::new(EndpointConfig::new()), Some(Arc::new(server)));
-        let initiates = role == DtlsRole::Client;
-        let association = initiates.then(|| {
-            let mut client = ClientConfig::default();
-            client.transport = transport;
-            let connected = endpoint.connect(client, NOWHERE);
-            connected.expect("a fresh endpoint accepts its first association")
-        });
+    /// Begins to associate with a remote side that listens on this port.
+    pub(super) fn new(now: Instant, remote: SctpRemote) -> Self {
+        let transport = transport(remote);
+        // It wants to know how to be called, and is not.
+        let mut endpoint = Endpoint::new(Arc::new(EndpointConfig::new()), Some(Arc::default()));
+        endpoint.reject_new_associations();
+        let mut client = ClientConfig::default();
+        client.transport = Arc::new(transport);
+        let connected = endpoint.connect(client, NOWHERE);
+        let (handle, mut association) = connected.expect("a fresh endpoint accepts its first association");
+        let init = next_packets(&mut association, now).into_iter().next();
+        let ours = init
+            .as_deref()
+            .and_then(|packet| Init::parse(packet.get(COMMON_HEADER_LEN..)?));
+        let (ours, _) = ours.expect("an association begins with an INIT");
         Self {
             endpoint,
+            handle,
             association,
-            admission: Admission::new(initiates),
+            handshake: Handshake::new(ours, remote.port.get()),
+            admission: Admission::new(0),
             up: false,
             ended: false,
             resets: 0,
@@ -95,49 +103,52 @@ impl Link {
         self.up
     }
 
+    /// What the remote side says of itself, once the association is up.
+    pub(super) fn remote(&self) -> Option<&Init> {
+        self.handshake.remote()
+    }
+
     /// Packets that came too far ahead of what is missing, or while too much was held, in whole or in
-    /// part.
+    /// part, and those of a beginning that were not taken.
     pub(super) fn dropped(&self) -> u64 {
-        self.admission.refused()
+        self.admission.refused() + self.handshake.refused()
     }
 
     pub(super) fn handle_packet(&mut self, now: Instant, data: &[u8]) {
         if self.ended {
             return;
         }
-        let Some(data) = self.admission.admit(self.up, data) else {
-            return;
-        };
-        match self.endpoint.handle(now, NOWHERE, None, None, data) {
-            Some((handle, DatagramEvent::NewAssociation(association))) => {
-                self.association = Some((handle, association));
-            }
-            Some((_, DatagramEvent::AssociationEvent(event))) => {
-                if let Some((_, association)) = &mut self.association {
-                    association.handle_event(event);
-                    if !self.admission.explains(association.stats().get_num_datas()) {
-                        // Ends it, which is all that can fail.
-                        let _ = association.close();
-                    }
+        let taken = self.handshake.handle_packet(now, data);
+        if let Some(remote) = self.remote().copied().filter(|_| !self.up) {
+            self.establish(now, &remote);
+        }
+        match taken {
+            Taken::Done => {}
+            Taken::Rest(data) => {
+                if let Some(data) = self.admission.admit(&data) {
+                    self.give(now, data);
+                }
+                if !self.admission.explains(self.association.stats().get_num_datas()) {
+                    self.end();
                 }
             }
-            None => {}
+            Taken::Aborted => self.end(),
         }
         self.settle();
     }
 
     pub(super) fn handle_timeout(&mut self, now: Instant) {
-        if let Some((_, association)) = &mut self.association {
-            association.handle_timeout(now);
+        if self.remote().is_some() {
+            self.association.handle_timeout(now);
             self.settle();
+        } else {
+            self.handshake.handle_timeout(now);
         }
     }
 
     /// Sets how a stream delivers, and makes it when it does not exist.
     pub(super) fn configure(&mut self, id: u16, ordered: bool, reliability: Reliability) -> bool {
-        let Some((_, association)) = &mut self.association else {
-            return false;
-        };
+        let association = &mut self.association;
         if association.stream(id).is_err() && association.open_stream(id, Ppid::Binary).is_err() {
             return false;
         }
@@ -152,17 +163,12 @@ impl Link {
     }
 
     pub(super) fn write(&mut self, id: u16, ppid: Ppid, data: &[u8]) -> bool {
-        let Some((_, association)) = &mut self.association else {
-            return false;
-        };
-        let stream = association.stream(id);
+        let stream = self.association.stream(id);
         stream.is_ok_and(|mut s| s.write_with_ppi(data, ppid).is_ok())
     }
 
     pub(super) fn reset(&mut self, id: u16) {
-        if let Some((_, association)) = &mut self.association
-            && let Ok(mut stream) = association.stream(id)
-        {
+        if let Ok(mut stream) = self.association.stream(id) {
             // An error means that the association is not up: then there is nothing to reset.
             let _ = stream.close();
             self.settle();
@@ -170,18 +176,12 @@ impl Link {
     }
 
     pub(super) fn has_stream(&self, id: u16) -> bool {
-        let association = self.association.as_ref().map(|(_, association)| association);
-        association.is_some_and(|a| a.stream_ids().contains(&id))
+        self.association.stream_ids().contains(&id)
     }
 
     pub(super) fn buffered(&mut self, id: u16) -> usize {
-        let Some((_, association)) = &mut self.association else {
-            return 0;
-        };
-        association
-            .stream(id)
-            .and_then(|stream| stream.buffered_amount())
-            .unwrap_or(0)
+        let stream = self.association.stream(id);
+        stream.and_then(|stream| stream.buffered_amount()).unwrap_or(0)
     }
 
     /// Whether messages may wait to be read.
@@ -191,8 +191,8 @@ impl Link {
 
     /// Reads one message, of each stream in turn; false when there is none.
     pub(super) fn read(&mut self) -> bool {
-        while let (Some((_, association)), Some(id)) = (&mut self.association, self.readable.pop_front()) {
-            if let Some(message) = read_next(association, &mut self.admission, id) {
+        while let Some(id) = self.readable.pop_front() {
+            if let Some(message) = read_next(&mut self.association, &mut self.admission, id) {
                 self.events.push_back(message);
                 self.readable.push_back(id);
                 // Who reads the last message of a stream lets it finish.
@@ -208,28 +208,52 @@ impl Link {
     }
 
     pub(super) fn poll_packet(&mut self, now: Instant) -> Option<Bytes> {
-        if let Some((_, association)) = &mut self.association
-            && self.outgoing.is_empty()
-            && let Some(transmit) = association.poll_transmit(now)
-            && let Payload::RawEncode(packets) = transmit.payload
-        {
-            let sent = packets
-                .into_iter()
-                .map(|packet| self.admission.sent(packet, RECEIVE_BUFFER_MAX));
+        if let Some(packet) = self.handshake.poll_packet(now) {
+            return Some(packet);
+        }
+        if self.remote().is_some() && self.outgoing.is_empty() {
+            let packets = next_packets(&mut self.association, now).into_iter();
+            let sent = packets.map(|packet| self.admission.sent(packet, RECEIVE_BUFFER_MAX));
             self.outgoing.extend(sent);
         }
         self.outgoing.pop_front()
     }
 
     pub(super) fn poll_timeout(&self) -> Option<Instant> {
-        let (_, association) = self.association.as_ref()?;
-        association.poll_timeout()
+        if self.remote().is_some() {
+            self.association.poll_timeout()
+        } else {
+            self.handshake.poll_timeout()
+        }
+    }
+
+    /// `sctp-proto` hears that all went as it began, whichever way it went: it knows no other.
+    fn establish(&mut self, now: Instant, remote: &Init) {
+        self.admission = Admission::new(remote.tsn);
+        for packet in self.handshake.answers_of(remote) {
+            self.give(now, packet);
+            // The COOKIE ECHO that it answers the first with is nobody's.
+            let _ = next_packets(&mut self.association, now);
+        }
+        self.settle();
+    }
+
+    fn give(&mut self, now: Instant, data: Bytes) {
+        // A tag of nobody leads to no association.
+        if let Some((_, DatagramEvent::AssociationEvent(event))) =
+            self.endpoint.handle(now, NOWHERE, None, None, data)
+        {
+            self.association.handle_event(event);
+        }
+    }
+
+    fn end(&mut self) {
+        // Ends it, which is all that can fail.
+        let _ = self.association.close();
     }
 
     fn settle(&mut self) {
-        let Some((handle, association)) = &mut self.association else {
-            return;
-        };
+        let association = &mut self.association;
         while let Some(event) = association.poll() {
             match event {
                 Event::Connected => {
@@ -278,7 +302,7 @@ impl Link {
         }
         while association.accept_stream().is_some() {}
         while let Some(event) = association.poll_endpoint_event() {
-            if let Some(event) = self.endpoint.handle_event(*handle, event) {
+            if let Some(event) = self.endpoint.handle_event(self.handle, event) {
                 association.handle_event(event);
             }
         }
@@ -301,12 +325,20 @@ fn read_next(association: &mut Association, admission: &mut Admission, id: u16) 
     None
 }
 
-fn transport(send_len_max: usize) -> TransportConfig {
-    let len = |len: usize| u32::try_from(len).expect("message limits are below 4 GiB");
+fn next_packets(association: &mut Association, now: Instant) -> Vec<Bytes> {
+    match association.poll_transmit(now).map(|transmit| transmit.payload) {
+        Some(Payload::RawEncode(packets)) => packets,
+        Some(Payload::PartialDecode(_)) | None => Vec::new(),
+    }
+}
+
+fn transport(remote: SctpRemote) -> TransportConfig {
     TransportConfig::default()
         .with_max_receive_buffer_size(RECEIVE_BUFFER_MAX)
-        .with_max_send_message_size(len(send_len_max))
-        .with_max_receive_message_size(len(MESSAGE_LEN_MAX))
+        .with_local_port(LOCAL_PORT)
+        .with_remote_port(remote.port.get())
+        .with_max_send_message_size(remote.message_len_max)
+        .with_max_receive_message_size(MESSAGE_LEN_MAX)
         .with_max_num_inbound_streams(STREAMS_MAX)
         .with_max_num_outbound_streams(STREAMS_MAX)
         .with_max_init_retransmits(None)

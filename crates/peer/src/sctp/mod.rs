@@ -5,19 +5,21 @@
 
 mod admission;
 mod association;
+mod handshake;
+mod packet;
 
-use crate::config::{ChannelSpec, DtlsRole};
+use crate::config::{ChannelSpec, DtlsRole, SctpRemote};
 use crate::peer::PeerEvent;
-pub(crate) use admission::sign;
 use association::{Link, LinkEvent};
 use bytes::Bytes;
+pub(crate) use packet::sign;
 use sctp_proto::PayloadProtocolIdentifier as Ppid;
 use std::collections::{BTreeMap, VecDeque};
 use std::time::Instant;
 use wire::dcep::{self, Reliability};
 
 /// Longest message in either direction: what LiveKit announces (`a=max-message-size`).
-pub(crate) const MESSAGE_LEN_MAX: usize = 65_535;
+pub(crate) const MESSAGE_LEN_MAX: u32 = 65_535;
 /// Bytes that may wait for acknowledgement on one channel, so that none takes the room of another.
 /// Throughput is at most this per round trip; each slow peer costs as much.
 const CHANNEL_BUFFER_MAX: usize = 256 * 1024;
@@ -68,18 +70,24 @@ enum State {
 }
 
 impl Sctp {
-    /// Begins the association. The DTLS client initiates; browsers initiate from both sides, and
-    /// the two INITs meet well (RFC 9260 §5.2.1).
-    pub(crate) fn start(&mut self, role: DtlsRole, remote_message_len_max: u32) {
+    /// Begins the association, as the remote side may do or not (RFC 8841 §9.3).
+    pub(crate) fn start(&mut self, now: Instant, role: DtlsRole, remote: SctpRemote) {
         if self.link.is_some() {
             return;
         }
         self.role = Some(role);
-        self.message_len_max = match usize::try_from(remote_message_len_max) {
-            Ok(0) | Err(_) => MESSAGE_LEN_MAX,
-            Ok(limit) => limit.min(MESSAGE_LEN_MAX),
+        let message_len_max = match remote.message_len_max {
+            0 => MESSAGE_LEN_MAX,
+            limit => limit.min(MESSAGE_LEN_MAX),
         };
-        self.link = Some(Link::new(role, self.message_len_max));
+        self.message_len_max = message_len_max as usize;
+        self.link = Some(Link::new(
+            now,
+            SctpRemote {
+                message_len_max,
+                ..remote
+            },
+        ));
     }
 
     /// Takes one decrypted packet.
@@ -299,7 +307,8 @@ impl Sctp {
         let reliability = spec
             .max_retransmits
             .map_or(Reliability::Reliable, |n| Reliability::Retransmits(u32::from(n)));
-        let usable = !self.channels.contains_key(&id) && spec.label.len() <= LABEL_LEN_MAX;
+        let in_reach = link.remote().is_some_and(|remote| id < remote.inbound);
+        let usable = in_reach && !self.channels.contains_key(&id) && spec.label.len() <= LABEL_LEN_MAX;
         if !usable || !link.configure(id, spec.ordered, reliability) {
             self.dropped += 1;
             return;

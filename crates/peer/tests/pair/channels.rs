@@ -234,9 +234,45 @@ fn channels_close_when_the_remote_side_leaves() {
     assert!(!pair.b.has(&PeerEvent::Failed));
 }
 
+fn without(setup: Setup) -> Setup {
+    Setup { sctp: None, ..setup }
+}
+
+#[test]
+fn channels_open_whoever_begins_over_a_line_that_loses_and_overtakes() {
+    for run in 0..60 {
+        let mut pair = Pair::new(without(CLIENT), without(SERVER));
+        for _ in 0..run {
+            pair.random();
+        }
+        pair.connect();
+        (pair.loss, pair.jitter) = (20 * (run % 2), Duration::from_millis(60 * (run % 3)));
+        pair.b.peer.open_channel(reliable());
+        // Both at once, or one of them when the other has long begun.
+        let late = [None, Some(Side::A), Some(Side::B)][usize::try_from(run).unwrap() / 20];
+        for side in [Side::A, Side::B] {
+            pair.end(side).setup.sctp = Some(0);
+            if late != Some(side) {
+                pair.describe(side);
+            }
+        }
+        if let Some(side) = late {
+            pair.run_for(Duration::from_millis(777));
+            pair.describe(side);
+        }
+        let up = |p: &Pair| p.a.channel("_reliable") == Some(1) && p.b.channel("_reliable") == Some(1);
+        let limit = if pair.loss == 0 { 1000 } else { 10_000 };
+        assert!(pair.run_until(Duration::from_millis(limit), up), "run {run}");
+        let now = pair.now;
+        assert!(pair.a.peer.send_message(now, 1, true, b"up"));
+        assert!(pair.b.peer.send_message(now, 1, true, &[7; 65_535]));
+        let all = |p: &Pair| p.a.messages().len() == 1 && p.b.messages().len() == 1;
+        assert!(pair.run_until(Duration::from_secs(60), all), "run {run}");
+    }
+}
+
 #[test]
 fn sctp_starts_when_it_is_negotiated_later() {
-    let without = |setup: Setup| Setup { sctp: None, ..setup };
     let mut pair = Pair::new(without(CLIENT), without(SERVER));
     pair.connect();
     pair.b.peer.open_channel(reliable());

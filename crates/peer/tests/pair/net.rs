@@ -2,7 +2,7 @@
 
 use peer::{
     Candidate, CandidateKind, DtlsRole, IceCredentials, Identity, Outbox, Peer, PeerEvent, PeerInit,
-    ReceivedRtp, Remote, RtpWrite, Shared,
+    ReceivedRtp, Remote, RtpWrite, SctpRemote, Shared,
 };
 use std::cell::OnceCell;
 use std::collections::BTreeMap;
@@ -103,6 +103,8 @@ pub(crate) struct Pair {
     pub(crate) b: End,
     pub(crate) now: Instant,
     pub(crate) latency: Duration,
+    /// How much longer a datagram may take, so that others overtake it.
+    pub(crate) jitter: Duration,
     /// Datagrams lost, in percent.
     pub(crate) loss: u64,
     /// Nothing passes.
@@ -143,6 +145,7 @@ impl Pair {
             b: end(b, "198.51.100.1:2000", "bbbb", 2, start),
             now: start,
             latency: Duration::from_millis(20),
+            jitter: Duration::ZERO,
             loss: 0,
             cut: false,
             no_dtls: false,
@@ -184,7 +187,10 @@ impl Pair {
             fingerprint: other.fingerprint,
             dtls_role,
             ice_lite: other.setup.lite,
-            sctp,
+            sctp: sctp.map(|message_len_max| SctpRemote {
+                port: SctpRemote::PORT,
+                message_len_max,
+            }),
         }
     }
 
@@ -336,7 +342,9 @@ impl Pair {
                 continue;
             }
             self.order += 1;
-            let at = self.now + self.latency;
+            let more = self.random() % 1000;
+            let more = self.jitter * u32::try_from(more).unwrap() / 1000;
+            let at = self.now + self.latency + more;
             self.flying.insert((at, self.order), (from.other(), data));
         }
     }

@@ -7,11 +7,12 @@ use super::sections::{Slot, extension_ids, live, put_stream, token};
 use super::{CodecUnsupported, DownRequest, NegotiationError, Role, TransportConfig};
 use media::api::{
     Candidate, ChannelSpec, Codec, Command, DownKey, DtlsRole, IceCredentials, Kind, LayerWish, PeerKey,
-    Remote, SendSpec, TrackKey, make_ufrag,
+    Remote, SctpRemote, SendSpec, TrackKey, make_ufrag,
 };
 use protocol::proto;
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::net::SocketAddr;
+use std::num::NonZeroU16;
 use wire::sdp::{self, Description, Fingerprint, Media, MediaKind, Session, Setup};
 
 /// Most sections of one connection that we open ourselves: as many as descriptions may have.
@@ -414,13 +415,22 @@ impl Transport {
             .iter()
             .find(|media| live(media) && media.kind == MediaKind::Application);
         // RFC 8841 §6.1: without the attribute 64 KiB are meant.
-        let size = |media: &Media| media.max_message_size.unwrap_or(65_536);
+        let sctp = |media: &Media| {
+            let message_len_max = media.max_message_size.unwrap_or(65_536);
+            SctpRemote {
+                port: media
+                    .sctp_port
+                    .and_then(NonZeroU16::new)
+                    .unwrap_or(SctpRemote::PORT),
+                message_len_max: u32::try_from(message_len_max).unwrap_or(u32::MAX),
+            }
+        };
         Ok(Remote {
             ice,
             fingerprint,
             dtls_role: self.dtls_role(setup),
             ice_lite: description.session.ice_lite,
-            sctp: data.map(|media| u32::try_from(size(media)).unwrap_or(u32::MAX)),
+            sctp: data.map(sctp),
         })
     }
 

@@ -13,7 +13,7 @@ pub mod stream;
 
 use peer::{
     Candidate, CandidateKind, ChannelSpec, Codec, DtlsRole, IceCredentials, Outbox, Peer, PeerEvent,
-    PeerInit, ReceiveSpec, Remote, RtpWrite, SendSpec, Shared,
+    PeerInit, ReceiveSpec, Remote, RtpWrite, SctpRemote, SendSpec, Shared,
 };
 use serde_json::Value;
 use std::collections::{BTreeMap, VecDeque};
@@ -224,7 +224,10 @@ impl Connection {
                 .expect("a fingerprint"),
             dtls_role,
             ice_lite: description.session.ice_lite,
-            sctp: data.map(|media| u32::try_from(media.max_message_size.unwrap_or(65_536)).expect("32 bits")),
+            sctp: data.map(|media| SctpRemote {
+                port: SctpRemote::PORT,
+                message_len_max: u32::try_from(media.max_message_size.unwrap_or(65_536)).expect("32 bits"),
+            }),
         };
         self.order(Order::Remote(Box::new(remote))).await;
         for media in &description.media {

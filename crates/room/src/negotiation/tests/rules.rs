@@ -176,7 +176,24 @@ fn data_sections_allow_64_kib_messages() {
     let outcome = transport.handle_offer(&offer(&[data(0)]), &[]).unwrap();
     let answer = parsed(&outcome.answer);
     assert_eq!(answer.media[0].max_message_size, Some(65_535));
-    assert_eq!(remotes(&outcome.commands)[0].sctp, Some(262_144));
+    let sctp = remotes(&outcome.commands)[0]
+        .sctp
+        .expect("there is a data section");
+    assert_eq!(sctp.message_len_max, 262_144);
+}
+
+#[test]
+fn sctp_goes_to_the_port_of_the_description() {
+    let told = |port: &str| {
+        let mut transport = transport(Role::Publisher);
+        let mut offer = offer(&[data(0)]);
+        offer.sdp = offer.sdp.replace("a=sctp-port:5000", port);
+        let outcome = transport.handle_offer(&offer, &[]).unwrap();
+        remotes(&outcome.commands)[0].sctp.map(|sctp| sctp.port.get())
+    };
+    assert_eq!(told("a=sctp-port:6000"), Some(6000));
+    assert_eq!(told("a=sctpmap:7000 webrtc-datachannel 1024"), Some(7000));
+    assert_eq!(told("a=unknown"), Some(5000));
 }
 
 #[test]
