@@ -185,12 +185,16 @@ impl Pair {
             }
         }
         self.valid = true;
-        self.phase = Phase::Quiet;
+        if !matches!(self.phase, Phase::KeptAlive { .. }) {
+            self.phase = Phase::Quiet;
+        }
     }
 
     /// It carries traffic: from now on it is asked for ever.
     pub(super) fn keep_alive(&mut self, now: Instant) {
-        self.phase = Phase::KeptAlive { due: now + KEEPALIVE };
+        if !matches!(self.phase, Phase::KeptAlive { .. }) {
+            self.phase = Phase::KeptAlive { due: now + KEEPALIVE };
+        }
     }
 }
 
