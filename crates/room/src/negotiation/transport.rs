@@ -476,10 +476,10 @@ impl Transport {
     }
 }
 
-/// RFC 8839 §5.4 has fragments of 4 to 256 characters, and passwords of up to 256. Which characters they
-/// are is not its client's fault alone: whatever can stand in a user name of STUN is taken, which ends
-/// our own fragment at the first colon and theirs at the end. Passwords below 22 characters connect, as
-/// with LiveKit's server: only their own security is at stake.
+/// RFC 8839 §5.4 allows fragments of 4 to 256 characters and passwords of up to 256; what is longer fits
+/// in no check. More characters are taken than the RFC names, as LiveKit's server takes them: a check
+/// can carry all but spaces and those that cannot be printed. Passwords below the RFC's 22 characters
+/// connect, too: only their own safety is at stake.
 fn check_credentials(ice: &IceCredentials) -> Result<(), &'static str> {
     let printable = |text: &str| text.bytes().all(|byte| byte.is_ascii_graphic());
     if !(4..=256).contains(&ice.ufrag.len()) {
