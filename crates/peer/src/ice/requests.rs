@@ -50,18 +50,18 @@ impl Ice {
             };
         }
         if !message.unknown.types().is_empty() {
-            let answer = self.refusal(message, UNKNOWN_ATTRIBUTE);
+            let answer = refusal(message, UNKNOWN_ATTRIBUTE);
             self.answer(path, answer.unknown_attributes(message.unknown.types()));
             return Received::Taken;
         }
         if message.malformed {
-            let answer = self.refusal(message, BAD_REQUEST);
+            let answer = refusal(message, BAD_REQUEST);
             self.answer(path, answer);
             return Received::Taken;
         }
         self.heard(now, path);
         if self.is_conflict(message) {
-            let answer = self.refusal(message, ROLE_CONFLICT);
+            let answer = refusal(message, ROLE_CONFLICT);
             self.answer(path, answer);
         } else {
             let answer = Writer::new(Class::Success, message.transaction).mapped(path.remote);
@@ -69,10 +69,6 @@ impl Ice {
             self.follow_request(now, path, message);
         }
         Received::Check
-    }
-
-    fn refusal(&self, message: &Message<'_>, (code, reason): (u16, &str)) -> Writer {
-        Writer::new(Class::Error, message.transaction).error(code, reason)
     }
 
     fn answer(&mut self, path: Path, answer: Writer) {
@@ -130,4 +126,8 @@ impl Ice {
             self.consider(now, path, priorities);
         }
     }
+}
+
+fn refusal(message: &Message<'_>, (code, reason): (u16, &str)) -> Writer {
+    Writer::new(Class::Error, message.transaction).error(code, reason)
 }
