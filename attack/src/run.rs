@@ -132,6 +132,7 @@ fn set(
         keys: Keys::new(vec![(KEY.to_owned(), SECRET.to_owned())]),
         fingerprint: identity.fingerprint(),
         shared: Arc::clone(identity),
+        loss: bench::guest::Loss::default(),
     };
     let probes = Probes::start(&server, &world)?;
     let since = Instant::now();

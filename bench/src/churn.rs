@@ -72,13 +72,15 @@ pub(crate) fn run(options: &Options) -> anyhow::Result<()> {
         keys,
         shared: Arc::new(shared),
         fingerprint,
+        loss: bench::guest::Loss::default(),
     };
     let result = load.block_on(churn(options, &world, server.handle()));
     server.block_on(running.shutdown());
     result
 }
 
-fn start(keys: Keys) -> anyhow::Result<Running> {
+/// A server with one media thread, in this process.
+pub(crate) fn start(keys: Keys) -> anyhow::Result<Running> {
     let mut config = Config {
         port: 0,
         bind_addresses: vec!["127.0.0.1".parse()?],

@@ -44,6 +44,37 @@ pub struct World {
     pub shared: Arc<Shared>,
     /// Its fingerprint.
     pub fingerprint: [u8; 32],
+    /// What happens to their datagrams on the way.
+    pub loss: Loss,
+}
+
+/// Datagrams that get lost, as a seed says.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Loss {
+    percent: u64,
+    state: u64,
+}
+
+impl Loss {
+    /// So many of a hundred, in each direction.
+    #[must_use]
+    pub const fn new(percent: u64, seed: u64) -> Self {
+        Self {
+            percent,
+            // Neighbouring seeds are to have nothing in common.
+            state: seed.wrapping_mul(0x9E37_79B9_7F4A_7C15) | 1,
+        }
+    }
+
+    fn strikes(&mut self) -> bool {
+        if self.percent == 0 {
+            return false;
+        }
+        self.state ^= self.state << 13;
+        self.state ^= self.state >> 7;
+        self.state ^= self.state << 17;
+        (self.state >> 32) % 100 < self.percent
+    }
 }
 
 /// Messages of data channels that wait to be read; beyond it the oldest is forgotten.
@@ -67,6 +98,7 @@ pub struct Link {
     /// Where the server receives.
     pub addresses: Vec<SocketAddr>,
     restarts: u32,
+    loss: Loss,
 }
 
 /// A published track.
@@ -137,6 +169,7 @@ impl Link {
             server: None,
             addresses: Vec::new(),
             restarts: 0,
+            loss: world.loss,
         })
     }
 
@@ -169,6 +202,9 @@ impl Link {
 
     /// Takes one datagram.
     fn receive(&mut self, from: SocketAddr, data: &mut [u8]) {
+        if self.loss.strikes() {
+            return;
+        }
         let media = self.peer.handle_datagram(Instant::now(), from, 0, data);
         self.heard += u64::from(media.rtp().is_some());
     }
@@ -251,6 +287,9 @@ impl Link {
         loop {
             let all = self.peer.poll_transmit(now, &mut self.outbox);
             for datagram in self.outbox.datagrams() {
+                if self.loss.strikes() {
+                    continue;
+                }
                 let bytes = self.outbox.datagram_bytes(datagram);
                 // A server that has forgotten us refuses, which shows elsewhere.
                 let _refused = self.socket.send_to(bytes, datagram.to).await;

@@ -13,6 +13,7 @@ mod churn;
 mod client;
 mod fanout;
 mod floor;
+mod join;
 mod overload;
 mod table;
 mod traffic;
@@ -35,6 +36,8 @@ enum Scenario {
     Fanout(fanout::Options),
     /// Tracks, resumes, joins and leaves by the hundred: does everything come back to where it was?
     Churn(churn::Options),
+    /// One join after the other, with loss: how long does a connection take to come up?
+    Join(join::Options),
     /// More than one media thread can carry: what still gets through, and how late?
     Overload(overload::Options),
     /// Only the floor, at the sizes of audio and video packets.
@@ -45,6 +48,7 @@ fn main() -> anyhow::Result<()> {
     match Arguments::parse().scenario {
         Scenario::Fanout(options) => fanout::run(&options),
         Scenario::Churn(options) => churn::run(&options),
+        Scenario::Join(options) => join::run(&options),
         Scenario::Overload(options) => overload::run(&options),
         Scenario::Floor => floor::run(),
     }

@@ -89,6 +89,9 @@ ${config}`;
       const timer = setTimeout(() => child.kill('SIGKILL'), 10_000);
       const [code] = await once(child, 'exit');
       clearTimeout(timer);
+      // A media thread catches panics and goes on: whatever else a test saw, that is a fault.
+      const panic = log.find((text) => text.includes('panicked at') || text.includes('caught a panic'));
+      if (panic) throw new Error(`the server panicked: ${panic}`);
       return code;
     },
   };

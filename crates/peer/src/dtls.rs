@@ -162,7 +162,12 @@ impl Dtls {
         }
         match session.receive(self.now, buffer) {
             Ok(Received::Data(len)) => DtlsOutput::Data(&buffer[..len]),
-            Ok(Received::Nothing) => DtlsOutput::Idle,
+            // Reading may have an answer: a Finished that comes again says that our last flight got lost,
+            // and the remote side waits for it.
+            Ok(Received::Nothing) => match session.poll_packet() {
+                Some(packet) => DtlsOutput::Packet(packet),
+                None => DtlsOutput::Idle,
+            },
             Ok(Received::Closed) => {
                 self.state = State::Closed;
                 DtlsOutput::Closed

@@ -1,7 +1,7 @@
 //! One WebRTC connection, sans-IO: ICE, DTLS, SRTP, SCTP data channels, reports, retransmission.
 //!
-//! Owns everything between a datagram and a decrypted packet, and back. Stands on the crates `is`
-//! (ICE), `dtls` (DTLS) and `sctp-proto` (SCTP).
+//! Owns everything between a datagram and a decrypted packet, and back. Stands on the crates
+//! `dtls` (DTLS) and `sctp-proto` (SCTP).
 //! Must not know: other peers, who subscribes to what, rooms, SDP text.
 //!
 //! Drain order: after every `handle_*` or verb, call [`Peer::poll_event`] until `None`, then

@@ -149,7 +149,7 @@ impl Transport {
     }
 
     pub(crate) fn add_remote_candidate(&mut self, candidate: Candidate) {
-        self.ice.add_remote_candidate(candidate);
+        self.ice.add_remote_candidate(&candidate);
     }
 
     pub(crate) fn restart_ice(&mut self, local: &IceCredentials) {

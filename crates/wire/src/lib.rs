@@ -1,6 +1,6 @@
 //! Bytes to values and back for every format that Plenum speaks on the media path.
 //!
-//! Owns: RTP, RTCP, header extensions, STUN peeking, SDP, codec payload descriptors, the AV1
+//! Owns: RTP, RTCP, header extensions, STUN, SDP, codec payload descriptors, the AV1
 //! dependency descriptor, DCEP framing, data-track handles and serial-number arithmetic.
 //! Must not know: state, time, or what a packet means to anybody.
 //! Every function takes untrusted bytes: no panic, no unbounded memory.

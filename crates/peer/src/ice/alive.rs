@@ -25,6 +25,10 @@ pub(super) enum Alive {
 }
 
 impl Alive {
+    pub(super) fn is_failed(self) -> bool {
+        matches!(self, Self::Failed)
+    }
+
     pub(super) fn is_connected(self) -> bool {
         matches!(self, Self::Connected { .. })
     }

@@ -1,136 +1,152 @@
-//! Connectivity of one peer: a thin owner of `is::IceAgent`.
+//! Connectivity of one peer: an ICE agent with host candidates of our own sockets, full or lite
+//! (RFC 8445, RFC 8838, consent as in RFC 7675).
 //!
 //! Owns which addresses have proven to be the remote side's, which pair carries traffic, and
-//! whether the remote side is still heard (RFC 8445, RFC 8838, RFC 7675).
+//! whether the remote side is still heard.
 //! Must not know: what travels over the pair, SDP, sockets (it speaks of their indices).
+//!
+//! A full agent checks the pairs of its candidates and of those it is told or learns. Before a pair is
+//! selected all are checked; after that only what would be better than it, and what the remote side
+//! uses while the selected one is silent. So an idle peer has one pair and one timer. A lite agent
+//! only answers.
 
 mod alive;
+mod checklist;
+mod checks;
 mod early;
-mod hmac;
+mod integrity;
+mod pair;
+mod requests;
 mod seen;
 
-use crate::config::{Candidate, CandidateKind, IceCredentials, PeerInit};
+use crate::config::{Candidate, IceCredentials, PeerInit};
 use crate::peer::PeerEvent;
 use crate::received::{Received, Refusal};
 use alive::Alive;
+use checklist::Checklist;
 use early::Early;
-use is::stun::{StunMessage, StunPacket};
-use is::{IceAgent, IceAgentEvent, IceCreds, Protocol};
+use integrity::Transactions;
+use pair::{Pair, Path, Priorities};
 use seen::Seen;
 use std::collections::VecDeque;
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
+use wire::stun::{Class, Message};
 
-/// Pace of our own checks (Ta of RFC 8445 §14). Lower joins faster with many candidates and sends
-/// more datagrams at once; the RFC's floor is 5 ms.
-const CHECK_PACE: Duration = Duration::from_millis(20);
-/// Longest interval between checks of a working pair: the keepalive. LiveKit uses 2 s; a larger
-/// value saves datagrams and notices a dead path later.
-const KEEPALIVE: Duration = Duration::from_secs(2);
-/// First retransmission of a check.
-const CHECK_RTO: Duration = Duration::from_millis(250);
-/// Unanswered checks before a pair is given up: about 14 s with the two values above.
-const CHECK_RETRANSMITS: usize = 9;
-/// Pairs per peer: each costs about 1.5 KiB.
-const PAIRS_MAX: usize = 32;
 /// Remote candidates taken per ICE generation.
 const REMOTE_CANDIDATES_MAX: usize = 32;
 /// Addresses that may send valid checks per ICE generation; a client that roams beyond it must
 /// restart ICE, as all do on a network change.
 const SOURCES_MAX: usize = 64;
-/// Silence of the selected address, in favour of another that sends valid checks, after which the
-/// pair is given up: the remote NAT chose a new port. Two keepalives of browsers; shorter risks
+/// Silence of the selected pair, in favour of another on which valid checks come, after which the
+/// other takes its place: the remote NAT chose a new port. Two keepalives of browsers; shorter risks
 /// leaving a good path for a loss of two checks, longer leaves media without a path.
 const REBOUND_AFTER: Duration = Duration::from_secs(5);
-/// Addresses kept of those that were left; the oldest is forgotten, and then answered no more before
-/// a restart. A client has two or three networks to go back and forth between.
-const LEFT_MAX: usize = 8;
-/// The foundation that the agent gives to candidates that it learns from a check: it knows them by it.
-const LEARNED_FOUNDATION: &str = "tmp_prflx";
-/// Message type of an indication (RFC 8489 §5).
-const BINDING_INDICATION: [u8; 2] = [0x00, 0x11];
-/// RFC 8839 §5.4 limits both credentials to 256 characters.
+/// Messages that wait to be sent: many times what one datagram or timer brings about. More are lost,
+/// as on any network.
+const OUTGOING_MAX: usize = 64;
+/// RFC 8839 §5.4 limits both credentials to 256 characters. With our own fragment a user name then
+/// stays below the 509 bytes of RFC 8489 §14.3.
 const CREDENTIAL_LEN_MAX: usize = 256;
+/// Type preference of peer-reflexive candidates, in its place within a priority (RFC 8445 §5.1.2.1).
+const PEER_REFLEXIVE: u32 = 110 << 24;
+/// A learned candidate's priority when its check names none: one network, one component.
+const LEARNED_PRIORITY: u32 = PEER_REFLEXIVE | 0x00FF_FFFF;
 
 /// The ICE side of one peer.
 #[derive(Debug)]
 pub(crate) struct Ice {
-    agent: IceAgent,
     locals: Vec<Local>,
+    local: IceCredentials,
+    remote: Option<IceCredentials>,
     lite: bool,
+    controlling: bool,
+    tie_breaker: u64,
+    transactions: Transactions,
+    checklist: Checklist,
+    /// Signalled addresses with their priorities.
+    candidates: Vec<(SocketAddr, u32)>,
     early: Early,
     /// Requests that were accepted, so that nobody repeats them from elsewhere.
     seen: Seen,
+    /// Addresses from which valid messages came.
     sources: Vec<SocketAddr>,
-    /// Addresses of rebound pairs, oldest first: the agent ignores checks from them.
-    left: VecDeque<SocketAddr>,
-    remote_candidates: usize,
-    selected: Option<(SocketAddr, u8)>,
-    selected_heard: Instant,
+    selected: Option<Selected>,
+    rtt: Option<Duration>,
     alive: Alive,
+    /// The next selection is told.
     announce: bool,
     events: VecDeque<PeerEvent>,
+    outgoing: VecDeque<(Path, Vec<u8>)>,
     last_now: Instant,
     next: Option<Instant>,
     dropped: u64,
 }
 
-/// A local socket as the agent sees it. One address per socket and family is enough: a socket's
-/// further addresses (NAT 1:1) are advertised, but datagrams to them arrive on the same socket.
+/// A local socket. One address per socket and family is enough: a socket's further addresses
+/// (NAT 1:1) are advertised, but datagrams to them arrive on the same socket.
 #[derive(Clone, Copy, Debug)]
 struct Local {
     index: u8,
-    address: SocketAddr,
+    is_ipv4: bool,
+    /// Of its host candidate.
+    priority: u32,
+}
+
+/// The path that carries traffic.
+#[derive(Clone, Copy, Debug)]
+struct Selected {
+    path: Path,
+    priorities: Priorities,
+    /// Arrival of the last valid message on it.
+    heard: Instant,
+    /// Any nominated pair replaces it: it is where DTLS came from first, or of the ICE generation
+    /// before.
+    tentative: bool,
+}
+
+impl Selected {
+    fn is_silent(&self, now: Instant) -> bool {
+        now.saturating_duration_since(self.heard) >= REBOUND_AFTER
+    }
 }
 
 impl Ice {
     pub(crate) fn new(init: &PeerInit, now: Instant) -> Self {
-        let mut agent = IceAgent::with_hmac(credentials(&init.ice), &hmac::AwsLc);
-        agent.set_ice_lite(init.ice_lite);
-        agent.set_controlling(init.ice_controlling && !init.ice_lite);
-        agent.set_control_tie_breaker(init.seed);
-        agent.set_timing_advance(CHECK_PACE);
-        agent.set_initial_stun_rto(CHECK_RTO);
-        agent.set_max_stun_rto(KEEPALIVE);
-        agent.set_max_stun_retransmits(CHECK_RETRANSMITS);
-        agent.set_max_candidate_pairs(PAIRS_MAX);
         let mut locals: Vec<Local> = Vec::new();
         for (index, candidate) in &init.local {
-            let address = candidate.address;
-            let known = |l: &Local| l.index == *index && l.address.is_ipv4() == address.is_ipv4();
-            if locals.iter().any(known) {
-                continue;
-            }
-            if let Ok(host) = is::Candidate::builder().udp().host(address).build()
-                && agent.add_local_candidate(host).is_some()
-            {
+            let is_ipv4 = candidate.address.is_ipv4();
+            if !locals.iter().any(|l| l.index == *index && l.is_ipv4 == is_ipv4) {
                 locals.push(Local {
                     index: *index,
-                    address,
+                    is_ipv4,
+                    priority: candidate.priority,
                 });
             }
         }
-        let mut ice = Self {
-            agent,
+        Self {
             locals,
+            local: init.ice.clone(),
+            remote: None,
             lite: init.ice_lite,
+            controlling: init.ice_controlling && !init.ice_lite,
+            tie_breaker: init.seed,
+            transactions: Transactions::new(init.seed),
+            checklist: Checklist::default(),
+            candidates: Vec::new(),
             early: Early::default(),
             seen: Seen::default(),
             sources: Vec::new(),
-            left: VecDeque::new(),
-            remote_candidates: 0,
             selected: None,
-            selected_heard: now,
+            rtt: None,
             alive: Alive::Idle,
             announce: true,
             events: VecDeque::new(),
+            outgoing: VecDeque::new(),
             last_now: now,
             next: None,
             dropped: 0,
-        };
-        ice.agent.handle_timeout(now);
-        ice.settle(now);
-        ice
+        }
     }
 
     // ---- outside world -------------------------------------------------------------------
@@ -139,65 +155,28 @@ impl Ice {
     /// answered by [`Self::set_remote`].
     pub(crate) fn handle_stun(&mut self, now: Instant, from: SocketAddr, local: u8, data: &[u8]) -> Received {
         self.last_now = now;
-        let taken = self.take_stun(now, from, local, data);
-        self.dropped += u64::from(matches!(taken, Received::Refused(_)));
+        let path = Path { remote: from, local };
+        let taken = self.take_stun(now, path, data);
+        match taken {
+            Received::Refused(_) => self.dropped += 1,
+            Received::Rtp(_) | Received::Check | Received::Taken => self.settle(now),
+        }
         taken
     }
 
-    fn take_stun(&mut self, now: Instant, from: SocketAddr, local: u8, data: &[u8]) -> Received {
-        let destination = self.local_address(local, from);
-        if data.starts_with(&BINDING_INDICATION) && self.is_source(from) {
-            // Keeps a NAT's binding alive, and says nothing (RFC 8445 §11).
-            return Received::Taken;
-        }
-        let (Ok(message), Some(destination)) = (StunMessage::parse(data), destination) else {
-            // A message without integrity is not even parsed.
-            let whole = wire::stun::is_stun(data);
-            let refusal = if whole {
-                Refusal::Unauthenticated
-            } else {
-                Refusal::Malformed
-            };
-            return Received::Refused(refusal);
+    fn take_stun(&mut self, now: Instant, path: Path, data: &[u8]) -> Received {
+        let Some(message) = Message::parse(data) else {
+            return Received::Refused(Refusal::Malformed);
         };
-        let is_request = message.is_binding_request();
-        if is_request && self.seen.elsewhere(data, from) {
+        if self.local_priority(path).is_none() {
             return Received::Refused(Refusal::Unauthenticated);
         }
-        if self.agent.remote_credentials().is_none() {
-            if !is_request || !self.agent.accepts_message(&message) {
-                return Received::Refused(Refusal::Unauthenticated);
-            }
-            self.seen.note(data, from);
-            if !self.early.push(now, from, local, data) {
-                return Received::Refused(Refusal::TooMany);
-            }
-            return Received::Check;
-        }
-        if self.sources.len() >= SOURCES_MAX && !self.is_source(from) {
-            return Received::Refused(Refusal::TooMany);
-        }
-        self.welcome_back(from, &message);
-        let packet = StunPacket {
-            proto: Protocol::Udp,
-            source: from,
-            destination,
-            message,
-        };
-        if self.agent.handle_packet(now, packet) {
-            if is_request {
-                self.seen.note(data, from);
-            }
-            if self.alive.heard(now) {
-                self.announce = true;
-            }
-            self.leave_rebound_pair(now, from);
-            // Without this a lite agent reports the nomination only with its next 3 s timer.
-            self.agent.handle_timeout(now);
-            self.settle(now);
-            Received::Check
-        } else {
-            Received::Refused(Refusal::Unauthenticated)
+        match message.class {
+            // It keeps a NAT's binding alive, and says nothing (RFC 8445 §11).
+            Class::Indication if self.is_source(path.remote) => Received::Taken,
+            Class::Indication => Received::Refused(Refusal::Unauthenticated),
+            Class::Request => self.take_request(now, path, data, &message),
+            Class::Success | Class::Error => self.take_response(now, path, &message),
         }
     }
 
@@ -206,8 +185,11 @@ impl Ice {
         if self.next.is_none_or(|next| now < next) {
             return;
         }
-        self.agent.handle_timeout(now);
         if let Some(event) = self.alive.handle_timeout(now) {
+            if event == PeerEvent::IceFailed {
+                self.checklist.clear();
+                self.announce = true;
+            }
             self.events.push_back(event);
         }
         self.settle(now);
@@ -219,66 +201,74 @@ impl Ice {
     /// usable.
     pub(crate) fn set_remote(&mut self, now: Instant, remote: &IceCredentials, lite: bool) -> bool {
         self.last_now = now;
-        if remote.ufrag.len() > CREDENTIAL_LEN_MAX || remote.pwd.len() > CREDENTIAL_LEN_MAX {
+        let usable = |text: &str| !text.is_empty() && text.len() <= CREDENTIAL_LEN_MAX;
+        if !usable(&remote.ufrag) || !usable(&remote.pwd) {
             return false;
         }
-        let remote = credentials(remote);
-        if self.agent.remote_credentials() == Some(&remote) {
+        if self.remote.as_ref() == Some(remote) {
             return true;
         }
-        if self.agent.remote_credentials().is_some() {
-            let local = self.agent.local_credentials().clone();
-            self.restart_agent(local);
+        if self.remote.is_some() {
+            self.begin_generation();
         }
         if lite && !self.lite {
             // RFC 8445 §6.1.1: the full agent controls.
-            self.agent.set_controlling(true);
+            self.controlling = true;
         }
-        self.agent.set_remote_credentials(remote);
+        self.remote = Some(remote.clone());
         self.alive.start(now);
         for request in self.early.take(now) {
             self.handle_stun(now, request.from, request.local, &request.data);
         }
-        self.agent.handle_timeout(now);
         self.settle(now);
         true
     }
 
-    pub(crate) fn add_remote_candidate(&mut self, candidate: Candidate) {
+    pub(crate) fn add_remote_candidate(&mut self, candidate: &Candidate) {
         let address = candidate.address;
         let unusable = address.port() == 0 || address.ip().is_unspecified() || address.ip().is_multicast();
-        if unusable || self.remote_candidates >= REMOTE_CANDIDATES_MAX {
+        if unusable || self.candidates.len() >= REMOTE_CANDIDATES_MAX {
             self.dropped += 1;
             return;
         }
-        self.remote_candidates += 1;
-        self.agent.add_remote_candidate(is::Candidate::from_parts(
-            candidate.foundation,
-            1,
-            Protocol::Udp,
-            candidate.priority,
-            address,
-            kind(candidate.kind),
-            None,
-            None,
-            None,
-        ));
-        if self.agent.remote_credentials().is_some() {
+        self.candidates.push((address, candidate.priority));
+        let now = self.last_now;
+        for at in 0..self.locals.len() {
+            let Some(local) = self.locals.get(at) else { break };
+            if local.is_ipv4 != address.is_ipv4() {
+                continue;
+            }
+            let path = Path {
+                remote: address,
+                local: local.index,
+            };
+            self.pair_signalled(now, path, candidate.priority);
+        }
+        if self.remote.is_some() {
             // The check leaves with the timer, which is due at once.
-            self.next = Some(self.last_now);
+            self.next = Some(now);
         }
     }
 
     /// New local credentials. The selected pair stays until another one is nominated.
     pub(crate) fn restart(&mut self, local: &IceCredentials) {
         self.early = Early::default();
-        self.restart_agent(credentials(local));
+        self.begin_generation();
+        self.local = local.clone();
         self.settle(self.last_now);
     }
 
     /// Moves traffic to where DTLS came from while no pair is nominated yet.
     pub(crate) fn select_provisionally(&mut self, from: SocketAddr, local: u8) {
-        self.selected.get_or_insert((from, local));
+        if self.selected.is_none() {
+            let path = Path { remote: from, local };
+            self.selected = Some(Selected {
+                path,
+                priorities: self.priorities(path, None),
+                heard: self.last_now,
+                tentative: true,
+            });
+        }
     }
 
     // ---- outputs -------------------------------------------------------------------------
@@ -289,12 +279,8 @@ impl Ice {
 
     /// The next STUN message with its destination and local socket.
     pub(crate) fn poll_transmit(&mut self) -> Option<(SocketAddr, u8, Vec<u8>)> {
-        while let Some(transmit) = self.agent.poll_transmit() {
-            if let Some(local) = self.local_index(transmit.source) {
-                return Some((transmit.destination, local, transmit.contents.into()));
-            }
-        }
-        None
+        let (path, data) = self.outgoing.pop_front()?;
+        Some((path.remote, path.local, data))
     }
 
     pub(crate) fn poll_timeout(&self) -> Option<Instant> {
@@ -305,7 +291,8 @@ impl Ice {
 
     /// Remote address and local socket of the pair in use.
     pub(crate) fn selected(&self) -> Option<(SocketAddr, u8)> {
-        self.selected
+        let selected = self.selected.as_ref()?;
+        Some((selected.path.remote, selected.path.local))
     }
 
     /// Whether a valid STUN message came from this address in this ICE generation.
@@ -313,8 +300,9 @@ impl Ice {
         self.sources.contains(&from)
     }
 
+    /// Round trip of the last check on the pair in use.
     pub(crate) fn rtt(&self) -> Option<Duration> {
-        self.agent.nominated_pair_rtt()
+        self.rtt
     }
 
     /// Messages and candidates passed over.
@@ -322,113 +310,143 @@ impl Ice {
         self.dropped
     }
 
-    // ---- inside --------------------------------------------------------------------------
+    // ---- selection -----------------------------------------------------------------------
 
-    fn restart_agent(&mut self, local: IceCreds) {
-        // What DTLS may come from stays what it was, so that a handshake survives the restart.
-        self.sources
-            .retain(|source| self.selected.is_some_and(|(to, _)| to == *source));
-        self.left.clear();
-        self.remote_candidates = 0;
-        self.announce = true;
-        self.alive.restart(self.last_now);
-        self.agent.ice_restart(local, true);
-    }
-
-    /// The agent keeps to a nominated pair of higher priority until it times out. When a NAT
-    /// rebinds, that is long after the remote side speaks from elsewhere.
-    fn leave_rebound_pair(&mut self, now: Instant, from: SocketAddr) {
-        let Some((selected, _)) = self.selected else {
-            return;
-        };
-        if selected == from {
-            self.selected_heard = now;
-        } else if now.saturating_duration_since(self.selected_heard) >= REBOUND_AFTER {
-            let gone = self.agent.remote_candidates().find(|c| c.addr() == selected);
-            if let Some(gone) = gone
-                && self.agent.invalidate_candidate(&gone)
-                && !self.left.contains(&selected)
-            {
-                if self.left.len() == LEFT_MAX {
-                    self.left.pop_front();
-                }
-                self.left.push_back(selected);
-            }
-        }
-    }
-
-    /// A valid check from an address that was left makes it a candidate again: the remote side came
-    /// back to a network that it had before.
-    fn welcome_back(&mut self, from: SocketAddr, message: &StunMessage<'_>) {
-        let Some(at) = self.left.iter().position(|left| *left == from) else {
-            return;
-        };
-        if !message.is_binding_request() || !self.agent.accepts_message(message) {
-            return;
-        }
-        let Some(priority) = message.prio() else { return };
-        self.left.remove(at);
-        self.agent.add_remote_candidate(is::Candidate::from_parts(
-            LEARNED_FOUNDATION.to_owned(),
-            1,
-            Protocol::Udp,
-            priority,
-            from,
-            is::CandidateKind::PeerReflexive,
-            None,
-            None,
-            None,
-        ));
-    }
-
-    /// Takes what the agent has to say, and works out when it wants to be woken.
-    fn settle(&mut self, now: Instant) {
-        while let Some(event) = self.agent.poll_event() {
-            match event {
-                IceAgentEvent::NominatedSend {
-                    source, destination, ..
-                } => {
-                    if let Some(local) = self.local_index(source) {
-                        self.selected = Some((destination, local));
-                        self.selected_heard = now;
-                        self.alive.connect(now);
-                        if std::mem::take(&mut self.announce) {
-                            self.events.push_back(PeerEvent::IceConnected);
-                        }
-                    }
-                }
-                IceAgentEvent::DiscoveredRecv { source, .. } => {
-                    if !self.is_source(source) {
-                        self.sources.push(source);
-                    }
-                }
-                IceAgentEvent::IceRestart(_) | IceAgentEvent::IceConnectionStateChange(_) => {}
-            }
-        }
-        if self.announce
-            && self.alive.is_connected()
-            && self.selected.is_some()
-            && !self.alive.is_restarting()
+    /// The path was found to work, and was nominated or takes the place of a silent one.
+    fn consider(&mut self, now: Instant, path: Path, priorities: Priorities) {
+        if let Some(selected) = self.selected
+            && !selected.tentative
         {
-            self.announce = false;
+            let is_other = selected.path != path;
+            if is_other && !self.is_better(now, &selected, priorities) {
+                return;
+            }
+            if !is_other && self.alive.is_connected() {
+                return;
+            }
+            if is_other {
+                // What it was found and nominated by is of the past: it takes a check to come back.
+                self.checklist.retain(|pair| pair.path != selected.path);
+            }
+        }
+        self.selected = Some(Selected {
+            path,
+            priorities,
+            heard: now,
+            tentative: false,
+        });
+        self.alive.connect(now);
+        if std::mem::take(&mut self.announce) {
             self.events.push_back(PeerEvent::IceConnected);
         }
-        let agent = if self.agent.remote_credentials().is_some() {
-            self.agent.poll_timeout()
+        self.keep_selected(now, path);
+    }
+
+    /// Whether a path with these priorities is to replace the selected one.
+    fn is_better(&self, now: Instant, selected: &Selected, priorities: Priorities) -> bool {
+        let of_pair = |priorities: Priorities| priorities.of_pair(self.controlling);
+        selected.tentative || selected.is_silent(now) || of_pair(priorities) > of_pair(selected.priorities)
+    }
+
+    /// Whether checks of a path with these priorities can lead to anything.
+    fn is_worth_checking(&self, now: Instant, priorities: Priorities) -> bool {
+        let selected = self.selected.as_ref();
+        !self.lite && selected.is_none_or(|selected| self.is_better(now, selected, priorities))
+    }
+
+    /// A valid message came on this path.
+    fn heard(&mut self, now: Instant, path: Path) {
+        if !self.is_source(path.remote) {
+            self.sources.push(path.remote);
+        }
+        if let Some(selected) = &mut self.selected
+            && selected.path == path
+        {
+            selected.heard = now;
+        }
+        if self.alive.heard(now) && !self.alive.is_restarting() {
+            self.events.push_back(PeerEvent::IceConnected);
+        }
+    }
+
+    // ---- inside --------------------------------------------------------------------------
+
+    /// Forgets what belongs to the ICE generation before. Roles stay (RFC 8445 §9).
+    fn begin_generation(&mut self) {
+        self.remote = None;
+        self.checklist.clear();
+        self.outgoing.clear();
+        self.candidates.clear();
+        // What DTLS may come from stays what it was, so that a handshake survives the restart.
+        let kept = self.selected.map(|selected| selected.path.remote);
+        self.sources.retain(|source| kept == Some(*source));
+        if let Some(selected) = &mut self.selected {
+            selected.tentative = true;
+        }
+        self.announce = true;
+        self.alive.restart(self.last_now);
+    }
+
+    /// Sends what is due, and works out when that is the case again.
+    fn settle(&mut self, now: Instant) {
+        let checks = if self.remote.is_some() {
+            self.give_up(now);
+            self.send_checks(now);
+            self.checklist.poll_timeout()
         } else {
             None
         };
-        self.next = earliest(agent, self.alive.poll_timeout());
+        self.next = earliest(checks, self.alive.poll_timeout());
     }
 
-    fn local_address(&self, index: u8, from: SocketAddr) -> Option<SocketAddr> {
-        let same = |l: &&Local| l.index == index && l.address.is_ipv4() == from.is_ipv4();
-        self.locals.iter().find(same).map(|l| l.address)
+    /// A candidate of the remote side was signalled (RFC 8838 §11).
+    fn pair_signalled(&mut self, now: Instant, path: Path, priority: u32) {
+        let priorities = self.priorities(path, Some(priority));
+        if let Some(selected) = &mut self.selected
+            && selected.path == path
+        {
+            selected.priorities = priorities;
+        }
+        if let Some(pair) = self.checklist.get_mut(path) {
+            pair.priorities = priorities;
+        } else if self.is_worth_checking(now, priorities) && !self.alive.is_failed() {
+            self.form_pair(now, path, priorities);
+        }
     }
 
-    fn local_index(&self, address: SocketAddr) -> Option<u8> {
-        let local = self.locals.iter().find(|l| l.address == address);
-        local.map(|l| l.index)
+    fn form_pair(&mut self, now: Instant, path: Path, priorities: Priorities) {
+        let keep = self.selected.map(|selected| selected.path);
+        let pair = Pair::new(path, priorities, now);
+        let overflow = self.checklist.insert(pair, self.controlling, keep);
+        self.dropped += u64::from(overflow);
+    }
+
+    fn send(&mut self, path: Path, data: Vec<u8>) {
+        if self.outgoing.len() < OUTGOING_MAX {
+            self.outgoing.push_back((path, data));
+        } else {
+            self.dropped += 1;
+        }
+    }
+
+    /// Priority of the host candidate on whose socket a path is; `None` without one.
+    fn local_priority(&self, path: Path) -> Option<u32> {
+        let is_ipv4 = path.remote.is_ipv4();
+        let local = |l: &&Local| l.index == path.local && l.is_ipv4 == is_ipv4;
+        self.locals.iter().find(local).map(|l| l.priority)
+    }
+
+    /// `learned` is the priority that a check from there names (RFC 8445 §7.3.1.3).
+    fn priorities(&self, path: Path, learned: Option<u32>) -> Priorities {
+        let signalled = self
+            .candidates
+            .iter()
+            .find(|(address, _)| *address == path.remote);
+        let remote = signalled.map(|(_, priority)| *priority).or(learned);
+        Priorities {
+            local: self.local_priority(path).unwrap_or_default(),
+            remote: remote.unwrap_or(LEARNED_PRIORITY),
+        }
     }
 }
 
@@ -437,21 +455,5 @@ pub(crate) fn earliest(a: Option<Instant>, b: Option<Instant>) -> Option<Instant
     match (a, b) {
         (Some(a), Some(b)) => Some(a.min(b)),
         (a, b) => a.or(b),
-    }
-}
-
-fn credentials(ice: &IceCredentials) -> IceCreds {
-    IceCreds {
-        ufrag: ice.ufrag.clone(),
-        pass: ice.pwd.clone(),
-    }
-}
-
-fn kind(kind: CandidateKind) -> is::CandidateKind {
-    match kind {
-        CandidateKind::Host => is::CandidateKind::Host,
-        CandidateKind::ServerReflexive => is::CandidateKind::ServerReflexive,
-        CandidateKind::PeerReflexive => is::CandidateKind::PeerReflexive,
-        CandidateKind::Relayed => is::CandidateKind::Relayed,
     }
 }

@@ -8,6 +8,7 @@
 
 mod channels;
 mod connect;
+mod joins;
 mod media;
 mod net;
 mod robust;

@@ -111,6 +111,8 @@ pub(crate) struct Pair {
     pub(crate) cut: bool,
     /// DTLS does not pass; all else does.
     pub(crate) no_dtls: bool,
+    /// DTLS that is sent at this moment gets lost.
+    pub(crate) lose_dtls_at: Option<Duration>,
     /// When whose DTLS datagrams were sent.
     pub(crate) dtls: Vec<(Side, Duration)>,
     /// Datagrams sent by both.
@@ -149,6 +151,7 @@ impl Pair {
             loss: 0,
             cut: false,
             no_dtls: false,
+            lose_dtls_at: None,
             dtls: Vec::new(),
             sent: 0,
             sent_nowhere: 0,
@@ -337,7 +340,8 @@ impl Pair {
             let leads_nowhere = datagram.to != self.end(from.other()).address
                 || datagram.local != self.end(from).setup.socket;
             self.sent_nowhere += u64::from(leads_nowhere);
-            let stopped = self.cut || (self.no_dtls && is_dtls);
+            let dtls_lost = self.no_dtls || self.lose_dtls_at == Some(self.elapsed());
+            let stopped = self.cut || (is_dtls && dtls_lost);
             if leads_nowhere || stopped || self.random() % 100 < self.loss {
                 continue;
             }

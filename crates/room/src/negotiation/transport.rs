@@ -407,6 +407,7 @@ impl Transport {
             })
         });
         let ice = ice.ok_or_else(|| unusable("no ICE credentials"))?;
+        check_credentials(&ice).map_err(unusable)?;
         let fingerprint = of_sections().find_map(|transport| transport.fingerprint);
         let fingerprint = fingerprint.ok_or_else(|| unusable("no fingerprint"))?;
         let setup = of_sections().find_map(|transport| transport.setup);
@@ -483,6 +484,24 @@ impl Transport {
             commands.extend(self.restart_ice(ice));
         }
     }
+}
+
+/// RFC 8839 §5.4 allows fragments of 4 to 256 characters and passwords of up to 256; what is longer fits
+/// in no check. More characters are taken than the RFC names, as LiveKit's server takes them: a check
+/// can carry all but spaces and those that cannot be printed. Passwords below the RFC's 22 characters
+/// connect, too: only their own safety is at stake.
+fn check_credentials(ice: &IceCredentials) -> Result<(), &'static str> {
+    let printable = |text: &str| text.bytes().all(|byte| byte.is_ascii_graphic());
+    if !(4..=256).contains(&ice.ufrag.len()) {
+        return Err("ice-ufrag has not 4 to 256 characters");
+    }
+    if !(1..=256).contains(&ice.pwd.len()) {
+        return Err("ice-pwd has more than 256 characters");
+    }
+    if !printable(&ice.ufrag) || !printable(&ice.pwd) {
+        return Err("ice-ufrag or ice-pwd has characters that are none of ICE's");
+    }
+    Ok(())
 }
 
 /// [`Remote`] is compared here because only negotiation asks.

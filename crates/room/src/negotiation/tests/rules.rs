@@ -325,6 +325,44 @@ fn unusable_descriptions_are_refused_and_change_nothing() {
 }
 
 #[test]
+fn fragments_of_4_to_256_characters_are_taken_and_no_others() {
+    let with = |ufrag: &str, pwd: &str| {
+        let good = offer(&[audio(0, "recvonly"), data(1)]).sdp;
+        let lines = good.lines().map(|line| match line.split_once(':') {
+            Some(("a=ice-ufrag", _)) => format!("a=ice-ufrag:{ufrag}"),
+            Some(("a=ice-pwd", _)) => format!("a=ice-pwd:{pwd}"),
+            _ => line.to_owned(),
+        });
+        let sdp = lines.collect::<Vec<_>>().join("\r\n") + "\r\n";
+        transport(Role::Single).handle_offer(&describe("offer", sdp), &[])
+    };
+    let password = "p".repeat(22);
+    for ufrag in [
+        "abcd".to_owned(),
+        "u".repeat(112),
+        "u".repeat(256),
+        "a+/9".repeat(50),
+    ] {
+        let outcome = with(&ufrag, &password).unwrap();
+        assert_eq!(remotes(&outcome.commands)[0].ice.ufrag, ufrag);
+    }
+    assert!(with("abcd", &"p".repeat(256)).is_ok());
+    for (ufrag, pwd, why) in [
+        ("abc".to_owned(), password.clone(), "4 to 256"),
+        ("u".repeat(257), password.clone(), "4 to 256"),
+        ("u".repeat(60_000), password.clone(), "4 to 256"),
+        ("ab cd".to_owned(), password.clone(), "characters"),
+        ("abcü".to_owned(), password.clone(), "characters"),
+        ("abcd".to_owned(), "p".repeat(257), "256"),
+    ] {
+        let Err(NegotiationError::Unusable(said)) = with(&ufrag, &pwd) else {
+            panic!("{ufrag:?} is taken");
+        };
+        assert!(said.contains(why), "{said}");
+    }
+}
+
+#[test]
 fn a_garbage_answer_is_refused() {
     let mut transport = transport(Role::Subscriber);
     transport.make_offer();
