@@ -43,7 +43,7 @@ async function within(ms, what, promise, observe) {
 }
 
 /** A participant as an object with a method for every command. */
-function participant(kind, call, stop) {
+export function participant(kind, call, stop) {
   const methods = { kind, stop };
   return new Proxy(methods, {
     get(target, name) {

@@ -30,10 +30,46 @@ pub(crate) fn for_server() -> Result<()> {
 
 /// What the stock-client tests need.
 pub(crate) fn for_interop() -> Result<()> {
-    system(&["chromium", "firefox-esr", "node", "npm"])?;
+    system(&["chromium", "ffmpeg", "firefox-esr", "node", "npm"])?;
+    gstreamer()?;
     npm("interop")?;
     python("interop/.venv", "interop/requirements.txt")?;
+    for (venv, requirements) in AIORTC {
+        python(venv, requirements)?;
+    }
     python_suite("interop/requirements.txt", "interop/suites/python/fetched")
+}
+
+/// The WebRTC stack whose data channels were of an old draft still, and the present one.
+const AIORTC: [(&str, &str); 2] = [
+    ("interop/.venv-aiortc-1.9", "interop/stacks/aiortc-1.9.txt"),
+    ("interop/.venv-aiortc", "interop/stacks/aiortc.txt"),
+];
+
+/// GStreamer's WebRTC elements, and their bindings for the distribution's own Python.
+fn gstreamer() -> Result<()> {
+    let check = "/usr/bin/python3 interop/stacks/gstreamer.py --check 2>/dev/null";
+    match run("sh", &["-c", check]) {
+        Ok(()) => Ok(()),
+        Err(_) => packages(&[
+            "gir1.2-gst-plugins-bad-1.0",
+            "gir1.2-gst-plugins-base-1.0",
+            "gstreamer1.0-nice",
+            "gstreamer1.0-plugins-bad",
+            "gstreamer1.0-plugins-base",
+            "gstreamer1.0-plugins-good",
+            "python3-gi",
+        ]),
+    }
+}
+
+/// Pion as a participant, if there is a Go toolchain.
+pub(crate) fn pion() -> Result<()> {
+    heading("building the participant on Pion");
+    if !has("go") {
+        bail!("this needs a Go toolchain of version 1.24 or later");
+    }
+    run_in("interop/stacks/pion", "go", &["build", "-o", "pion", "."])
 }
 
 /// Everything.
@@ -52,6 +88,11 @@ fn system(programs: &[&str]) -> Result<()> {
     if missing.is_empty() {
         return Ok(());
     }
+    packages(&missing)
+}
+
+/// Installs Debian packages.
+fn packages(missing: &[&str]) -> Result<()> {
     heading(&format!("installing {}", missing.join(", ")));
     if !has("apt-get") {
         bail!(

@@ -99,12 +99,37 @@ pub(crate) fn interop(rest: &[String]) -> Result<()> {
         Err(_) => built("plenum")?,
     };
     let binary = format!("PLENUM_BIN={binary}");
+    let word = rest.first().map(String::as_str);
+    if word == Some("stacks") {
+        install::pion()?;
+    }
+    if matches!(word, None | Some("descriptions")) {
+        heading("descriptions of random calls");
+        let test = "descriptions::random_histories_of_subscriptions_show_every_track_once";
+        let args = [
+            "test",
+            "--quiet",
+            "--package",
+            "room",
+            "--test",
+            "room",
+            "--",
+            "--exact",
+            test,
+        ];
+        run("cargo", &args)?;
+    }
+    // These two words ask for more than a usual run has time for.
+    let thorough = match word {
+        Some("stacks" | "descriptions") => "THOROUGH=1",
+        _ => "THOROUGH=",
+    };
     // What the SDKs ship waits more than it works, so that both run side by side.
     for (title, script) in [("stock clients", "test"), ("the SDKs' own tests", "suites")] {
         heading(title);
-        let mut args = vec![&binary, "npm", "run", "--silent", script];
-        if let Some(word) = rest.first() {
-            args.extend(["--", "--test-name-pattern", word.as_str()]);
+        let mut args = vec![binary.as_str(), thorough, "npm", "run", "--silent", script];
+        if let Some(word) = word {
+            args.extend(["--", "--test-name-pattern", word]);
         }
         run_in("interop", "env", &args)?;
     }

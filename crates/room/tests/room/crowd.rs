@@ -7,16 +7,22 @@ use protocol::proto;
 use protocol::proto::signal_request::Message as Request;
 use protocol::proto::signal_response::Message as Response;
 use room::{ApiCall, ApiReply, Join};
+use std::collections::BTreeSet;
 use testkit::rng::Rng;
 
 pub struct Actor {
     pub client: Client,
     pub identity: String,
-    single: bool,
     lacks_vp9: bool,
-    tracks: Vec<proto::AddTrackRequest>,
+    /// Client ids of what was announced.
+    tracks: BTreeSet<String>,
+    /// In the order of its descriptions, which never changes.
+    sections: Vec<Section>,
     offers: u32,
 }
+
+/// Sections past which nobody offers more to receive on.
+const SECTIONS_MAX: usize = 24;
 
 pub struct Crowd {
     pub world: World,
@@ -59,7 +65,13 @@ impl Crowd {
     /// Joins, in place of who has the name, and connects or not.
     pub fn join(&mut self, join: Join, connects: bool) {
         let identity = join.claims.identity.clone();
-        let single = join.single_peer_connection;
+        let sections = match &join.publisher_offer {
+            Some(offer) => {
+                let count = |kind| offer.sdp.matches(kind).count();
+                sdp::receiving(count("m=audio"), count("m=video"))
+            }
+            None => vec![Section::data()],
+        };
         self.actors.retain(|actor| actor.identity != identity);
         let client = match connects {
             true => self.world.enter(join),
@@ -67,11 +79,11 @@ impl Crowd {
         };
         let lacks_vp9 = self.chance(50);
         self.actors.push(Actor {
+            sections,
             client,
             identity,
-            single,
             lacks_vp9,
-            tracks: Vec::new(),
+            tracks: BTreeSet::new(),
             offers: 1,
         });
     }
@@ -111,9 +123,9 @@ impl Crowd {
     }
 
     fn add(&mut self, index: usize, request: proto::AddTrackRequest) {
-        let tracks = &mut self.actors[index].tracks;
-        if tracks.iter().all(|track| track.cid != request.cid) {
-            tracks.push(request.clone());
+        let actor = &mut self.actors[index];
+        if actor.tracks.insert(request.cid.clone()) {
+            actor.sections.push(Section::of(&request));
         }
         self.request(index, Request::AddTrack(request));
     }
@@ -122,17 +134,11 @@ impl Crowd {
     pub fn offer(&mut self, index: usize) {
         let actor = &mut self.actors[index];
         actor.offers += 1;
-        let (id, tracks) = (actor.offers, actor.tracks.clone());
-        let mut sections = match actor.single {
-            true => sdp::receiving(3, 3),
-            false => vec![Section::data()],
-        };
-        for track in &tracks {
-            let section = Section::of(track);
-            sections.push(match self.chance(12) {
-                true => section.with_direction("inactive"),
-                false => section,
-            });
+        let (id, mut sections) = (actor.offers, actor.sections.clone());
+        for section in &mut sections {
+            if !section.cid.is_empty() && self.chance(12) {
+                section.direction = "inactive";
+            }
         }
         self.request(index, Request::Offer(sdp::offer(id, &sections)));
     }
@@ -164,6 +170,14 @@ impl Crowd {
                 self.request(index, Request::Answer(answer));
             }
             for message in messages {
+                if let Response::MediaSectionsRequirement(need) = &message
+                    && self.actors[index].sections.len() < SECTIONS_MAX
+                {
+                    let count = |need: u32| usize::try_from(need.min(3)).unwrap();
+                    let more = sdp::receiving(count(need.num_audios), count(need.num_videos));
+                    self.actors[index].sections.extend(more.into_iter().skip(1));
+                    self.offer(index);
+                }
                 if let Response::TrackPublished(published) = message
                     && let Some(track) = published.track.filter(|track| track.codecs.len() > 1)
                     && track.codecs[1].cid.is_empty()

@@ -217,6 +217,21 @@ fn allow(crowd: &mut Crowd, index: usize) {
     }
 }
 
+/// Calls whose descriptions are kept for browsers to read (`interop/tests/descriptions.test.mjs`).
+const HISTORIES_MAX: u64 = 60;
+
+/// A line of JSON for each connection: our offers, or our answers with what they answer, in order.
+fn write_histories(lines: &mut String, seed: u64, world: &World) {
+    for ((_, kind), told) in &world.told {
+        let steps: Vec<_> = told
+            .iter()
+            .map(|told| serde_json::json!({ "offer": told.offer, "sdp": told.sdp }))
+            .collect();
+        *lines += &serde_json::json!({ "seed": seed, "kind": kind, "steps": steps }).to_string();
+        lines.push('\n');
+    }
+}
+
 /// Seeds of a usual run. `DESCRIPTION_SEEDS=1000 cargo test …` builds it with more.
 const SEEDS: u64 = 12;
 
@@ -226,6 +241,7 @@ fn random_histories_of_subscriptions_show_every_track_once() {
     let wanted = option_env!("DESCRIPTION_SEEDS");
     let seeds = wanted.and_then(|seeds| seeds.parse().ok()).unwrap_or(SEEDS);
     let mut checked = 0;
+    let mut histories = String::new();
     for seed in 0..seeds {
         let mut crowd = Crowd::new(seed);
         for _ in 0..300 {
@@ -235,7 +251,12 @@ fn random_histories_of_subscriptions_show_every_track_once() {
             }
         }
         checked += crowd.world.descriptions_checked();
+        if seed < HISTORIES_MAX {
+            write_histories(&mut histories, seed, &crowd.world);
+        }
     }
+    let path = concat!(env!("CARGO_TARGET_TMPDIR"), "/descriptions.jsonl");
+    std::fs::write(path, histories).expect("the build's folder can be written to");
     println!("{checked} descriptions of {seeds} histories");
     assert!(checked > seeds * 50, "only {checked} descriptions");
 }

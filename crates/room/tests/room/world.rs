@@ -39,6 +39,16 @@ pub struct World {
     /// Look at every description of every test: what clients last offered, and what they were told.
     offers: BTreeMap<ConnectionId, String>,
     descriptions: BTreeMap<(ConnectionId, &'static str), DescriptionChecker>,
+    /// The same in order: our offers, and our answers to their offers.
+    pub told: BTreeMap<(ConnectionId, &'static str), Vec<Told>>,
+}
+
+/// A description that a client was told.
+#[derive(Clone, Debug)]
+pub struct Told {
+    /// What it answers, if it is an answer.
+    pub offer: Option<String>,
+    pub sdp: String,
 }
 
 /// One client as the test sees it.
@@ -172,6 +182,7 @@ impl World {
             rosters: RosterChecker::default(),
             offers: BTreeMap::new(),
             descriptions: BTreeMap::new(),
+            told: BTreeMap::new(),
         };
         world.drain();
         world
@@ -214,19 +225,32 @@ impl World {
     fn check_description(&mut self, connection: ConnectionId, message: &Response) {
         let checked = match message {
             Response::Offer(offer) => {
-                let checker = self.descriptions.entry((connection, "offers")).or_default();
-                checker.offer(&offer.sdp)
+                let key = (connection, "offers");
+                self.tell_description(key, None, &offer.sdp);
+                self.descriptions.entry(key).or_default().offer(&offer.sdp)
             }
             Response::Answer(answer) => {
-                let checker = self.descriptions.entry((connection, "answers")).or_default();
+                let key = (connection, "answers");
                 let offer = self.offers.get(&connection).expect("an answer follows an offer");
-                checker.answer(offer, &answer.sdp)
+                let offer = offer.clone();
+                let checked = self
+                    .descriptions
+                    .entry(key)
+                    .or_default()
+                    .answer(&offer, &answer.sdp);
+                self.tell_description(key, Some(offer), &answer.sdp);
+                checked
             }
             _ => return,
         };
         if let Err(why) = checked {
             panic!("a description breaks a rule: {why}\n{message:#?}");
         }
+    }
+
+    fn tell_description(&mut self, key: (ConnectionId, &'static str), offer: Option<String>, sdp: &str) {
+        let sdp = sdp.to_owned();
+        self.told.entry(key).or_default().push(Told { offer, sdp });
     }
 
     /// Descriptions that were looked at.
