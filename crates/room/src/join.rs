@@ -163,15 +163,12 @@ impl Room {
         let role = if single { Role::Single } else { Role::Publisher };
         let config = self.transport_config(role, &placement, &client, &settings);
         let (transport, commands) = Transport::new(config);
-        let budget = self.departed.budget(&claims.identity);
-        let budget = budget.unwrap_or(Budget::new(self.now.monotonic));
         let participant = Participant {
             id,
             sid: self.random.sid("PA_"),
             kind: participant::kind(&claims.kind),
             region: self.config.server_info.region.clone(),
             token_end: self.now.monotonic + Duration::from_secs(join.token_remaining_s),
-            claims,
             shown: false,
             permission,
             client,
@@ -183,7 +180,8 @@ impl Room {
             disconnect_reason: proto::DisconnectReason::UnknownReason,
             joined: self.now,
             version: 0,
-            budget,
+            budget: self.budget_of(&claims.identity),
+            claims,
             field_bytes: 0,
             dirty: false,
             is_publisher: false,
@@ -214,6 +212,12 @@ impl Room {
             self.open_subscriber(id);
         }
         id
+    }
+
+    /// What an identity may cost others: what is left of it to who was here before.
+    fn budget_of(&self, identity: &str) -> Budget {
+        let before = self.departed.budget(identity);
+        before.unwrap_or(Budget::new(self.now.monotonic))
     }
 
     /// A participant is here from now on.

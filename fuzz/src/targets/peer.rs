@@ -6,7 +6,7 @@ use super::{IDS, chunks, join};
 use ::peer::fuzzing::UnlockedStreams;
 use ::peer::{
     Candidate, CandidateKind, ChannelSpec, Codec, DtlsRole, IceCredentials, Kind, Outbox, Payload, Peer,
-    PeerEvent, PeerInit, ReceiveSpec, Remote, RtpWrite, SendSpec, Shared,
+    PeerEvent, PeerInit, ReceiveSpec, Remote, RtpWrite, SctpRemote, SendSpec, Shared,
 };
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::{Arc, LazyLock};
@@ -66,7 +66,10 @@ fn remote(ufrag: &str, dtls_role: DtlsRole) -> Remote {
         fingerprint: SHARED.fingerprint().into(),
         dtls_role,
         ice_lite: false,
-        sctp: Some(65_535),
+        sctp: Some(SctpRemote {
+            port: SctpRemote::PORT,
+            message_len_max: 65_535,
+        }),
     }
 }
 

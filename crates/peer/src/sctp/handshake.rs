@@ -188,9 +188,8 @@ impl Handshake {
             INIT if tag == 0 => self.handle_init(data, chunk),
             INIT_ACK if ours => self.handle_init_ack(data, chunk),
             COOKIE_ECHO if ours => {
-                if self.handle_cookie_echo(chunk) {
-                    return rest(data, chunk);
-                }
+                let taken = self.handle_cookie_echo(chunk);
+                return if taken { rest(data, chunk) } else { Taken::Done };
             }
             COOKIE_ACK if ours => {
                 if let State::Echoed(remote, ..) = self.state {

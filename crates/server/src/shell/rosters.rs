@@ -95,7 +95,13 @@ impl World {
     fn apply(&mut self, action: Action) {
         let joining = match &action {
             Action::Join(join) => Some(join.connection),
-            _ => None,
+            Action::Signal { .. }
+            | Action::SignalClosed { .. }
+            | Action::Media(_)
+            | Action::PeerOverran { .. }
+            | Action::Api { .. }
+            | Action::Timeout
+            | Action::Shutdown => None,
         };
         if let Action::Join(join) = &action
             && join.resume.is_some()
@@ -129,7 +135,12 @@ impl World {
                         client.peers.push(peer);
                     }
                 }
-                _ => {}
+                Effect::RefreshToken { .. }
+                | Effect::Media { .. }
+                | Effect::Reply { .. }
+                | Effect::Listed { .. }
+                | Effect::Closed
+                | _ => {}
             }
         }
     }

@@ -16,7 +16,7 @@ struct Line {
     loss: u64,
     twice: u64,
     /// Whether no packet with such a first chunk gets to B (true) or A.
-    eats: fn(bool, u8) -> bool,
+    eats: Eats,
     flying: BTreeMap<(Instant, u64), (bool, Bytes)>,
     /// When whose packets were sent (true: to B), with their first chunks.
     sent: Vec<(Duration, bool, u8)>,
@@ -131,8 +131,11 @@ impl Line {
     }
 }
 
+/// Whether a packet gets lost: on its way to B, of this chunk type.
+type Eats = fn(bool, u8) -> bool;
+
 /// Who begins, as what does not get through.
-const WHO: [(&str, fn(bool, u8) -> bool); 5] = [
+const WHO: [(&str, Eats); 5] = [
     ("both", |_, _| false),
     ("only A", |to_b, kind| !to_b && kind == INIT),
     ("only B", |to_b, kind| to_b && kind == INIT),

@@ -60,8 +60,8 @@ impl Stranger {
     fn init(&mut self, init: &[u8]) -> Option<(u32, Init, Vec<u8>)> {
         let answers = self.say(0, init);
         let (tag, chunk) = answers.into_iter().find(|(_, chunk)| chunk[0] == INIT_ACK)?;
-        let (init, cookie) = Init::parse(&chunk).expect("an INIT ACK");
-        Some((tag, init, echo(cookie.expect("a cookie"))))
+        let (init, cookie) = Init::parse(&chunk)?;
+        Some((tag, init, echo(cookie?)))
     }
 
     /// Associates, with this INIT.
