@@ -20,8 +20,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use tokio::net::{TcpStream, UdpSocket};
 use tokio_tungstenite::tungstenite::Message as Frame;
-use tokio_tungstenite::tungstenite::handshake::client::Response as Upgrade;
-use tokio_tungstenite::{MaybeTlsStream, WebSocketStream};
+use tokio_tungstenite::{MaybeTlsStream, WebSocketStream, connect_async_with_config};
 use wire::sdp::{self, Description, Direction, Setup};
 
 /// Nothing here takes longer.
@@ -323,7 +322,8 @@ impl Guest {
     /// # Errors
     /// When the server refuses or does not answer.
     pub async fn open(world: &World, url: &str, identity: &str) -> anyhow::Result<Self> {
-        let (socket, _) = connect(url).await.context("join")?;
+        // Small messages leave at once (no Nagle), as browsers' do: else a second one waits 40 ms.
+        let (socket, _) = connect_async_with_config(url, None, true).await.context("join")?;
         let mut guest = Self {
             world: world.clone(),
             identity: identity.to_owned(),
@@ -645,7 +645,9 @@ impl Guest {
             self.sid
         );
         // Replacing it drops the old one without a word.
-        (self.socket, _) = connect(&url).await.context("resume")?;
+        (self.socket, _) = connect_async_with_config(url, None, true)
+            .await
+            .context("resume")?;
         self.until("ICE restart", |guest| guest.restarts() > restarts)
             .await
     }
@@ -671,14 +673,6 @@ impl Guest {
         self.socket.send(Frame::binary(request.encode_to_vec())).await?;
         Ok(())
     }
-}
-
-/// A WebSocket whose small messages leave at once, as browsers' do: else the second of two waits 40 ms
-/// for the other side's acknowledgement of the first.
-async fn connect(
-    url: &str,
-) -> Result<(WebSocketStream<MaybeTlsStream<TcpStream>>, Upgrade), tokio_tungstenite::tungstenite::Error> {
-    tokio_tungstenite::connect_async_with_config(url, None, true).await
 }
 
 fn url(world: &World, room: &str, identity: &str) -> anyhow::Result<String> {
