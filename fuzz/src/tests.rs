@@ -141,7 +141,7 @@ fn hostile_sctp_inputs_reach_the_association() {
     assert!(resets.answers > 400, "{resets:?}");
     for begun in ["begins", "is_begun_with", "begins_again_and_again"] {
         let begun = reached(begun);
-        assert!(begun.answers > 200, "{begun:?}");
+        assert!(begun.answers > 4, "{begun:?}");
     }
 }
 

@@ -117,7 +117,7 @@ async fn half_an_emoji_in_a_signal_message_becomes_the_replacement_character() {
         let told: Value = serde_json::from_str(&text).expect("JSON");
         assert!(told["requestResponse"]["reason"].is_null(), "{told}");
         let own = &told["update"]["participants"][0];
-        if own["metadata"].is_string() {
+        if own["metadata"].is_string() && own["attributes"]["k"].is_string() {
             break own.clone();
         }
     };
