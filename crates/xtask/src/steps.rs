@@ -109,8 +109,8 @@ pub(crate) fn interop(rest: &[String]) -> Result<()> {
         let args = [
             "test",
             "--quiet",
-            "--package",
-            "room",
+            // All of it, or dependencies are built once more with other features.
+            "--workspace",
             "--test",
             "room",
             "--",
