@@ -110,18 +110,19 @@ impl Room {
         let handle = u16::try_from(request.pub_handle).expect("checked above");
         // As the reference does it: whoever is connected becomes a publisher after the response, and
         // that is told at once; of anybody else the first track is told with the next batch.
-        let becomes_publisher = !participant.is_publisher && participant.state == State::Active;
+        let at_once = participant.is_publisher;
+        let becomes_publisher = !at_once && participant.state == State::Active;
         if let Some(participant) = self.participants.get_mut(&id) {
             participant.data_tracks.published.insert(handle, info.clone());
+            // Before it is told: of a hidden one the batch may go out now, with the end of its earlier
+            // session.
+            participant.is_publisher = true;
             participant.dirty = true;
         }
         self.measure_fields(id);
         self.data_track_sids.insert(info.sid.clone(), (id, handle));
         if !becomes_publisher {
-            self.broadcast(id, false);
-        }
-        if let Some(participant) = self.participants.get_mut(&id) {
-            participant.is_publisher = true;
+            self.tell(id, at_once);
         }
         self.send(
             id,

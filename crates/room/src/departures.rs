@@ -3,7 +3,7 @@
 //! One entry for each identity, and of each session only what a client needs to take it away.
 
 use crate::config::Now;
-use crate::participant::State;
+use crate::participant::{ParticipantId, State};
 use crate::telling::Budget;
 use crate::update::{Audience, QueuedUpdate};
 use prost::Message as _;
@@ -47,6 +47,9 @@ struct Departed {
 
 #[derive(Debug)]
 struct Session {
+    id: ParticipantId,
+    /// When it ended or, once those present were told, when they were: what is told of it may have waited
+    /// longer than a client's connection lasted.
     left: Instant,
     /// How it is told of, without the identity: encoded, for decoded it is many times as large.
     info: Box<[u8]>,
@@ -86,6 +89,7 @@ impl Departures {
                 departed.sessions.remove(0);
             }
             departed.sessions.push(Session {
+                id: update.id,
                 left: now.monotonic,
                 info: essence(&update.info).encode_to_vec().into_boxed_slice(),
             });
@@ -98,6 +102,18 @@ impl Departures {
         }
         self.held_bytes += bytes;
         self.identities.push_back(departed);
+    }
+
+    /// Those present are told now.
+    pub(crate) fn note_told(&mut self, now: Now, update: &QueuedUpdate) {
+        let identity = update.info.identity.as_str();
+        let mut departed = self.identities.iter_mut().rev();
+        if let Some(departed) = departed.find(|departed| *departed.identity == *identity) {
+            let sessions = departed.sessions.iter_mut();
+            for session in sessions.filter(|session| session.id == update.id) {
+                session.left = now.monotonic;
+            }
+        }
     }
 
     fn expire(&mut self, now: Now) {
@@ -191,7 +207,6 @@ pub(crate) fn told(info: proto::ParticipantInfo) -> proto::ParticipantInfo {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::participant::ParticipantId;
 
     fn at(seconds: u64) -> Now {
         // One origin for a test: later calls must not be later instants.

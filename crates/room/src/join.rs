@@ -5,7 +5,7 @@ use crate::client::{self, ClientRules};
 use crate::data_track::DataTracks;
 use crate::effect::Effect;
 use crate::negotiation::{Role, Transport, TransportConfig};
-use crate::participant::{self, Link, Participant, ParticipantId, State};
+use crate::participant::{self, Link, Missed, Participant, ParticipantId, State};
 use crate::permission::SubscriptionRule;
 use crate::room::Room;
 use crate::simulate::Cuts;
@@ -187,7 +187,7 @@ impl Room {
             is_publisher: false,
             connection: Some(join.connection),
             last_connection: join.connection,
-            unread_since: None,
+            missed: Missed::default(),
             placement,
             publisher: Link::new(transport),
             subscriber: None,

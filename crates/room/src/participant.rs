@@ -93,8 +93,7 @@ pub(crate) struct Participant {
     pub(crate) connection: Option<ConnectionId>,
     /// The one that it has, or had last.
     pub(crate) last_connection: ConnectionId,
-    /// Since when its client may not have got what it was sent on its last connection.
-    pub(crate) unread_since: Option<Instant>,
+    pub(crate) missed: Missed,
     pub(crate) placement: ThreadInfo,
     /// The client's publisher peer connection, or the only one.
     pub(crate) publisher: Link,
@@ -118,6 +117,19 @@ pub(crate) struct Participant {
     pub(crate) waiting_data: WaitingData,
     /// Demand is told again by then, however many answers follow.
     pub(crate) demand_repeat_by: Option<Instant>,
+}
+
+/// What a client that comes back may not have been told.
+#[derive(Debug, Default)]
+pub(crate) struct Missed {
+    /// Since when its client may not have got what it was sent on its last connection.
+    pub(crate) unread_since: Option<Instant>,
+    /// When the client last came back, and since when it was told of departures then: again, if it did not
+    /// get that either.
+    pub(crate) replayed: Option<(Instant, Instant)>,
+    /// The session by which its client knows itself, if it took this one over from a newer client. At most
+    /// 64 bytes.
+    pub(crate) taken_over_by: Option<Box<str>>,
 }
 
 impl Participant {

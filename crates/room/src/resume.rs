@@ -16,6 +16,9 @@ use std::time::{Duration, Instant};
 /// told again.
 const OVERLAP: Duration = Duration::from_secs(3);
 
+/// A longer one names no session.
+const SID_BYTES_MAX: usize = 64;
+
 impl Room {
     /// A connection ends, or is about to be replaced, and its client may not have got what was sent on it
     /// since then: that waited for the client, or was on its way.
@@ -26,8 +29,8 @@ impl Room {
             own.map(|participant| participant.id)
         });
         if let Some(participant) = id.and_then(|id| self.participants.get_mut(&id)) {
-            let known = participant.unread_since;
-            participant.unread_since = Some(known.map_or(since, |known| known.min(since)));
+            let known = participant.missed.unread_since;
+            participant.missed.unread_since = Some(known.map_or(since, |known| known.min(since)));
         }
     }
 
@@ -36,6 +39,41 @@ impl Room {
     pub fn connection_of(&self, identity: &str) -> Option<ConnectionId> {
         let id = self.identities.get(identity)?;
         self.participants.get(id)?.connection
+    }
+
+    /// Since when the client may not have heard of departures. Takes note that it is told of them now.
+    fn told_until(&mut self, id: ParticipantId, join: &Join) -> Option<Instant> {
+        let created = self.created.monotonic;
+        let now = self.now.monotonic;
+        let participant = self.participants.get_mut(&id)?;
+        let heard = participant.last_seen.monotonic;
+        let unread = participant.missed.unread_since.take();
+        let got = unread.map_or(heard, |unread| unread.min(heard));
+        let mut until = got.checked_sub(OVERLAP).unwrap_or(got);
+        if let Some((at, replayed)) = participant.missed.replayed
+            && unread.is_none_or(|unread| unread <= at + OVERLAP)
+        {
+            // What it was told when it last came back may be lost as well.
+            until = until.min(replayed);
+        }
+        // Who was replaced and takes the session over from the newer client, or takes it back, has heard
+        // nothing of the time in between.
+        let session = join.resume.as_ref();
+        let session = session.map_or("", |resume| resume.participant_sid.as_str());
+        let known = participant
+            .missed
+            .taken_over_by
+            .as_deref()
+            .unwrap_or(&participant.sid);
+        if !session.is_empty() && session.len() <= SID_BYTES_MAX && session != known {
+            until = created;
+            participant.client.protocol = join.client.protocol;
+            participant.client.sdk = join.client.sdk;
+            participant.client.version.clone_from(&join.client.version);
+            participant.missed.taken_over_by = (session != participant.sid).then(|| session.into());
+        }
+        participant.missed.replayed = Some((now, until));
+        Some(until)
     }
 
     /// A client comes back. Its identity alone selects the session.
@@ -56,14 +94,7 @@ impl Room {
         if self.cut_silently(id, join.connection) {
             return;
         }
-        let Some(told_until) = self.participants.get_mut(&id).map(|participant| {
-            let heard = participant.last_seen.monotonic;
-            let got = participant
-                .unread_since
-                .take()
-                .map_or(heard, |unread| unread.min(heard));
-            got.checked_sub(OVERLAP).unwrap_or(got)
-        }) else {
+        let Some(told_until) = self.told_until(id, &join) else {
             return;
         };
         self.detach(id);

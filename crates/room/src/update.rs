@@ -47,25 +47,36 @@ impl Room {
             return;
         };
         let at_once = immediate || participant.is_publisher;
+        self.tell(id, at_once);
+    }
+
+    /// As [`Self::broadcast`], whether it publishes or not.
+    pub(crate) fn tell(&mut self, id: ParticipantId, at_once: bool) {
         if at_once && !self.may_tell(id) {
             self.delay_update(id);
             return;
         }
-        let Some(participant) = self.participants.get_mut(&id) else {
-            return;
-        };
-        let hides = participant.permission.hidden && std::mem::take(&mut participant.shown);
-        let update = snapshot(participant);
-        if hides {
-            let info = departures::vanished(&update.info);
-            let audience = Audience::Others;
-            let gone = QueuedUpdate { info, id, audience };
-            let budget = participant.budget;
-            // Who is away is told of it as of any other departure.
-            self.departed.add(self.now, &gone, budget);
+        if let Some(gone) = self.vanish(id) {
             self.push_update(gone, true);
         }
-        self.push_update(update, at_once);
+        if let Some(update) = self.participants.get_mut(&id).map(snapshot) {
+            self.push_update(update, at_once);
+        }
+    }
+
+    /// What takes somebody away from the others who hid since they were told of it.
+    fn vanish(&mut self, id: ParticipantId) -> Option<QueuedUpdate> {
+        let participant = self.participants.get_mut(&id)?;
+        let hides = participant.permission.hidden && std::mem::take(&mut participant.shown);
+        if !hides {
+            return None;
+        }
+        let info = departures::vanished(&participant.info());
+        let audience = Audience::Others;
+        let gone = QueuedUpdate { info, id, audience };
+        // Who is away is told of it as of any other departure.
+        self.departed.add(self.now, &gone, participant.budget);
+        Some(gone)
     }
 
     /// As [`Self::broadcast`] for a snapshot that was already taken: now, or with the next batch.
@@ -121,7 +132,8 @@ impl Room {
         }
         let mut updates = std::mem::take(&mut self.ended);
         for queued in std::mem::take(&mut self.updates).into_values() {
-            // What changed meanwhile and waits for its sender's budget is told with it.
+            // What changed meanwhile and waits for its sender's budget is told with it, that it hid too.
+            updates.extend(self.vanish(queued.id));
             let now = self.participants.get_mut(&queued.id).map(snapshot);
             updates.push(now.unwrap_or(queued));
         }
@@ -151,6 +163,9 @@ impl Room {
         for update in updates {
             self.update_told(update.id);
             self.note_told(update.id, update.info.encoded_len(), receivers);
+            if update.info.state == i32::from(State::Disconnected) {
+                self.departed.note_told(self.now, update);
+            }
             if update.audience == Audience::Everybody
                 && let Some(participant) = self.participants.get_mut(&update.id)
             {

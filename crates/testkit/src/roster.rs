@@ -16,8 +16,8 @@ pub struct RosterChecker {
     /// Those who wait for their first answer.
     joining: BTreeMap<ConnectionId, Joining>,
     clients: BTreeMap<ConnectionId, Client>,
-    /// Clients without a connection, by identity.
-    away: BTreeMap<String, Client>,
+    /// Clients without a connection; the one that lost it last is the last.
+    away: Vec<Client>,
     /// Those who were told something since the last look, and who was present then.
     fresh: BTreeSet<ConnectionId>,
     present: Vec<proto::ParticipantInfo>,
@@ -27,6 +27,8 @@ pub struct RosterChecker {
 #[derive(Debug)]
 struct Joining {
     identity: String,
+    /// The session that it says it had.
+    session: String,
     resumes: bool,
     readers: Vec<Reader>,
 }
@@ -35,6 +37,8 @@ struct Joining {
 #[derive(Debug)]
 struct Client {
     identity: String,
+    /// The session that it joined.
+    session: String,
     lists: Vec<List>,
 }
 
@@ -72,6 +76,7 @@ impl RosterChecker {
                 }
                 let joining = Joining {
                     identity: join.claims.identity.clone(),
+                    session: join.resume.clone().unwrap_or_default().participant_sid,
                     // Before protocol 9 clients are not told who left meanwhile, and begin anew.
                     resumes: join.resume.is_some() && join.client.protocol >= 9,
                     readers,
@@ -114,7 +119,6 @@ impl RosterChecker {
         self.fresh.insert(connection);
         if let Response::Join(join) = message {
             if let Some(joining) = self.joining.remove(&connection) {
-                self.away.remove(&joining.identity);
                 self.clients.insert(connection, Client::new(joining, join));
             }
             return;
@@ -144,11 +148,21 @@ impl RosterChecker {
         if !joining.resumes {
             return;
         }
-        let mut open = self.clients.iter();
-        let open = open.find(|(_, client)| client.identity == joining.identity);
+        let same = |client: &Client| {
+            client.identity == joining.identity
+                && (joining.session.is_empty() || client.session == joining.session)
+        };
+        let open = self.clients.iter().find(|(_, client)| same(client));
         let open = open.map(|(connection, _)| *connection);
-        let client = open.and_then(|open| self.clients.remove(&open));
-        if let Some(client) = client.or_else(|| self.away.remove(&joining.identity)) {
+        let client = match open {
+            Some(open) => self.clients.remove(&open),
+            None => self
+                .away
+                .iter()
+                .rposition(same)
+                .map(|index| self.away.remove(index)),
+        };
+        if let Some(client) = client {
             self.clients.insert(connection, client);
         }
     }
@@ -157,7 +171,7 @@ impl RosterChecker {
     pub fn closed(&mut self, connection: ConnectionId) {
         self.joining.remove(&connection);
         if let Some(client) = self.clients.remove(&connection) {
-            self.away.insert(client.identity.clone(), client);
+            self.away.push(client);
         }
     }
 
@@ -203,6 +217,7 @@ impl Client {
         };
         Self {
             identity: joining.identity,
+            session: join.participant.clone().unwrap_or_default().sid,
             lists: joining.readers.into_iter().map(list).collect(),
         }
     }
@@ -332,6 +347,7 @@ mod tests {
         };
         let joining = Joining {
             identity: "watcher".to_owned(),
+            session: String::new(),
             resumes: false,
             readers: readers.to_vec(),
         };

@@ -2,11 +2,14 @@
 //! every test, whenever nothing waits to be told (`World::rosters`); here are the histories that are
 //! hard on them.
 
+use crate::data_tracks::publish;
 use crate::world::{Client, World, config, grant, microphone, wish};
 use protocol::proto;
 use protocol::proto::client_info::Sdk;
 use protocol::proto::signal_request::Message as Request;
-use room::{Action, ApiCall, Join};
+use room::action::Resume;
+use room::{Action, ApiCall, Join, Pressure};
+use std::time::Duration;
 
 /// Small changes after which a sender has to wait.
 const BURST: usize = 90;
@@ -243,4 +246,132 @@ fn a_departure_that_an_old_connection_may_not_have_delivered_is_told_again() {
         let told = world.names(&again);
         assert_eq!(told.contains("ann=DISCONNECTED"), unread, "{told}");
     }
+}
+
+#[test]
+fn who_hides_while_it_may_tell_nothing_is_taken_away_by_a_batch_that_comes_first() {
+    let mut world = World::new();
+    let start = world.now.monotonic;
+    watch(&mut world);
+    let client = world.join(ann());
+    settle(&mut world);
+    // The next batch goes out in 50 ms, before it is looked whether the sender may tell more.
+    let age_ms = (world.now.monotonic - start).as_millis() as u64;
+    world.pass_ms(5_950 - age_ms % 3_000);
+    for index in 0..2 * BURST {
+        change(&mut world, &client, &index.to_string());
+    }
+    // Its new state waits with the batch when it hides.
+    world.connect(&client);
+    hide(&mut world, "ann", true);
+    settle(&mut world);
+}
+
+#[test]
+fn a_hidden_publisher_knows_that_it_is_one_although_the_end_of_its_earlier_session_waits() {
+    let mut world = World::new();
+    watch(&mut world);
+    let mut hidden = ann();
+    grant(&mut hidden).hidden = true;
+    world.join(wish("ann"));
+    let client = world.join(hidden);
+    world.request(&client, publish(1, "frames"));
+    assert!(world.info("ann").is_publisher);
+    settle(&mut world);
+}
+
+#[test]
+fn a_departure_is_missed_by_who_was_lost_when_it_was_told_not_when_it_happened() {
+    let mut world = World::new();
+    let watchers = watch(&mut world);
+    let client = world.enter(ann());
+    settle(&mut world);
+    world.room.handle_pressure(Pressure::High);
+    leave(&mut world, &client);
+    world.pass_ms(20_000);
+    assert!(world.room.gauges().untold > 0);
+    let before = world.now.monotonic;
+    world.room.handle_pressure(Pressure::Low);
+    settle(&mut world);
+    let watcher = &watchers[0];
+    world.room.handle_unread(watcher.connection, before);
+    change(&mut world, watcher, "denied");
+    world.apply(Action::SignalClosed {
+        connection: watcher.connection,
+    });
+    let again = world.resume(watcher, wish("JS17"));
+    let told = world.names(&again);
+    assert!(told.contains("ann=DISCONNECTED"), "{told}");
+}
+
+#[test]
+fn what_is_told_at_a_resume_is_told_again_if_that_connection_is_lost_as_well() {
+    // What the shell says of the first of two resumes: nothing was sent, nothing was read, all was.
+    for (unread_after_s, again) in [(None, true), (Some(0), true), (Some(8), false)] {
+        let mut world = World::new();
+        let watchers = watch(&mut world);
+        let client = world.enter(ann());
+        settle(&mut world);
+        world.apply(Action::SignalClosed {
+            connection: watchers[0].connection,
+        });
+        leave(&mut world, &client);
+        world.pass_ms(10_000);
+        let first = world.resume(&watchers[0], wish("JS17"));
+        assert!(world.names(&first).contains("ann=DISCONNECTED"));
+        let resumed = world.now.monotonic;
+        world.pass_ms(10_000);
+        change(&mut world, &first, "denied");
+        if let Some(seconds) = unread_after_s {
+            let since = resumed + Duration::from_secs(seconds);
+            world.room.handle_unread(first.connection, since);
+        }
+        world.apply(Action::SignalClosed {
+            connection: first.connection,
+        });
+        let second = world.resume(&first, wish("JS17"));
+        let told = world.names(&second);
+        assert_eq!(told.contains("ann=DISCONNECTED"), again, "{told}");
+    }
+}
+
+#[test]
+fn who_takes_over_the_session_of_a_newer_client_is_told_of_all_who_left() {
+    let mut world = World::new();
+    watch(&mut world);
+    let (bob, carol) = (world.enter(wish("bob")), world.enter(wish("carol")));
+    let resuming = |sid: &str, protocol: i32| {
+        let mut join = wish("ann");
+        join.client.protocol = protocol;
+        join.resume = Some(Resume {
+            participant_sid: sid.to_owned(),
+            ..Default::default()
+        });
+        join
+    };
+    let older = world.enter(ann());
+    let older_sid = world.info("ann").sid;
+    settle(&mut world);
+    // It is gone without a word, and somebody leaves before its identity is here again.
+    leave(&mut world, &bob);
+    world.pass_ms(10_000);
+    let newer = world.enter({
+        let mut join = ann();
+        join.client.protocol = 5;
+        join
+    });
+    let newer_sid = world.info("ann").sid;
+    world.pass_ms(10_000);
+    let older = world.resume(&older, resuming(&older_sid, 17));
+    let told = world.names(&older);
+    assert!(told.contains("bob=DISCONNECTED"), "{told}");
+    leave(&mut world, &carol);
+    world.pass_ms(10_000);
+    change(&mut world, &older, "here");
+    // It has heard of this; the other one, which takes its session back, has not.
+    let read = world.now.monotonic;
+    world.room.handle_unread(older.connection, read);
+    let newer = world.resume(&newer, resuming(&newer_sid, 9));
+    let told = world.names(&newer);
+    assert!(told.contains("carol=DISCONNECTED"), "{told}");
 }

@@ -8,7 +8,7 @@ use protocol::grants::{Claims, VideoGrant};
 use protocol::proto;
 use protocol::proto::signal_request::Message as Request;
 use protocol::proto::signal_response::Message as Response;
-use room::action::{Resume, Settings};
+use room::action::Settings;
 use room::{Action, ApiCall, ApiError, ApiReply, ConnectionId, Effect, Join, Now, ReplyId, Room, RoomConfig};
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
@@ -366,7 +366,7 @@ impl World {
     pub fn resume(&mut self, client: &Client, mut join: Join) -> Client {
         self.serial += 1;
         join.connection = ConnectionId(self.serial);
-        join.resume = Some(Resume::default());
+        join.resume = Some(join.resume.unwrap_or_default());
         let connection = join.connection;
         self.apply(Action::Join(Box::new(join)));
         Client {

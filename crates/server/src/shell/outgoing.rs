@@ -77,7 +77,7 @@ struct Shared {
 #[derive(Debug, Default)]
 struct State {
     queue: Queue,
-    /// Since when the last one had waited that was taken.
+    /// Since when the last one had waited that was taken, or the first one that was given up.
     taken_since: Option<Instant>,
     sender_gone: bool,
     receiver_closed: bool,
@@ -139,7 +139,7 @@ impl OutgoingSender {
             };
             if state.queue.len() > MESSAGES_MAX || state.queue.event_bytes() > bytes_max {
                 // The client will never have all: what waits is of no use.
-                state.queue = Queue::default();
+                state.give_up();
                 drop(state);
                 return Err(self.cut());
             }
@@ -212,7 +212,7 @@ impl Drop for OutgoingReceiver {
         let mut state = self.shared.lock();
         state.receiver_closed = true;
         // Nobody will read it; its memory is wanted.
-        state.queue = Queue::default();
+        state.give_up();
     }
 }
 
@@ -234,6 +234,12 @@ impl State {
         let taken = self.queue.pop()?;
         self.taken_since = Some(taken.since);
         Some(taken)
+    }
+
+    /// Forgets what waits, but not since when.
+    fn give_up(&mut self) {
+        self.taken_since = self.taken_since.or_else(|| self.queue.oldest());
+        self.queue = Queue::default();
     }
 }
 

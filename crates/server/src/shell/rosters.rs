@@ -12,6 +12,7 @@ use protocol::grants::{Claims, VideoGrant};
 use protocol::proto;
 use protocol::proto::client_info::Sdk;
 use protocol::proto::signal_request::Message as Request;
+use protocol::proto::signal_response::Message as Response;
 use room::action::{Resume, Settings};
 use room::{Action, ApiCall, ConnectionId, Effect, Join, Now, ReplyId, Room, RoomConfig};
 use std::collections::{BTreeMap, VecDeque};
@@ -50,6 +51,8 @@ struct World {
 struct Client {
     join: Join,
     peers: Vec<PeerKey>,
+    /// The session that it joined; who has not heard that it did does not resume.
+    session: Option<String>,
     receiver: OutgoingReceiver,
 }
 
@@ -194,8 +197,11 @@ impl World {
             match client.receiver.try_recv().map(|taken| taken.outgoing) {
                 Some(Outgoing::Message(message)) => {
                     let message = message.response().and_then(|response| response.message);
-                    self.checker
-                        .told(connection, &message.expect("it says something"));
+                    let message = message.expect("it says something");
+                    if let Response::Join(join) = &message {
+                        client.session = join.participant.as_ref().map(|own| own.sid.clone());
+                    }
+                    self.checker.told(connection, &message);
                 }
                 Some(Outgoing::Refuse(_) | Outgoing::Busy | Outgoing::Close) => {
                     self.drop_connection(connection);
@@ -243,6 +249,7 @@ impl World {
         let client = Client {
             join: copy(&join),
             peers: Vec::new(),
+            session: None,
             receiver,
         };
         self.clients.insert(connection, client);
@@ -430,12 +437,19 @@ impl World {
             self.clients.remove(&connection)
         };
         let Some(client) = client else { return };
-        let mut join = copy(&client.join);
-        join.resume = Some(Resume::default());
         self.checker.closed(connection);
+        let Some(session) = client.session.clone() else {
+            return;
+        };
+        let mut join = copy(&client.join);
+        join.resume = Some(Resume {
+            participant_sid: session,
+            ..Default::default()
+        });
         let again = self.enter(join);
         if let Some(resumed) = self.clients.get_mut(&again) {
             resumed.peers = client.peers;
+            resumed.session = client.session;
             resumed.join.resume = None;
         }
     }

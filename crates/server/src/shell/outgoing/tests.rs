@@ -383,6 +383,24 @@ async fn what_may_not_have_arrived_is_known_from_the_last_one_taken_on() {
     assert_eq!(world.sender.unread_since(), Some(began + second));
 }
 
+#[tokio::test(start_paused = true)]
+async fn what_is_given_up_is_known_not_to_have_arrived() {
+    let second = std::time::Duration::from_secs(1);
+    let began = Instant::now();
+    // Nobody reads any more.
+    let gone = World::new();
+    gone.queue([offer("1")]);
+    // The client does not keep up.
+    let cut = World::new();
+    cut.queue((0..MESSAGES_MAX).map(|_| filler()));
+    tokio::time::advance(second).await;
+    drop(gone.receiver);
+    assert_eq!(cut.send(filler()), Err(SendError::Full));
+    for sender in [gone.sender, cut.sender] {
+        assert_eq!(sender.unread_since(), Some(began));
+    }
+}
+
 /// What a client knows after it has read something.
 #[derive(Debug, Default, PartialEq)]
 struct View {
