@@ -21,6 +21,9 @@ before(async () => {
   [stock, odd] = [await browser.participant('stock'), werift()];
   await join(stock, 'stock');
   await join(odd, 'werift');
+  // Clients name the sender of data only once they were told of it.
+  await stock.present({ identity: 'werift' });
+  await odd.present({ identity: 'stock' });
 });
 
 after(async () => {
