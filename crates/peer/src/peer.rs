@@ -68,10 +68,8 @@ pub enum PeerEvent {
     Nack {
         /// Tag of the send stream.
         tag: Tag,
-        /// Outgoing sequence number. It may be one that was left out, because the source lost the packet.
+        /// Outgoing sequence number.
         sequence: u16,
-        /// It was not asked for before.
-        first: bool,
     },
     /// Receiver report about a send stream.
     ReceiverReport {
@@ -428,7 +426,7 @@ impl Peer {
     pub fn send_totals(&self, index: u32) -> Option<crate::SendTotals> {
         self.streams.send_totals(index)
     }
-    /// What was sent of sound or of pictures.
+    /// What was sent of sound or of pictures, and what of it the remote side missed.
     #[must_use]
     pub fn media_sent(&self, kind: Kind) -> crate::MediaSent {
         self.streams.media_sent(kind)

@@ -65,4 +65,6 @@ pub struct MediaSent {
     pub packets: u64,
     /// Their bytes, protected.
     pub bytes: u64,
+    /// Those that the remote side asked for. Each counts once, however often it is asked for.
+    pub missed: u64,
 }

@@ -116,8 +116,6 @@ pub struct Client {
     pub key_frames_asked: BTreeMap<u64, usize>,
     /// The last loss, in 1/256, that the server reported of each stream.
     pub loss_told: BTreeMap<u64, u8>,
-    /// It sends again what the server misses.
-    pub repairs: bool,
     /// Packets sent again because the server missed them.
     pub resent: u64,
     sources: Vec<Source>,
@@ -138,7 +136,6 @@ impl Client {
             reports_sent: Vec::new(),
             key_frames_asked: BTreeMap::new(),
             loss_told: BTreeMap::new(),
-            repairs: true,
             resent: 0,
             sources: Vec::new(),
         }
@@ -309,7 +306,7 @@ impl Client {
                         }
                     }
                 }
-                PeerEvent::Nack { tag, sequence, .. } if self.repairs => {
+                PeerEvent::Nack { tag, sequence } => {
                     for source in self.sources.iter_mut().filter(|source| source.tag == tag) {
                         self.resent += u64::from(source.resend(now, sequence, &mut self.peer, outbox));
                     }

@@ -11,7 +11,7 @@
 //! whatever is sent, loses less than a third, and never has a ceiling.
 
 use super::shortage::{CHANCE, Shortage};
-use peer::Delivery;
+use peer::{Delivery, MediaSent};
 use std::time::{Duration, Instant};
 
 /// Reports of less time say little: one frame more or less on its way would count as loss. Longer
@@ -158,9 +158,9 @@ impl Ceiling {
         true
     }
 
-    /// Learns that the peer asked for packets; true when it has a ceiling from now on. `pictures` are the
-    /// packets of pictures sent to it so far and those of them that it asked for, `sent` all bytes.
-    pub(crate) fn asked(&mut self, now: Instant, pictures: (u64, u64), sent: u64) -> bool {
+    /// Learns that the peer asked for packets; true when it has a ceiling from now on. `pictures` are those
+    /// sent to it so far, `sent` all bytes.
+    pub(crate) fn asked(&mut self, now: Instant, pictures: MediaSent, sent: u64) -> bool {
         if self.rate.is_some() {
             return false;
         }

@@ -8,6 +8,7 @@
 //! are missed as get lost, and no more. Some windows in a row have to agree, as a link that was dead for
 //! a moment has everything asked for at once.
 
+use peer::MediaSent;
 use std::time::{Duration, Instant};
 
 /// Shorter windows hold few packets, and are filled by one moment without a link; in longer ones too
@@ -30,8 +31,7 @@ pub(super) const CHANCE: f64 = 1.8;
 /// Of one peer.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Shortage {
-    /// When the window began; packets of pictures, those of them asked for, and all bytes at that time.
-    began: Option<(Instant, (u64, u64), u64)>,
+    began: Option<(Instant, MediaSent, u64)>,
     /// Windows in a row that agree, their packets, and those missed.
     agree: usize,
     packets: f64,
@@ -39,22 +39,21 @@ pub(crate) struct Shortage {
 }
 
 impl Shortage {
-    /// Learns that the peer asked for packets. `pictures` are the packets of
-    /// pictures sent to it so far and those of them that it asked for, `sent` all bytes.
+    /// Learns that the peer asked for packets. `pictures` are those sent to it so far, `sent` all bytes.
     /// When too little arrives, returns how many bytes a second were sent, and which part of them arrives.
-    pub(crate) fn asked(&mut self, now: Instant, pictures: (u64, u64), sent: u64) -> Option<(f64, f64)> {
+    pub(crate) fn asked(&mut self, now: Instant, pictures: MediaSent, sent: u64) -> Option<(f64, f64)> {
         let Some((at, then, sent_then)) = self.began else {
             self.began = Some((now, pictures, sent));
             return None;
         };
         let passed = now.saturating_duration_since(at);
-        let packets = pictures.0.saturating_sub(then.0);
+        let packets = pictures.packets.saturating_sub(then.packets);
         if passed < WINDOW || (packets < PACKETS_MIN && passed <= WINDOW_MAX) {
             return None;
         }
         self.began = Some((now, pictures, sent));
         let packets = packets as f64;
-        let missed = (pictures.1.saturating_sub(then.1) as f64).min(packets);
+        let missed = (pictures.missed.saturating_sub(then.missed) as f64).min(packets);
         if passed > WINDOW_MAX || missed < packets * MISSED_MIN {
             (self.agree, self.packets, self.missed) = (0, 0.0, 0.0);
             return None;
@@ -85,18 +84,18 @@ mod tests {
     ) -> Option<(u64, f64)> {
         let mut shortage = Shortage::default();
         let mut asked = std::collections::VecDeque::new();
-        let mut pictures = (0, 0);
+        let mut pictures = MediaSent::default();
         for number in 0..seconds * 1_000_000 / interval_us {
             let ms = number * interval_us / 1000;
             let now = crate::testing::epoch() + Duration::from_millis(ms);
-            pictures.0 += 1;
+            pictures.packets += 1;
             if lost(ms, number) {
                 asked.push_back(ms + delay_ms);
             }
             while asked.front().is_some_and(|at| *at <= ms) {
                 asked.pop_front();
-                pictures.1 += 1;
-                if let Some((sent, part)) = shortage.asked(now, pictures, pictures.0 * 1000) {
+                pictures.missed += 1;
+                if let Some((sent, part)) = shortage.asked(now, pictures, pictures.packets * 1000) {
                     return Some((ms, sent * part));
                 }
             }
@@ -147,7 +146,11 @@ mod tests {
     fn counters_that_lie_and_time_that_stands_still_do_no_harm() {
         let mut shortage = Shortage::default();
         for n in 0..1000_u64 {
-            let pictures = (n * 7 % 13 * 100, n * 5 % 11 * 1000);
+            let pictures = MediaSent {
+                packets: n * 7 % 13 * 100,
+                bytes: 0,
+                missed: n * 5 % 11 * 1000,
+            };
             let now = crate::testing::epoch() + Duration::from_millis(n / 3 * 210);
             let told = shortage.asked(now, pictures, n % 17 * 1000);
             assert!(told.is_none_or(|(sent, part)| sent.is_finite() && (0.0..=1.0).contains(&part)));

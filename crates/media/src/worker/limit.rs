@@ -39,8 +39,6 @@ pub(crate) struct Limits {
     /// Retransmissions of sound and of pictures.
     pub(crate) budgets: [RtxBudget; 2],
     allowance: Allowance,
-    /// Packets of pictures that were sent and asked for again. Each counts once.
-    pub(crate) missed: u64,
     /// The ceiling keeps something from it.
     holds_back: bool,
     /// When what waits is sent, or pauses are looked at.
@@ -117,8 +115,7 @@ impl Worker {
             return;
         };
         let (pictures, sent) = (slot.peer.media_sent(Kind::Video), slot.peer.rtp_sent_bytes());
-        let limits = &mut slot.limits;
-        if limits.ceiling.asked(now, (pictures.packets, limits.missed), sent) {
+        if slot.limits.ceiling.asked(now, pictures, sent) {
             self.keep_below(now, index);
         }
     }

@@ -190,7 +190,7 @@ impl Worker {
                 at,
             } => self.sender_report(TrackKey(tag), layer, SenderReport { ntp, rtp, at }),
             PeerEvent::KeyFrameWanted { tag } => self.key_frame_wanted(now, DownKey(tag)),
-            PeerEvent::Nack { tag, sequence, first } => self.nack(now, DownKey(tag), sequence, first),
+            PeerEvent::Nack { tag, sequence } => self.nack(now, DownKey(tag), sequence),
             // A remote side opens and closes as often as it likes.
             PeerEvent::ChannelOpen { .. } | PeerEvent::ChannelClosed { .. } if !self.events.has_room() => {
                 self.stall(index, event);

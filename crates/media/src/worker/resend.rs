@@ -9,10 +9,8 @@
 use super::{PeerSlot, Worker};
 use crate::api::DownKey;
 use crate::down::track::DownTrack;
-use crate::slab::Slab;
 use crate::up::redundancy::{DISTANCE_MAX, Recovered};
 use crate::up::ring::PacketInfo;
-use crate::up::track::UpTrack;
 use peer::{Kind, Outbox};
 use std::time::{Duration, Instant};
 
@@ -59,24 +57,11 @@ enum Refused {
 
 impl Worker {
     /// A subscriber misses a packet: it is rebuilt with the next transmission.
-    pub(super) fn nack(&mut self, now: Instant, key: DownKey, sequence: u16, first: bool) {
+    pub(super) fn nack(&mut self, now: Instant, key: DownKey, sequence: u16) {
         let Some(&at) = self.down_keys.get(&key) else {
             return;
         };
-        let Some(slot) = self.peers.get_mut(at.peer) else {
-            return;
-        };
-        if let Some(down) = slot.down(at.down)
-            && down.kind() == Some(Kind::Video)
-        {
-            if !has(&self.tracks, down, sequence) {
-                // What never came here to be sent says nothing of the subscriber's link.
-                self.stats.resend_missed += 1;
-                return;
-            }
-            slot.limits.missed += u64::from(first);
-            self.asked(now, at.peer);
-        }
+        self.asked(now, at.peer);
         let Some(slot) = self.peers.get_mut(at.peer) else {
             return;
         };
@@ -202,14 +187,6 @@ impl Worker {
         }
         Ok(())
     }
-}
-
-/// Whether a packet of pictures can be sent to a subscriber, by its outgoing sequence number.
-fn has(tracks: &Slab<UpTrack>, down: &DownTrack, sequence: u16) -> bool {
-    let packet = down
-        .find_sent(sequence)
-        .and_then(|(run, source)| tracks.get(down.track)?.layer(run.layer)?.get(source));
-    packet.is_some()
 }
 
 impl PeerSlot {

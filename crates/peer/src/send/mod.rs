@@ -201,7 +201,7 @@ impl Sending {
         let period = now.as_millis() / NACKS_TIME.as_millis();
         let mut asked = if self.nacks.0 == period { self.nacks.1 } else { 0 };
         let Some(stream) = self.by_ssrc(media) else { return };
-        let tag = stream.tag;
+        let (tag, kind, mut missed) = (stream.tag, stream.kind(), 0);
         for sequence in lost {
             stats.nacks_received += 1;
             if asked == NACKS_MAX {
@@ -211,13 +211,14 @@ impl Sending {
             asked += 1;
             match stream.wanted(now, round_trip, sequence) {
                 Some((sequence, times)) => {
-                    let first = times == 1;
-                    events.push(PeerEvent::Nack { tag, sequence, first });
+                    missed += u64::from(times == 1);
+                    events.push(PeerEvent::Nack { tag, sequence });
                 }
                 None => stats.nacks_ignored += 1,
             }
         }
         self.nacks = (period, asked);
+        self.sent[kind as usize].missed += missed;
     }
 
     pub(crate) fn pli(&mut self, media: u32, events: &mut Events) {

@@ -253,7 +253,7 @@ impl Pair {
     fn drain(&mut self) {
         for side in [A, B] {
             while let Some(event) = self.ends[side].streams.poll_event() {
-                if let PeerEvent::Nack { tag, sequence, .. } = event {
+                if let PeerEvent::Nack { tag, sequence } = event {
                     self.retransmit(side, tag, sequence);
                 }
                 self.ends[side].events.push(event);

@@ -138,33 +138,6 @@ fn padding_of_a_publisher_is_no_loss_to_subscribers() {
     assert_eq!(sim.threads[0].worker.stats().peers_limited, 0);
 }
 
-/// What is lost on the way from the publisher is asked for by subscribers, too, and is no sign that
-/// their own links are narrow.
-#[test]
-fn what_a_publisher_loses_limits_no_subscriber() {
-    let (mut sim, track, subscribers, publisher) = call(24, 1, 1);
-    sim.packets_per_frame = [8, 0, 0];
-    let down = sim.subscribe(subscribers[0], track, Kind::Video, HIGH);
-    sim.run_for(Duration::from_secs(1));
-    sim.clients[publisher].repairs = false;
-    let link = Link {
-        loss_per_mille: 450,
-        ..Link::default()
-    };
-    let address = sim.clients[publisher].address;
-    sim.network.set_access(address, link, Link::default());
-    for _ in 0..80 {
-        sim.run_for(Duration::from_millis(250));
-        assert_eq!(sim.threads[0].worker.stats().peers_limited, 0);
-    }
-    let holes = sim.checker.holes(down.ssrc);
-    assert!(
-        holes > 100,
-        "{holes} of {} were lost for good",
-        received(&sim, down).len()
-    );
-}
-
 #[test]
 fn the_layer_follows_the_wish_at_key_frames_without_a_freeze() {
     let (mut sim, track, subscribers, _) = call(11, 3, 1);
