@@ -2,6 +2,7 @@
 //! the time that takes, are bounded by its length and by the limits, whatever it is.
 
 use super::chunks;
+use super::join_request::{RULES, claims};
 use super::peer::used_since;
 use crate::alloc::{begin_peak, live_bytes, peak_bytes};
 use base64::Engine;
@@ -9,8 +10,7 @@ use base64::engine::general_purpose::URL_SAFE;
 use flate2::Compression;
 use media::api::{IceCredentials, Kind, PeerKey, RoomKey, ThreadId, TrackKey};
 use protocol::decoded::{self, Bounds, DecodeError, Shaped};
-use protocol::grants::{Claims, VideoGrant};
-use protocol::join::{Endpoint, JOIN_REQUEST_BYTES_MAX, Purpose, Rules, check_join};
+use protocol::join::{Endpoint, JOIN_REQUEST_BYTES_MAX, Purpose, check_join};
 use protocol::query::Query;
 use protocol::{proto, signal, twirp_json};
 use room::negotiation::{AnnouncedTrack, ClientTraits, Role, Transport, TransportConfig};
@@ -282,23 +282,8 @@ fn join(request: &[u8], compressed: bool) -> Taken {
 fn join_wrapped(wrapped: &[u8]) -> Taken {
     let query = format!("join_request={}", URL_SAFE.encode(wrapped));
     let query = Query::parse(&query);
-    let claims = Claims {
-        identity: "alice".to_owned(),
-        video: Some(VideoGrant {
-            room_join: true,
-            room: "r".to_owned(),
-            can_update_own_metadata: Some(true),
-            ..VideoGrant::default()
-        }),
-        ..Claims::default()
-    };
-    let rules = Rules {
-        identity_bytes_max: 256,
-        room_name_bytes_max: 256,
-        auto_create: true,
-        room_exists: &|_| false,
-    };
-    let check = || check_join(Endpoint::V1, Purpose::Connect, &query, Some(&claims), &rules);
+    let claims = claims();
+    let check = || check_join(Endpoint::V1, Purpose::Connect, &query, Some(&claims), &RULES);
     let (taken, _) = count(|| check().map(|wish| (wish, 0)));
     // Its size is not said, for it is not queued: what it holds is within the limit itself.
     let said = Bounds::CLIENT.overhead_max + JOIN_REQUEST_BYTES_MAX;

@@ -75,9 +75,17 @@ fn wrapped(message: &[u8]) -> Result<JoinParameters, JoinError> {
     wish
 }
 
-/// Asks with a token that allows everything, for a verdict and for a connection.
-fn checked(endpoint: Endpoint, query: &str) -> Result<JoinParameters, JoinError> {
-    let claims = Claims {
+/// A server that knows no room yet.
+pub(super) const RULES: Rules<'_> = Rules {
+    identity_bytes_max: 256,
+    room_name_bytes_max: 256,
+    auto_create: true,
+    room_exists: &|_| false,
+};
+
+/// A token that allows everything.
+pub(super) fn claims() -> Claims {
+    Claims {
         identity: "alice".to_owned(),
         video: Some(VideoGrant {
             room_join: true,
@@ -86,15 +94,14 @@ fn checked(endpoint: Endpoint, query: &str) -> Result<JoinParameters, JoinError>
             ..VideoGrant::default()
         }),
         ..Claims::default()
-    };
-    let rules = Rules {
-        identity_bytes_max: 256,
-        room_name_bytes_max: 256,
-        auto_create: true,
-        room_exists: &|_| false,
-    };
+    }
+}
+
+/// Asks with a token that allows everything, for a verdict and for a connection.
+fn checked(endpoint: Endpoint, query: &str) -> Result<JoinParameters, JoinError> {
+    let claims = claims();
     let query = Query::parse(query);
-    let check = |purpose| check_join(endpoint, purpose, &query, Some(&claims), &rules);
+    let check = |purpose| check_join(endpoint, purpose, &query, Some(&claims), &RULES);
     let verdict = check(Purpose::Validate);
     let mut wish = check(Purpose::Connect);
     if let Err(error) = &wish {
