@@ -74,6 +74,11 @@ pub(super) const CASES: &[Case] = &[
             send(stage, 3, true, &field(11, &one))
         },
     ),
+    case(
+        "list-unknown",
+        "messages of 2 MiB that say nothing and are no fault, six sessions",
+        |stage| send(stage, 6, true, &field(999, &vec![0; MESSAGE_MAX])),
+    ),
     case("list-layers", "AddTrack with a million layers", |stage| {
         let mut track = field(1, b"cid");
         track.extend(repeated(9, b"", MESSAGE_MAX - 16));

@@ -40,6 +40,13 @@ impl<S> Inflating<S> {
             active,
         }
     }
+
+    /// From here on compressed messages are passed over: who has been told that the connection ends
+    /// must not have us expand what else it sent.
+    pub(super) fn expand_no_more(&mut self) {
+        self.reader.expands = false;
+        self.reader.packed = Vec::new();
+    }
 }
 
 impl<S: AsyncRead + Unpin> AsyncRead for Inflating<S> {
@@ -99,6 +106,8 @@ enum State {
 #[derive(Debug)]
 struct Reader {
     limit: usize,
+    /// If not, compressed messages are dropped.
+    expands: bool,
     state: State,
     /// A frame header that is not complete: at most 14 bytes.
     header: BytesMut,
@@ -114,6 +123,7 @@ impl Reader {
     fn new(limit: usize) -> Self {
         Self {
             limit,
+            expands: true,
             state: State::Header,
             header: BytesMut::new(),
             collecting: None,
@@ -142,9 +152,11 @@ impl Reader {
                 State::Collecting { left, mask, at, fin } => {
                     let count = usize::try_from(*left).unwrap_or(usize::MAX).min(data.len());
                     let (now, rest) = data.split_at(count);
-                    for byte in now {
-                        self.packed.push(byte ^ mask[*at % 4]);
-                        *at += 1;
+                    if self.expands {
+                        for byte in now {
+                            self.packed.push(byte ^ mask[*at % 4]);
+                            *at += 1;
+                        }
                     }
                     *left -= count as u64;
                     data = rest;
@@ -206,6 +218,10 @@ impl Reader {
     /// The compressed message is complete.
     fn finish(&mut self) -> io::Result<()> {
         let packed = std::mem::take(&mut self.packed);
+        if !self.expands {
+            self.collecting = None;
+            return Ok(());
+        }
         match inflate(&packed, self.limit) {
             Ok(data) => {
                 self.announce(data.len() as u64);
@@ -358,6 +374,24 @@ mod tests {
             .expect("reads");
         assert_eq!(&reader.ready[..2], [FIN | 2, MASKED | 120]);
         assert_eq!(reader.packed.capacity(), 0);
+    }
+
+    #[test]
+    fn nothing_is_expanded_once_the_connection_ends() {
+        let packed = deflate(&[0; 5000]);
+        let (head, rest) = packed.split_at(5);
+        let mut stream = Inflating::new((), true, 10_000);
+        stream.reader.take(&frame(RSV1 | 2, head)).expect("reads");
+        stream.expand_no_more();
+        let input = [
+            frame(FIN, rest),
+            frame(FIN | RSV1 | 2, &packed),
+            frame(FIN | RSV1 | 2, &[0xFF; 9]),
+            frame(FIN | 8, b""),
+        ];
+        stream.reader.take(&input.concat()).expect("reads");
+        assert_eq!(stream.reader.ready, frame(FIN | 8, b""));
+        assert_eq!(stream.reader.packed.capacity(), 0);
     }
 
     #[test]

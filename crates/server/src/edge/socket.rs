@@ -343,6 +343,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Pump<S> {
     /// client's close while it is read from, and only then: a message written in between would fail,
     /// and the answer be lost.
     async fn finish(&mut self) {
+        self.websocket.get_mut().expand_no_more();
         let ended = async { while let Some(Ok(_)) = self.websocket.next().await {} };
         // Either way the connection is dropped now.
         let _ = timeout(CLOSE_PATIENCE, ended).await;
