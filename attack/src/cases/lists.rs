@@ -76,8 +76,8 @@ pub(super) const CASES: &[Case] = &[
     ),
     case(
         "list-unknown",
-        "messages of 2 MiB that say nothing and are no fault, six sessions",
-        |stage| send(stage, 6, true, &field(999, &vec![0; MESSAGE_MAX])),
+        "messages of 2 MiB that say nothing and are no fault, sixteen sessions",
+        |stage| send_many(stage, 16, 5000, &field(999, &vec![0; MESSAGE_MAX])),
     ),
     case("list-layers", "AddTrack with a million layers", |stage| {
         let mut track = field(1, b"cid");
@@ -241,6 +241,13 @@ fn send(stage: &mut Stage<'_>, count: usize, deflate: bool, message: &[u8]) -> a
         binary(message)
     };
     stage.flood(attackers, &[frame], MESSAGES, false);
+    Ok(())
+}
+
+/// Compressed, as many messages as may be.
+fn send_many(stage: &mut Stage<'_>, count: usize, messages: u64, message: &[u8]) -> anyhow::Result<()> {
+    let attackers = sessions(stage, count, true)?;
+    stage.flood(attackers, &[packed(2, message)], messages, false);
     Ok(())
 }
 

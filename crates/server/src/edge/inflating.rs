@@ -7,11 +7,16 @@
 //! refuses others. What is written passes through.
 
 use super::deflate::{InflateError, inflate};
+use super::pace::Pace;
 use bytes::{Buf, BufMut, BytesMut};
+use futures_util::future::BoxFuture;
 use std::io;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::sync::{AcquireError, OwnedSemaphorePermit, Semaphore};
+use tokio::time::Instant;
 
 const FIN: u8 = 0x80;
 const RSV1: u8 = 0x40;
@@ -22,10 +27,30 @@ const MASKED: u8 = 0x80;
 /// Read at a time.
 const CHUNK: usize = 4096;
 
+/// A message that is longer than this when expanded, in bytes, waits for its turn: it takes a
+/// processor for a millisecond or two, and 2 KiB of the client's.
+const LARGE: usize = 64 << 10;
+
+/// Turns to expand large messages, of all connections: as many as leave other work a processor.
+pub(super) type Turns = Arc<Semaphore>;
+
+/// A turn that is waited for.
+type Turn = BoxFuture<'static, Result<OwnedSemaphorePermit, AcquireError>>;
+
+/// Half of the processors expand large messages at most.
+pub(super) fn turns() -> Turns {
+    let cores = std::thread::available_parallelism().map_or(1, usize::from);
+    Arc::new(Semaphore::new((cores / 2).max(1)))
+}
+
 /// See the head of this file.
-#[derive(Debug)]
 pub(super) struct Inflating<S> {
     inner: S,
+    pace: Pace,
+    turns: Turns,
+    turn: Option<Turn>,
+    /// Read and not looked at yet: what came behind a message that waits for its turn.
+    unread: BytesMut,
     reader: Reader,
     /// Was the extension agreed on? If not, everything passes.
     active: bool,
@@ -33,9 +58,13 @@ pub(super) struct Inflating<S> {
 
 impl<S> Inflating<S> {
     /// `limit` bounds a message, compressed and expanded.
-    pub(super) fn new(inner: S, active: bool, limit: usize) -> Self {
+    pub(super) fn new(inner: S, active: bool, limit: usize, turns: Turns) -> Self {
         Self {
             inner,
+            pace: Pace::new(Instant::now()),
+            turns,
+            turn: None,
+            unread: BytesMut::new(),
             reader: Reader::new(limit),
             active,
         }
@@ -46,6 +75,33 @@ impl<S> Inflating<S> {
     pub(super) fn expand_no_more(&mut self) {
         self.reader.expands = false;
         self.reader.packed = Vec::new();
+        if self.reader.large.take().is_some() {
+            self.reader.collecting = None;
+        }
+        self.turn = None;
+    }
+
+    /// Expands the large message that waits, once it is its turn.
+    fn poll_large(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let turns = &self.turns;
+        let turn = self
+            .turn
+            .get_or_insert_with(|| Box::pin(Arc::clone(turns).acquire_owned()));
+        // They are never closed.
+        let permit = ready!(turn.as_mut().poll(cx));
+        self.turn = None;
+        let expanded = self.reader.expand_large();
+        drop(permit);
+        Poll::Ready(expanded)
+    }
+
+    /// Ready when more may be read. A connection that ends is read to its end at once.
+    fn poll_pace(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        if self.reader.expands {
+            self.pace.poll_ready(cx)
+        } else {
+            Poll::Ready(Ok(()))
+        }
     }
 }
 
@@ -53,19 +109,35 @@ impl<S: AsyncRead + Unpin> AsyncRead for Inflating<S> {
     fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, out: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         let this = self.get_mut();
         if !this.active {
-            return Pin::new(&mut this.inner).poll_read(cx, out);
+            ready!(this.poll_pace(cx))?;
+            let before = out.filled().len();
+            ready!(Pin::new(&mut this.inner).poll_read(cx, out))?;
+            this.pace.charge(out.filled().len().saturating_sub(before));
+            return Poll::Ready(Ok(()));
         }
         while this.reader.ready.is_empty() {
+            if this.reader.large.is_some() {
+                ready!(this.poll_large(cx))?;
+                continue;
+            }
+            ready!(this.poll_pace(cx))?;
+            if !this.unread.is_empty() {
+                let left = this.reader.take(&this.unread)?.len();
+                this.unread.advance(this.unread.len() - left);
+                continue;
+            }
             let mut chunk = [0; CHUNK];
             let mut read = ReadBuf::new(&mut chunk);
             ready!(Pin::new(&mut this.inner).poll_read(cx, &mut read))?;
             if read.filled().is_empty() {
                 return Poll::Ready(Ok(()));
             }
-            this.reader.take(read.filled())?;
+            let left = this.reader.take(read.filled())?;
+            this.unread = BytesMut::from(left);
         }
         let count = out.remaining().min(this.reader.ready.len());
         out.put_slice(&this.reader.ready.split_to(count));
+        this.pace.charge(count);
         Poll::Ready(Ok(()))
     }
 }
@@ -115,6 +187,8 @@ struct Reader {
     collecting: Option<u8>,
     /// It, as far as it came: at most `limit`.
     packed: Vec<u8>,
+    /// A compressed message that is large when expanded. Nothing is read before it is.
+    large: Option<Vec<u8>>,
     /// For the library.
     ready: BytesMut,
 }
@@ -128,12 +202,14 @@ impl Reader {
             header: BytesMut::new(),
             collecting: None,
             packed: Vec::new(),
+            large: None,
             ready: BytesMut::new(),
         }
     }
 
-    fn take(&mut self, mut data: &[u8]) -> io::Result<()> {
-        while !data.is_empty() {
+    /// What it leaves comes behind a large message.
+    fn take<'a>(&mut self, mut data: &'a [u8]) -> io::Result<&'a [u8]> {
+        while !data.is_empty() && self.large.is_none() {
             match &mut self.state {
                 State::Header => {
                     self.header.put_u8(data.get_u8());
@@ -170,7 +246,7 @@ impl Reader {
                 }
             }
         }
-        Ok(())
+        Ok(data)
     }
 
     /// Decides what happens to a frame once its header is complete.
@@ -222,7 +298,24 @@ impl Reader {
             self.collecting = None;
             return Ok(());
         }
-        match inflate(&packed, self.limit) {
+        match inflate(&packed, self.limit.min(LARGE)) {
+            Err(InflateError::TooLong) if self.limit > LARGE => {
+                self.large = Some(packed);
+                Ok(())
+            }
+            expanded => self.hand_over(expanded),
+        }
+    }
+
+    fn expand_large(&mut self) -> io::Result<()> {
+        let Some(packed) = self.large.take() else {
+            return Ok(());
+        };
+        self.hand_over(inflate(&packed, self.limit))
+    }
+
+    fn hand_over(&mut self, expanded: Result<Vec<u8>, InflateError>) -> io::Result<()> {
+        match expanded {
             Ok(data) => {
                 self.announce(data.len() as u64);
                 self.ready.extend_from_slice(&data);
@@ -296,6 +389,7 @@ impl Header {
 mod tests {
     use super::super::deflate::deflate;
     use super::*;
+    use tokio::io::AsyncReadExt as _;
 
     const KEY: [u8; 4] = [1, 2, 3, 4];
 
@@ -376,11 +470,42 @@ mod tests {
         assert_eq!(reader.packed.capacity(), 0);
     }
 
+    #[tokio::test]
+    async fn large_messages_wait_for_their_turn_and_what_follows_waits_behind_them() {
+        let large = deflate(&[7; LARGE + 1]);
+        let input = [
+            frame(FIN | RSV1 | 2, &deflate(b"first")),
+            frame(FIN | RSV1 | 2, &large),
+            frame(FIN | RSV1 | 1, &deflate(b"last")),
+        ]
+        .concat();
+        let turns: Turns = Arc::new(Semaphore::new(0));
+        let mut stream = Inflating::new(&input[..], true, 1 << 20, Arc::clone(&turns));
+        let mut first = [0; 11];
+        stream.read_exact(&mut first).await.expect("reads");
+        assert_eq!(first[..], plain(2, b"first"));
+        let mut rest = Vec::new();
+        let mut reading = Box::pin(stream.read_to_end(&mut rest));
+        let waits = std::future::poll_fn(|cx| Poll::Ready(reading.as_mut().poll(cx).is_pending())).await;
+        assert!(waits);
+        turns.add_permits(1);
+        reading.await.expect("reads");
+        let (head, body) = rest.split_at(14);
+        assert_eq!(
+            head[..10],
+            [&[FIN | 2, MASKED | 127][..], &(LARGE as u64 + 1).to_be_bytes()].concat()
+        );
+        let (body, last) = body.split_at(LARGE + 1);
+        assert!(body.iter().all(|byte| *byte == 7));
+        assert_eq!(last, plain(1, b"last"));
+        assert_eq!(turns.available_permits(), 1);
+    }
+
     #[test]
     fn nothing_is_expanded_once_the_connection_ends() {
         let packed = deflate(&[0; 5000]);
         let (head, rest) = packed.split_at(5);
-        let mut stream = Inflating::new((), true, 10_000);
+        let mut stream = Inflating::new((), true, 1 << 20, turns());
         stream.reader.take(&frame(RSV1 | 2, head)).expect("reads");
         stream.expand_no_more();
         let input = [
@@ -397,7 +522,8 @@ mod tests {
     #[test]
     fn broken_messages_end_the_stream_and_invalid_frames_are_left_to_the_library() {
         let mut reader = Reader::new(100);
-        let broken = reader.take(&frame(FIN | RSV1 | 2, &[0xFF; 9]));
+        let input = frame(FIN | RSV1 | 2, &[0xFF; 9]);
+        let broken = reader.take(&input);
         assert_eq!(
             broken.map_err(|error| error.kind()),
             Err(io::ErrorKind::InvalidData)

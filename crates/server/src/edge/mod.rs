@@ -7,6 +7,7 @@ pub mod cors;
 mod deflate;
 pub mod http;
 mod inflating;
+mod pace;
 pub mod page;
 pub mod path;
 pub mod signal;
@@ -39,6 +40,8 @@ pub struct Edge {
     bodies: Bodies,
     /// Turns to write long lists.
     lists: Arc<Semaphore>,
+    /// Turns to expand large messages.
+    expanding: inflating::Turns,
     connections: Arc<AtomicU64>,
 }
 
@@ -84,6 +87,7 @@ impl Edge {
         Self {
             bodies: Bodies::new(config.limit.api_body_bytes()),
             lists: Arc::new(Semaphore::new(LISTS_AT_ONCE)),
+            expanding: inflating::turns(),
             config,
             rooms,
             counters,

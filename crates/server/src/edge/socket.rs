@@ -5,7 +5,7 @@
 
 use super::Edge;
 use super::deflate::deflate;
-use super::inflating::Inflating;
+use super::inflating::{Inflating, Turns};
 use super::signal::Session;
 use crate::clock;
 use crate::counters::Counters;
@@ -67,6 +67,9 @@ const CLOSE_PATIENCE: Duration = Duration::from_millis(250);
 /// when decoded, or has a list that is too long. The reference gives none with what is over the bytes.
 const OVERSIZED: &str = "message too large when decoded";
 
+/// The reason given with 1008 to who sends more than is read, for longer than any client would.
+const TOO_FAST: &str = "too many bytes sent";
+
 /// How a connection ends.
 enum End {
     /// The client closed or is gone; its close frame was answered.
@@ -107,16 +110,16 @@ pub(super) async fn run(
         Err(_) => return edge.counters.signal_slow.add(),
     };
     let stream: TokioIo<Upgraded> = TokioIo::new(upgraded);
-    serve(&edge.counters, session, stream, agreed).await;
+    serve(&edge.counters, session, stream, agreed, edge.expanding).await;
     drop(permit);
 }
 
 /// Serves a connection until it ends; dropping its line tells the room.
-async fn serve<S>(counters: &Counters, session: Session, stream: S, agreed: Agreed)
+async fn serve<S>(counters: &Counters, session: Session, stream: S, agreed: Agreed, turns: Turns)
 where
     S: AsyncRead + AsyncWrite + Unpin,
 {
-    let stream = Inflating::new(stream, agreed.deflate, agreed.limit);
+    let stream = Inflating::new(stream, agreed.deflate, agreed.limit, turns);
     let config = WebSocketConfig::default()
         .read_buffer_size(READ_BUFFER_BYTES)
         .max_message_size(Some(agreed.limit))
@@ -381,6 +384,9 @@ fn end_of_error(error: &WebSocketError) -> End {
     match error {
         WebSocketError::Capacity(_) => End::Close(CloseCode::Size, String::new()),
         WebSocketError::Utf8(_) => End::Close(CloseCode::Normal, String::new()),
+        WebSocketError::Io(problem) if problem.kind() == std::io::ErrorKind::QuotaExceeded => {
+            End::Close(CloseCode::Policy, TOO_FAST.to_owned())
+        }
         // A compressed message that cannot be expanded is as undecodable as any other.
         WebSocketError::Io(problem) if problem.kind() == std::io::ErrorKind::InvalidData => {
             End::Close(CloseCode::Normal, String::new())

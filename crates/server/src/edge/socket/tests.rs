@@ -1,7 +1,7 @@
 //! The patience with clients that read slowly, in virtual time.
 
 use super::*;
-use crate::edge::Sockets;
+use crate::edge::{Sockets, inflating};
 use crate::shell::backlog::Backlog;
 use crate::shell::event_queue::event_queue;
 use crate::shell::mailbox::{Inbox, Mailbox};
@@ -58,7 +58,7 @@ impl Served {
         };
         let counters = Arc::new(Counters::default());
         let counted = Arc::clone(&counters);
-        tokio::spawn(async move { serve(&counted, session, ours, agreed).await });
+        tokio::spawn(async move { serve(&counted, session, ours, agreed, inflating::turns()).await });
         Self {
             sender,
             backlog,
