@@ -33,6 +33,17 @@ function listen(one) {
   one.onMessage((data) => say({ event: 'data', base64: text(data) }));
 }
 
+/**
+ * Without its candidates, and those. It lets ICE begin on a description before it knows that description's
+ * fingerprint: a handshake that is over by then fails. So no side learns where the other is before that.
+ */
+function apart(sdp) {
+  const lines = sdp.split('\r\n');
+  const candidates = lines.filter((line) => line.startsWith('a=candidate:'));
+  const rest = lines.filter((line) => !candidates.includes(line) && line !== 'a=end-of-candidates');
+  return [rest.join('\r\n'), [...new Set(candidates)].map((line) => line.slice(2))];
+}
+
 /** Our description with all of our candidates. */
 async function local(one, type) {
   const gathered = new Promise((resolve) => one.onGatheringStateChange((state) => state === 'complete' && resolve()));
@@ -47,7 +58,7 @@ const commands = {
     one.setRemoteDescription(sdp, 'offer');
     return local(one, 'answer');
   },
-  offer({ audio, video }) {
+  async offer({ audio, video }) {
     const one = connection('publisher');
     const add = (description, { mid, ssrc, payloadType }) => {
       if (mid === 'audio') description.addOpusCodec(payloadType);
@@ -59,9 +70,14 @@ const commands = {
     if (video) add(new Video('video', 'SendOnly'), { mid: 'video', ...video });
     channel = one.createDataChannel('_reliable');
     listen(channel);
-    return local(one, 'offer');
+    const { sdp } = await local(one, 'offer');
+    return { sdp: apart(sdp)[0] };
   },
-  accept: ({ sdp }) => connections.publisher.setRemoteDescription(sdp, 'answer'),
+  accept({ sdp }) {
+    const [description, candidates] = apart(sdp);
+    connections.publisher.setRemoteDescription(description, 'answer');
+    for (const candidate of candidates) connections.publisher.addRemoteCandidate(candidate, '0');
+  },
   candidate: () => {},
   rtp({ mid, base64 }) {
     if (tracks[mid].isOpen()) tracks[mid].sendMessageBinary(bytes(base64));

@@ -17,6 +17,8 @@ use tokio::net::{TcpSocket, TcpStream};
 /// How many times the metadata changes, and how long it is: together much more than may wait for a
 /// connection, and than the kernel holds for it.
 const CHANGES: usize = 120;
+/// Who change it in turns: one alone would be cut for all that it sends.
+const CHANGERS: usize = 6;
 const METADATA_BYTES: usize = 400_000;
 
 /// Little room on the way, so that what is not read waits at the server.
@@ -145,13 +147,17 @@ async fn nobody_is_cut_for_what_another_one_changes_and_all_learn_the_last_value
         }
         victims.push(victim);
     }
-    let mut mallory = Raw::connect(&server, "mallory", "").await;
+    let mut changers = Vec::new();
+    for number in 0..CHANGERS {
+        changers.push(Raw::connect(&server, &format!("mallory{number}"), "").await);
+    }
     for round in 1..=CHANGES {
         let change = proto::UpdateParticipantMetadata {
             metadata: format!("{round:03}{long}"),
             request_id: u32::try_from(round).expect("small"),
             ..Default::default()
         };
+        let mallory = &mut changers[round % CHANGERS];
         mallory.request(Request::UpdateMetadata(change)).await;
         // The room has applied it.
         loop {
