@@ -441,6 +441,7 @@ impl Room {
         if back {
             self.expect_media(id);
         }
+        self.await_media(id);
     }
 
     pub(crate) fn close_peers(&mut self, id: ParticipantId) {

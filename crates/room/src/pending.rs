@@ -1,14 +1,21 @@
-//! Announced tracks whose media never comes: at the limit of pending
-//! tracks they make room for new ones, and what their client still offers of them is nobody's.
+//! Announced tracks whose media does not come. Negotiated ones are published without it: a muted
+//! microphone is in the list of tracks, and its first packet is heard at once. Others make room for
+//! new ones at the limit of pending tracks, and what their client still offers of them is nobody's.
 
 use crate::participant::{Participant, ParticipantId};
 use crate::room::Room;
+use crate::timers::Timer;
 use media::api::TrackKey;
 use std::time::{Duration, Instant};
 
 /// A connected publisher's unmuted track whose media has not come by then is given up when its
 /// place is needed. Longer blocks new tracks; shorter gives up slow cameras.
 const MEDIA_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// A connected publisher's negotiated track whose media has not come by then is published without. The
+/// reference does so at once where the description says the SSRCs; the first packet says more, such
+/// as which of the codecs it is, and mostly comes within milliseconds.
+const SILENT_AFTER: Duration = Duration::from_secs(1);
 
 impl Participant {
     /// From now on only the client keeps the media of its pending tracks from arriving.
@@ -44,6 +51,47 @@ impl Room {
                 .filter(|publication| !publication.published)
                 .count()
         })
+    }
+
+    /// Sees to it that negotiated tracks are published although their media does not come.
+    ///
+    /// Those with RIDs wait for it: which of the layers there are is known by packets alone.
+    pub(crate) fn await_media(&mut self, id: ParticipantId) {
+        let now = self.now.monotonic;
+        let Some(participant) = self.participants.get(&id) else {
+            return;
+        };
+        if !participant.publisher.connected {
+            return;
+        }
+        for publication in participant.publications.values() {
+            if !publication.published && publication.codec.is_some() && publication.rids.is_empty() {
+                let patience = if publication.info.muted {
+                    Duration::ZERO
+                } else {
+                    SILENT_AFTER
+                };
+                self.timers
+                    .set_if_none(Timer::Silent(publication.key), now + patience);
+            }
+        }
+    }
+
+    /// No packet of a negotiated track has come.
+    pub(crate) fn track_silent(&mut self, track: TrackKey) {
+        let Some(&id) = self.tracks.get(&track) else {
+            return;
+        };
+        let awaited = self.participants.get(&id).is_some_and(|participant| {
+            participant.publisher.connected
+                && participant
+                    .publications
+                    .get(&track)
+                    .is_some_and(|publication| !publication.published && publication.rids.is_empty())
+        });
+        if awaited {
+            self.publish_silent(id, track);
+        }
     }
 
     /// Gives up the pending tracks whose media is overdue and tells their publisher.

@@ -23,7 +23,7 @@ pub(crate) struct Publication {
     pub(crate) kind: Kind,
     /// Its client ids: the announcement's and its first codec's.
     pub(crate) cids: Vec<String>,
-    /// Media has arrived: others know of it. Before that it is pending.
+    /// Others know of it: media has arrived, or was awaited in vain. Before that it is pending.
     pub(crate) published: bool,
     /// Since when nothing but the client keeps its media from arriving.
     pub(crate) waiting_since: Instant,
@@ -95,7 +95,8 @@ impl Publication {
     }
 
     /// Writes the section into the info; true when that changed something.
-    fn set_section(&mut self, section: &PublishedSection) {
+    fn set_section(&mut self, section: &PublishedSection) -> bool {
+        let before = self.info.clone();
         self.codec = Some(section.codec);
         self.rids.clone_from(&section.rids);
         self.info.mid.clone_from(&section.mid);
@@ -114,17 +115,13 @@ impl Publication {
                 layer.rid = rids.get(position).cloned().unwrap_or_default();
             }
         });
+        before != self.info
     }
 
     /// Writes an arrived layer into the info; true when that changed something.
     fn set_layer(&mut self, layer: u8, ssrc: u32, rtx_ssrc: Option<u32>, codec: Codec) -> bool {
         let before = self.info.clone();
-        self.codec = Some(codec);
-        let index = self.codec_index(codec);
-        mime(codec).clone_into(&mut self.info.mime_type);
-        if let Some(entry) = self.info.codecs.get_mut(index) {
-            mime(codec).clone_into(&mut entry.mime_type);
-        }
+        let index = self.set_codec(codec);
         for_each_layers(&mut self.info, index, |layers| {
             if let Some(layer) = layers.get_mut(usize::from(layer)) {
                 layer.ssrc = ssrc;
@@ -132,6 +129,17 @@ impl Publication {
             }
         });
         before != self.info
+    }
+
+    /// Writes the codec into the info, and says where it stands among the codecs.
+    fn set_codec(&mut self, codec: Codec) -> usize {
+        self.codec = Some(codec);
+        let index = self.codec_index(codec);
+        mime(codec).clone_into(&mut self.info.mime_type);
+        if let Some(entry) = self.info.codecs.get_mut(index) {
+            mime(codec).clone_into(&mut entry.mime_type);
+        }
+        index
     }
 
     pub(crate) fn codec_index(&self, codec: Codec) -> usize {
@@ -187,13 +195,18 @@ impl Room {
 
     /// Tracks have sections, of which the media plane knows already.
     pub(crate) fn sections_published(&mut self, id: ParticipantId, sections: &[PublishedSection]) {
+        let unix_us = self.now.unix_us();
+        let mut changed = false;
         for section in sections {
             let track = section.track;
             let Some(participant) = self.participants.get_mut(&id) else {
                 return;
             };
             let muted = if let Some(publication) = participant.publications.get_mut(&track) {
-                publication.set_section(section);
+                if publication.set_section(section) && publication.published {
+                    publication.mark_changed(unix_us);
+                    changed = true;
+                }
                 publication.info.muted
             } else {
                 self.backup_section(id, section)
@@ -202,6 +215,13 @@ impl Room {
                 self.command(track.thread(), Command::MuteTrack { track, muted });
             }
         }
+        if changed {
+            if let Some(participant) = self.participants.get_mut(&id) {
+                participant.dirty = true;
+            }
+            self.broadcast(id, true);
+        }
+        self.await_media(id);
     }
 
     /// The first packet of a layer: a pending track becomes published.
@@ -234,11 +254,37 @@ impl Room {
             self.broadcast(id, true);
         }
         if first {
-            let sid = self.track_sid(id, track).unwrap_or_default();
-            self.counts_changed();
-            self.offer_to_subscribers(id, &sid);
-            self.start_demand(id, track);
+            self.offer_published(id, track);
         }
+    }
+
+    /// A pending track is published without a packet, as its layer is known without one.
+    pub(crate) fn publish_silent(&mut self, id: ParticipantId, track: TrackKey) {
+        let unix_us = self.now.unix_us();
+        let Some(participant) = self.participants.get_mut(&id) else {
+            return;
+        };
+        let Some(publication) = participant.publications.get_mut(&track) else {
+            return;
+        };
+        let Some(codec) = publication.codec else {
+            return;
+        };
+        publication.set_codec(codec);
+        publication.published = true;
+        publication.mark_changed(unix_us);
+        participant.is_publisher = true;
+        participant.dirty = true;
+        self.broadcast(id, true);
+        self.offer_published(id, track);
+    }
+
+    fn offer_published(&mut self, id: ParticipantId, track: TrackKey) {
+        self.timers.cancel(Timer::Silent(track));
+        let sid = self.track_sid(id, track).unwrap_or_default();
+        self.counts_changed();
+        self.offer_to_subscribers(id, &sid);
+        self.start_demand(id, track);
     }
 
     pub(crate) fn track_sid(&self, id: ParticipantId, track: TrackKey) -> Option<String> {
@@ -296,6 +342,7 @@ impl Room {
         self.tracks.remove(&track);
         self.track_sids.remove(&publication.info.sid);
         self.timers.cancel(Timer::Demand(track));
+        self.timers.cancel(Timer::Silent(track));
         self.command(track.thread(), Command::Unpublish { track });
         for backup in &publication.backups {
             let track = backup.key;

@@ -335,6 +335,7 @@ impl Room {
             Timer::Resume(id) => self.resume_timed_out(id),
             Timer::Return(id) => self.media_lost(id),
             Timer::Unbound(down) => self.copy_unbound(down),
+            Timer::Silent(track) => self.track_silent(track),
             Timer::Missing(id) => self.tracks_missing(id),
             Timer::SimulatedSpeech(id) => self.simulate_speaker(id, false),
             Timer::Wish(down) => self.apply_wish(down),

@@ -42,6 +42,8 @@ pub(crate) enum Timer {
     RpcResponse(u32),
     /// Wanted tracks did not appear.
     Missing(ParticipantId),
+    /// No packet of a negotiated track has come.
+    Silent(TrackKey),
     /// A simulated speaker falls silent.
     SimulatedSpeech(ParticipantId),
     /// Changed track settings take effect.

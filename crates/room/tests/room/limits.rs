@@ -85,12 +85,12 @@ fn subscriptions_past_the_limit_of_their_kind_wait_for_freed_capacity() {
     assert!(!third.contains(&audios[0]));
 }
 
-/// Twenty announced microphones; the first one has a section, none has media.
+/// Twenty announced cameras; the first one has a section, whose layers are awaited, none has media.
 fn twenty_pending(world: &mut World, client: &Client) -> Vec<String> {
     let sids: Vec<_> = (0..20)
-        .map(|number| world.announce(client, microphone(&format!("p{number}"))))
+        .map(|number| world.announce(client, camera(&format!("p{number}"))))
         .collect();
-    let sections = [Section::data(), Section::of(&microphone("p0"))];
+    let sections = [Section::data(), Section::of(&camera("p0"))];
     world.request(client, Request::Offer(sdp::offer(1, &sections)));
     sids
 }
@@ -159,7 +159,7 @@ fn media_of_a_track_that_was_given_up_is_nobodys_until_it_is_announced_anew() {
     world.request(&alice, Request::AddTrack(microphone("late")));
     world.start_layer(given_up, 0);
     world.forget();
-    let sections = [Section::data(), Section::of(&microphone("p0"))];
+    let sections = [Section::data(), Section::of(&camera("p0"))];
     for id in [2, 3] {
         world.request(&alice, Request::Offer(sdp::offer(id, &sections)));
     }
@@ -172,7 +172,7 @@ fn media_of_a_track_that_was_given_up_is_nobodys_until_it_is_announced_anew() {
     );
     assert!(world.info("alice").tracks.is_empty());
 
-    let again = world.announce(&alice, microphone("p0"));
+    let again = world.announce(&alice, camera("p0"));
     world.request(&alice, Request::Offer(sdp::offer(4, &sections)));
     let (track, _) = world.published_track();
     assert_ne!(track, given_up);

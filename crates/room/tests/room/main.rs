@@ -40,6 +40,7 @@ mod resuming;
 mod rpc;
 mod sdp;
 mod sections;
+mod silent;
 mod simulating;
 mod speaking;
 mod subscribing;

@@ -49,6 +49,10 @@ struct Track {
     mid: String,
     /// In which step its first packet came.
     started: Option<u64>,
+    /// In which step it got its section.
+    placed: u64,
+    /// SIDs that its owner was told to have before that: not its own.
+    others: Vec<String>,
     /// Known since its owner was told of after that.
     sid: Option<String>,
 }
@@ -270,10 +274,14 @@ impl PermissionChecker {
             self.violate(format!("{track:?} is published on {peer:?}, which nobody has"));
             return;
         };
+        let told = self.people.get(&owner).and_then(|owner| owner.told.as_ref());
+        let others = told.map(|(_, info)| info.tracks.iter().map(|track| track.sid.clone()).collect());
         let fresh = Track {
+            others: others.unwrap_or_default(),
             owner,
             mid: mid.to_owned(),
             started: None,
+            placed: self.steps,
             sid: None,
         };
         mid.clone_into(&mut self.tracks.entry(track).or_insert(fresh).mid);
@@ -313,7 +321,8 @@ impl PermissionChecker {
         self.step = Step::default();
     }
 
-    /// Tracks get their SIDs from what is told of their owners after their first packet.
+    /// Tracks get their SIDs from what is told of their owners after their first packet, or before
+    /// when none comes.
     fn name_tracks(&mut self) {
         for track in self.tracks.values_mut().filter(|track| track.sid.is_none()) {
             let Some((at, told)) = self
@@ -323,13 +332,21 @@ impl PermissionChecker {
             else {
                 continue;
             };
-            if track.started.is_some_and(|started| started <= *at) {
+            let tracks = &told.tracks;
+            let info = if track.started.is_some_and(|started| started <= *at) {
                 let further =
                     |info: &&proto::TrackInfo| info.codecs.iter().any(|codec| codec.mid == track.mid);
-                let first = told.tracks.iter().find(|info| info.mid == track.mid);
-                let info = first.or_else(|| told.tracks.iter().find(further));
-                track.sid = info.map(|info| info.sid.clone());
-            }
+                let first = tracks.iter().find(|info| info.mid == track.mid);
+                first.or_else(|| tracks.iter().find(further))
+            } else if track.placed <= *at {
+                // Nothing need be told again when its first packet comes.
+                let silent =
+                    |info: &&proto::TrackInfo| info.mid == track.mid && !track.others.contains(&info.sid);
+                tracks.iter().find(silent)
+            } else {
+                None
+            };
+            track.sid = info.map(|info| info.sid.clone());
         }
     }
 
