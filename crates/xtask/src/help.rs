@@ -57,6 +57,7 @@ const COMMANDS: [Command; 11] = [
 Scenarios:
   fanout    one room: audio from 10 speakers, video from one publisher, to more and more who receive them (default)
   churn     tracks, resumes, joins and leaves by the hundred: does everything come back to where it was?
+  join      one join after the other, with loss: how long does a connection take to come up?
   overload  more than one media thread can carry: what still gets through, and how late?
   floor     only the machine's limit
 

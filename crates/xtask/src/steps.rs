@@ -7,6 +7,13 @@ use std::path::Path;
 
 /// The quick loop, under two minutes when warm.
 pub(crate) fn check() -> Result<()> {
+    lint()?;
+    heading("unit tests");
+    run("cargo", &["test", "--quiet", "--workspace", "--lib", "--bins"])
+}
+
+/// What is seen without running anything.
+fn lint() -> Result<()> {
     heading("format");
     run("cargo", &["fmt", "--all", "--check"])?;
     heading("house rules");
@@ -23,17 +30,22 @@ pub(crate) fn check() -> Result<()> {
             "-D",
             "warnings",
         ],
-    )?;
-    heading("unit tests");
-    run("cargo", &["test", "--quiet", "--workspace", "--lib", "--bins"])
+    )
 }
 
 /// Everything that CI runs.
 pub(crate) fn test() -> Result<()> {
-    install::everything()?;
+    install::for_server()?;
     web()?;
-    check()?;
-    heading("pair, simulation and server tests");
+    // Downloads wait, compilers do not.
+    std::thread::scope(|scope| {
+        let installing = scope.spawn(install::for_interop);
+        let linted = lint();
+        let installed = installing.join();
+        linted?;
+        installed.map_err(|_| anyhow::anyhow!("installing panicked"))?
+    })?;
+    heading("unit, pair, simulation and server tests");
     run("cargo", &["test", "--quiet", "--workspace"])?;
     fuzz(&["--seconds".into(), "20".into()])?;
     heading("churn");
@@ -51,23 +63,18 @@ pub(crate) fn web() -> Result<()> {
 
 /// Benchmarks run optimised. Of them only churn, which measures sizes and not speed, is a test.
 pub(crate) fn bench(rest: &[String]) -> Result<()> {
-    let mut args = vec!["run", "--quiet", "--profile", "fast", "--package", "bench", "--"];
+    build_fast()?;
+    let mut args: Vec<&str> = rest.iter().map(String::as_str).collect();
     if rest.is_empty() {
         args.push("fanout");
     }
-    args.extend(rest.iter().map(String::as_str));
-    run("cargo", &args)
+    run(&built("bench")?, &args)
 }
 
 /// A hostile client, a stranger and a crowd against our server, while others use it.
 pub(crate) fn attack(rest: &[String]) -> Result<()> {
     heading("attacks");
-    for package in ["server", "attack"] {
-        run(
-            "cargo",
-            &["build", "--quiet", "--profile", "fast", "--package", package],
-        )?;
-    }
+    build_fast()?;
     let (attack, server) = (built("attack")?, built("plenum")?);
     let mut args = Vec::new();
     if !rest.iter().any(|word| word.starts_with("--server")) {
@@ -75,6 +82,17 @@ pub(crate) fn attack(rest: &[String]) -> Result<()> {
     }
     args.extend(rest.iter().map(String::as_str));
     run(&attack, &args)
+}
+
+/// Builds the server and what measures it, optimised. In one go: by itself each would have their
+/// dependencies built with other features, once more.
+fn build_fast() -> Result<()> {
+    let packages = ["server", "attack", "bench"];
+    let mut args = vec!["build", "--quiet", "--profile", "fast"];
+    for package in packages {
+        args.extend(["--package", package]);
+    }
+    run("cargo", &args)
 }
 
 /// The path of a program that was built in the profile `fast`.
@@ -90,10 +108,7 @@ pub(crate) fn interop(rest: &[String]) -> Result<()> {
     install::for_interop()?;
     web()?;
     heading("building the server");
-    run(
-        "cargo",
-        &["build", "--quiet", "--profile", "fast", "--package", "server"],
-    )?;
+    build_fast()?;
     let binary = match std::env::var("PLENUM_BIN") {
         Ok(other) => other,
         Err(_) => built("plenum")?,
@@ -140,7 +155,9 @@ pub(crate) fn interop(rest: &[String]) -> Result<()> {
 /// profile whose arithmetic is checked for overflow.
 pub(crate) fn fuzz(rest: &[String]) -> Result<()> {
     heading("fuzz targets");
-    let mut args = vec!["run", "--quiet", "--package", "fuzz", "--"];
-    args.extend(rest.iter().map(String::as_str));
-    run("cargo", &args)
+    // All of it, or dependencies are built once more with other features.
+    run("cargo", &["build", "--quiet", "--workspace"])?;
+    let program = target_folder().join("debug/fuzz");
+    let program = program.to_str().context("the path of `fuzz` is no UTF-8")?;
+    run(program, &rest.iter().map(String::as_str).collect::<Vec<_>>())
 }
