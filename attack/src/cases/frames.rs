@@ -6,7 +6,11 @@ use crate::stage::{Ask, Stage};
 use crate::token;
 use crate::ws::{DEFLATE, Ws, binary, frame, packed, request};
 use livekit_protocol as proto;
+use prost::Message as _;
 use proto::signal_request::Message as Request;
+use proto::signal_response::Message as Response;
+use std::io::Write as _;
+use std::time::Duration;
 
 pub(super) const CASES: &[Case] = &[
     case("deflate-bomb", "frames of 2 MiB that would be 2 GiB", |stage| {
@@ -46,6 +50,20 @@ pub(super) const CASES: &[Case] = &[
             hold(stage, &mut attackers, &whole)
         },
     ),
+    case(
+        "frame-large-idle",
+        "100 sessions that say one message of 2 MiB in 2 KiB each and then nothing",
+        large_and_idle,
+    ),
+    case(
+        "deflate-tables",
+        "frames of 1 MiB of compressed blocks with nothing in them, eight sessions",
+        |stage| {
+            let attackers = crowd(stage, 8, DEFLATE)?;
+            stage.flood(attackers, &[frame(0xC2, &empty_blocks(1 << 20))], 200, false);
+            Ok(())
+        },
+    ),
     case("frame-fragments", "empty fragments without end", |stage| {
         let mut frames = frame(0x02, b"x");
         frames.extend(frame(0x00, b"").repeat(10_000));
@@ -73,7 +91,7 @@ pub(super) const CASES: &[Case] = &[
                 crate::crowd::flood(
                     &mut attackers.into_iter().map(|ws| ws.stream).collect::<Vec<_>>(),
                     &[bad],
-                    std::time::Duration::from_millis(200),
+                    Duration::from_millis(200),
                     1000,
                     false,
                 );
@@ -161,6 +179,46 @@ fn crowd(stage: &Stage<'_>, count: usize, headers: &str) -> anyhow::Result<Vec<W
         stage.enter(&token::join(&format!("mallory-{index}"), &stage.room), ask)
     };
     (0..count).map(enter).collect()
+}
+
+/// Blocks of a deflate stream with the fixed tables and nothing in them, of 10 bits each.
+fn empty_blocks(length: usize) -> Vec<u8> {
+    // Not the last one, type 1, end of block; bits from the lowest on.
+    let bit = |at: usize| u8::from(at % 10 == 1);
+    let byte = |at: usize| (0..8).map(|shift| bit(at * 8 + shift) << shift).sum();
+    (0..length).map(byte).collect()
+}
+
+fn large_and_idle(stage: &mut Stage<'_>) -> anyhow::Result<()> {
+    let before = stage.rss_mib();
+    let mut attackers = crowd(stage, 100, DEFLATE)?;
+    let large = packed(2, &field(999, &vec![0; (2 << 20) - 64]));
+    let asks = packed(2, &{
+        let ping = proto::SignalRequest {
+            message: Some(Request::PingReq(proto::Ping::default())),
+        };
+        ping.encode_to_vec()
+    });
+    for attacker in &mut attackers {
+        attacker.stream.write_all(&large)?;
+        attacker.stream.write_all(&asks)?;
+    }
+    // All has been read.
+    for attacker in &mut attackers {
+        attacker.until(Duration::from_secs(5), |message| {
+            matches!(message, Response::PongResp(_)).then_some(())
+        })?;
+    }
+    stage.note(format!(
+        "{} MiB before, {} MiB with all of them idle",
+        before,
+        stage.rss_mib()
+    ));
+    stage.must(
+        stage.rss_mib() <= before + 100,
+        "idle sessions hold what they said",
+    );
+    Ok(())
 }
 
 fn bomb(stage: &mut Stage<'_>, compressed: &[u8]) -> anyhow::Result<()> {

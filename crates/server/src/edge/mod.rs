@@ -5,6 +5,7 @@
 mod body;
 pub mod cors;
 mod deflate;
+mod expansion;
 pub mod http;
 mod inflating;
 mod pace;
@@ -40,8 +41,6 @@ pub struct Edge {
     bodies: Bodies,
     /// Turns to write long lists.
     lists: Arc<Semaphore>,
-    /// Turns to expand large messages.
-    expanding: inflating::Turns,
     connections: Arc<AtomicU64>,
 }
 
@@ -87,7 +86,6 @@ impl Edge {
         Self {
             bodies: Bodies::new(config.limit.api_body_bytes()),
             lists: Arc::new(Semaphore::new(LISTS_AT_ONCE)),
-            expanding: inflating::turns(),
             config,
             rooms,
             counters,

@@ -5,7 +5,7 @@
 
 use super::Edge;
 use super::deflate::deflate;
-use super::inflating::{Inflating, Turns};
+use super::inflating::Inflating;
 use super::signal::Session;
 use crate::clock;
 use crate::counters::Counters;
@@ -110,16 +110,16 @@ pub(super) async fn run(
         Err(_) => return edge.counters.signal_slow.add(),
     };
     let stream: TokioIo<Upgraded> = TokioIo::new(upgraded);
-    serve(&edge.counters, session, stream, agreed, edge.expanding).await;
+    serve(&edge.counters, session, stream, agreed).await;
     drop(permit);
 }
 
 /// Serves a connection until it ends; dropping its line tells the room.
-async fn serve<S>(counters: &Counters, session: Session, stream: S, agreed: Agreed, turns: Turns)
+async fn serve<S>(counters: &Counters, session: Session, stream: S, agreed: Agreed)
 where
     S: AsyncRead + AsyncWrite + Unpin,
 {
-    let stream = Inflating::new(stream, agreed.deflate, agreed.limit, turns);
+    let stream = Inflating::new(stream, agreed.deflate, agreed.limit);
     let config = WebSocketConfig::default()
         .read_buffer_size(READ_BUFFER_BYTES)
         .max_message_size(Some(agreed.limit))

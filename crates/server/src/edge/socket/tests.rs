@@ -1,7 +1,7 @@
 //! The patience with clients that read slowly, in virtual time.
 
 use super::*;
-use crate::edge::{Sockets, inflating};
+use crate::edge::Sockets;
 use crate::shell::backlog::Backlog;
 use crate::shell::event_queue::event_queue;
 use crate::shell::mailbox::{Inbox, Mailbox};
@@ -58,7 +58,7 @@ impl Served {
         };
         let counters = Arc::new(Counters::default());
         let counted = Arc::clone(&counters);
-        tokio::spawn(async move { serve(&counted, session, ours, agreed, inflating::turns()).await });
+        tokio::spawn(async move { serve(&counted, session, ours, agreed).await });
         Self {
             sender,
             backlog,
@@ -306,7 +306,7 @@ async fn long_messages_arrive_whole_in_every_form_and_between_pings() {
         for (first, payload) in &frames[1..] {
             assert_eq!(first & 0x40 != 0, deflate);
             let plain = if deflate {
-                crate::edge::deflate::inflate(payload, 1 << 20).expect("it was packed")
+                crate::edge::expansion::tests::expand(payload).expect("it was packed")
             } else {
                 payload.clone()
             };
