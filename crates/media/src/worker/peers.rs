@@ -157,7 +157,13 @@ impl Worker {
         };
         let peer = slot.key;
         match event {
-            PeerEvent::IceConnected => self.events.push(peer.room(), EventKind::IceConnected { peer }),
+            PeerEvent::IceConnected => {
+                self.events.push(peer.room(), EventKind::IceConnected { peer });
+                // A restart leads back to the DTLS session that there is: nothing else says so.
+                if slot.connected {
+                    self.events.push(peer.room(), EventKind::PeerConnected { peer });
+                }
+            }
             PeerEvent::IceDisconnected => self.events.push(peer.room(), EventKind::IceDisconnected { peer }),
             PeerEvent::HandshakeFailed(failure) => {
                 self.stats.drops.handshakes[failure.index()] += 1;
