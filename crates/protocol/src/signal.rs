@@ -4,6 +4,7 @@
 use crate::decoded::{self, Bounds, DecodeError};
 use crate::lenient::mend_text;
 use crate::proto;
+use crate::twirp_json;
 use prost::Message;
 
 /// How a message travels. Answers mirror the kind of the last frame received.
@@ -41,7 +42,12 @@ pub fn decode_binary(data: &[u8]) -> Result<Received, DecodeError> {
 /// When it is no JSON object of the right shape, or beyond the bounds of what a client may send.
 pub fn decode_text(text: &str) -> Result<Received, DecodeError> {
     let bytes = decoded::measure_json(text.as_bytes(), false, &Bounds::CLIENT)?;
-    let request = serde_json::from_str(&mend_text(text)).map_err(|_| DecodeError::Malformed)?;
+    let text = mend_text(text);
+    // Serializers that write what is unset, and numbers with a fraction, are legal and rare.
+    let request = serde_json::from_str(&text)
+        .ok()
+        .or_else(|| twirp_json::decode_lenient(&text))
+        .ok_or(DecodeError::Malformed)?;
     Ok(Received {
         request,
         bytes: bytes + size_of::<proto::SignalRequest>(),
@@ -125,6 +131,23 @@ mod tests {
         let text = decode_text("{\"ping\":\"5\"}").expect("readable");
         let binary = decode_binary(&request.encode_to_vec()).expect("readable");
         assert_eq!((&text.request, &binary.request), (&request, &request));
+    }
+
+    #[test]
+    fn what_is_unset_may_be_null_and_whole_numbers_have_a_fraction() {
+        let text = r#"{"addTrack":{"cid":"c","name":null,"type":null,"layers":null,"width":640.0}}"#;
+        let Some(Request::AddTrack(track)) = decode_text(text).expect("readable").request.message else {
+            panic!("add_track expected");
+        };
+        assert_eq!((track.cid.as_str(), track.width), ("c", 640));
+        for broken in [
+            "null",
+            "[null]",
+            r#"{"addTrack":{"width":640.5}}"#,
+            r#"{"addTrack":1}"#,
+        ] {
+            assert!(decode_text(broken).is_err(), "{broken}");
+        }
     }
 
     #[test]

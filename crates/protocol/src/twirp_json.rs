@@ -18,7 +18,18 @@ pub fn decode<T: DeserializeOwned>(body: &[u8]) -> Option<T> {
     // Bytes that are no UTF-8 are refused: the reference does, too.
     let mended = std::str::from_utf8(body).map(mend_text);
     let body = mended.as_ref().map_or(body, |text| text.as_bytes());
-    let mut reader = serde_json::Deserializer::from_slice(body);
+    read(serde_json::Deserializer::from_slice(body))
+}
+
+/// Reads JSON whose size has been measured, with `null` for what is unset.
+pub(crate) fn decode_lenient<T: DeserializeOwned>(text: &str) -> Option<T> {
+    serde_json::from_str::<serde::de::IgnoredAny>(text).ok()?;
+    read(serde_json::Deserializer::from_str(text))
+}
+
+fn read<'a, T: DeserializeOwned>(
+    mut reader: serde_json::Deserializer<impl serde_json::de::Read<'a>>,
+) -> Option<T> {
     let mut value = Value::deserialize(&mut reader).ok()?;
     if !value.is_object() {
         return None;
