@@ -156,6 +156,7 @@ impl Room {
                 published: false,
                 waiting_since: now,
                 codec: None,
+                other_codecs: Vec::new(),
                 rids: Vec::new(),
                 subscribed_told: false,
                 demand: crate::demand::Demand::default(),

@@ -77,12 +77,18 @@ pub(crate) fn announced_backups(
 }
 
 impl Publication {
-    /// Further codecs as a copy may be made of them.
-    pub(crate) fn backup_codecs(&self) -> Vec<(Codec, TrackKey)> {
+    /// The further codecs that are not what the first section carries: a client without an encoder of
+    /// the first announced one sends there what it announced as the second.
+    pub(crate) fn further(&self) -> impl Iterator<Item = &Backup> {
+        let first = self.codec;
         self.backups
             .iter()
-            .map(|backup| (backup.codec, backup.key))
-            .collect()
+            .filter(move |backup| Some(backup.codec) != first || backup.negotiated)
+    }
+
+    /// Further codecs as a copy may be made of them.
+    pub(crate) fn backup_codecs(&self) -> Vec<(Codec, TrackKey)> {
+        self.further().map(|backup| (backup.codec, backup.key)).collect()
     }
 
     /// Of what a copy is made as long as its codec is not negotiated, and what is measured of the
@@ -119,7 +125,7 @@ impl Publication {
     /// The codecs in the order in which copies choose among them.
     pub(crate) fn codecs_by_preference(&self, active_red: bool) -> Vec<Codec> {
         let mut codecs = self.codecs(active_red);
-        codecs.extend(self.backups.iter().map(|backup| backup.codec));
+        codecs.extend(self.further().map(|backup| backup.codec));
         if let Some(backup) = self.usual_backup() {
             codecs.sort_by_key(|codec| *codec != backup.codec);
         }
@@ -354,6 +360,7 @@ mod tests {
             published: true,
             waiting_since: Instant::now(),
             codec: codec_of(mimes[0]),
+            other_codecs: Vec::new(),
             rids: Vec::new(),
             subscribed_told: false,
             demand: Demand::default(),

@@ -148,7 +148,7 @@ impl Room {
             told: publication.demand.told,
             live: true,
         };
-        let further = publication.backups.iter().map(|backup| CodecDemand {
+        let further = publication.further().map(|backup| CodecDemand {
             first: false,
             codec: backup.codec,
             wanted: self.wanted(publication, backup.key),

@@ -3,6 +3,7 @@
 //! new ones at the limit of pending tracks, and what their client still offers of them is nobody's.
 
 use crate::participant::{Participant, ParticipantId};
+use crate::publication::Publication;
 use crate::room::Room;
 use crate::timers::Timer;
 use media::api::TrackKey;
@@ -41,6 +42,13 @@ impl Participant {
     }
 }
 
+impl Publication {
+    /// It is pending, and all that its first packet could tell is known.
+    fn needs_no_packet(&self) -> bool {
+        !self.published && self.rids.is_empty() && self.is_codec_certain()
+    }
+}
+
 impl Room {
     /// How many announced tracks have not sent media yet.
     pub(crate) fn pending(&self, id: ParticipantId) -> usize {
@@ -55,7 +63,8 @@ impl Room {
 
     /// Sees to it that negotiated tracks are published although their media does not come.
     ///
-    /// Those with RIDs wait for it: which of the layers there are is known by packets alone.
+    /// Those with RIDs wait for it, as which of the layers there are is known by packets alone, and
+    /// those that may still be of another codec: copies are made of one.
     pub(crate) fn await_media(&mut self, id: ParticipantId) {
         let now = self.now.monotonic;
         let Some(participant) = self.participants.get(&id) else {
@@ -65,7 +74,7 @@ impl Room {
             return;
         }
         for publication in participant.publications.values() {
-            if !publication.published && publication.codec.is_some() && publication.rids.is_empty() {
+            if publication.needs_no_packet() {
                 let patience = if publication.info.muted {
                     Duration::ZERO
                 } else {
@@ -87,7 +96,7 @@ impl Room {
                 && participant
                     .publications
                     .get(&track)
-                    .is_some_and(|publication| !publication.published && publication.rids.is_empty())
+                    .is_some_and(Publication::needs_no_packet)
         });
         if awaited {
             self.publish_silent(id, track);

@@ -28,6 +28,8 @@ pub(crate) struct Publication {
     /// Since when nothing but the client keeps its media from arriving.
     pub(crate) waiting_since: Instant,
     pub(crate) codec: Option<Codec>,
+    /// What else its section may carry.
+    pub(crate) other_codecs: Vec<Codec>,
     /// From low to high, empty without simulcast.
     pub(crate) rids: Vec<String>,
     /// The publisher has been told that somebody subscribed.
@@ -87,6 +89,29 @@ impl Publication {
         }
     }
 
+    /// Whether the first packet can only have the codec of the section: there is no other, or it is the
+    /// one that was announced. Who has Opus sends no PCM, and may send it as RED, which copies can be
+    /// made of either way unless the payload is a secret.
+    pub(crate) fn is_codec_certain(&self) -> bool {
+        let Some(codec) = self.codec else {
+            return false;
+        };
+        let announced = self.info.codecs.first().map(|entry| entry.mime_type.as_str());
+        if codec != Codec::Red
+            && announced.is_some_and(|announced| announced.eq_ignore_ascii_case(mime(codec)))
+        {
+            return true;
+        }
+        let open = self.info.encryption() == proto::encryption::Type::None;
+        self.other_codecs.iter().all(|other| match codec {
+            Codec::Red => matches!(other, Codec::Pcmu | Codec::Pcma) || (open && *other == Codec::Opus),
+            Codec::Opus => matches!(other, Codec::Pcmu | Codec::Pcma) || (open && *other == Codec::Red),
+            Codec::Pcmu | Codec::Pcma | Codec::Vp8 | Codec::Vp9 | Codec::H264 | Codec::H265 | Codec::Av1 => {
+                *other == codec
+            }
+        })
+    }
+
     pub(crate) fn mark_changed(&mut self, unix_us: i64) {
         self.info.version = Some(proto::TimedVersion {
             unix_micro: unix_us,
@@ -98,6 +123,7 @@ impl Publication {
     fn set_section(&mut self, section: &PublishedSection) -> bool {
         let before = self.info.clone();
         self.codec = Some(section.codec);
+        self.other_codecs.clone_from(&section.others);
         self.rids.clone_from(&section.rids);
         self.info.mid.clone_from(&section.mid);
         let index = self.codec_index(section.codec);

@@ -111,6 +111,8 @@ pub struct PublishedSection {
     pub ssrcs: Vec<(u32, Option<u32>)>,
     /// Codec answered first.
     pub codec: Codec,
+    /// The client may send others as well.
+    pub others: Vec<Codec>,
 }
 
 /// What an answered offer leads to.

@@ -353,6 +353,7 @@ impl Slot {
             rids,
             ssrcs,
             codec,
+            others: answered.iter().skip(1).map(|format| format.codec).collect(),
         };
         let command = Command::Publish {
             peer,

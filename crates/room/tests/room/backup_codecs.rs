@@ -498,3 +498,30 @@ fn frame_rates_are_those_of_the_codec_that_everybody_gets() {
         assert_eq!(wishes.next(), Some(expected), "{rates:?}");
     }
 }
+
+/// Who has no encoder of the codec that it announced sends on the first section what was to be the
+/// backup.
+#[test]
+fn a_first_section_with_the_codec_of_the_backup_is_what_everybody_gets() {
+    let mut world = World::new();
+    let alice = world.enter(wish("alice"));
+    world.pass_ms(1_000);
+    world.announce(&alice, backed_up(&["vp9", "vp8"], Policy::PreferRegression));
+    let sections = [sdp::Section::data(), sdp::Section::of(&camera("cam"))];
+    world.request(&alice, Request::Offer(sdp::offer(1, &sections)));
+    let (sent, rids) = world.published_track();
+    world.start_layer(sent, rids.saturating_sub(1));
+    world.forget();
+    let bob = world.enter(wish("bob"));
+    world.pass_ms(150);
+    world.answer(&bob);
+    let copies: Vec<_> = world
+        .commands
+        .iter()
+        .filter_map(|(_, command)| match command {
+            Command::Subscribe { track, .. } => Some(*track),
+            _ => None,
+        })
+        .collect();
+    assert_eq!(copies, [sent]);
+}

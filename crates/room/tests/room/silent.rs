@@ -104,3 +104,34 @@ fn simulcast_waits_for_its_layers_and_what_was_unpublished_is_not_told() {
     world.pass_ms(5000);
     assert!(told(&world.take(&bob)).unwrap_or_default().is_empty());
 }
+
+/// Copies are made of one codec: which one it is must be known.
+#[test]
+fn who_may_still_send_another_codec_is_waited_for() {
+    let vague = proto::AddTrackRequest {
+        cid: "cam".to_owned(),
+        r#type: proto::TrackType::Video.into(),
+        ..Default::default()
+    };
+    let secret = proto::AddTrackRequest {
+        encryption: proto::encryption::Type::Gcm.into(),
+        ..microphone("mic")
+    };
+    for request in [vague, secret] {
+        let (mut world, alice, _) = call();
+        let sections = [Section::data(), Section::of(&request)];
+        world.announce(&alice, request);
+        let mut offer = sdp::offer(1, &sections);
+        offer.sdp = offer.sdp.replace("SAVPF 96 97", "SAVPF 96 97 98");
+        offer.sdp = offer.sdp.replace(
+            "a=rtpmap:96 VP8/90000\r\n",
+            "a=rtpmap:96 VP8/90000\r\na=rtpmap:98 VP9/90000\r\n",
+        );
+        world.request(&alice, Request::Offer(offer));
+        world.pass_ms(5000);
+        assert!(world.info("alice").tracks.is_empty());
+        let (track, _) = world.published_track();
+        world.start_layer(track, 0);
+        assert_eq!(world.info("alice").tracks.len(), 1);
+    }
+}
