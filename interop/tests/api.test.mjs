@@ -74,7 +74,7 @@ test('metadata, name and attributes set by the API are seen by all clients', asy
   ]) await client.holds({ code });
   const changed = await pythonApi('update_participant', { room: ROOM, identity: 'ben', metadata: 'm2' });
   assert.deepEqual([changed.metadata, changed.name], ['m2', 'ben']);
-  await ada.holds({ code: `room.remoteParticipants.get('ben').metadata === 'm2'` });
+  await ada.holds({ code: `room.remoteParticipants.get('ben')?.metadata === 'm2'` });
 });
 
 test('a permission set by the API stops and allows publishing', async () => {
