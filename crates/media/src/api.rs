@@ -391,7 +391,7 @@ pub enum EventKind {
         /// Peer.
         peer: PeerKey,
     },
-    /// The first packet of a layer of a published track arrived.
+    /// The first packet of a layer of a published track arrived, or the first one of another codec.
     LayerStarted {
         /// Track.
         track: TrackKey,

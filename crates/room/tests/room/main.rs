@@ -34,6 +34,7 @@ mod nonces;
 mod permissions;
 mod publishing;
 mod rating;
+mod recoding;
 mod replaying;
 mod republishing;
 mod resuming;

@@ -106,3 +106,45 @@ fn structures_take_turns_in_the_same_memory() {
         assert!([[first, second], [second, first]].contains(&places(&layer)));
     }
 }
+
+/// Whether the room hears of a packet of a codec, so many milliseconds into the stream.
+fn is_news(layer: &mut Layer, ms: u64, codec: Codec) -> bool {
+    let now = crate::testing::epoch() + Duration::from_millis(ms);
+    let arrival = Arrival {
+        sequence: ms,
+        timestamp: ms as u32 * 90,
+        marker: true,
+        codec,
+        payload: &[0x10],
+        dependency_descriptor: &[],
+        abs_capture_time: &[],
+    };
+    layer.accept(now, &arrival);
+    let news = layer.is_codec_news(now);
+    if news {
+        layer.told_codec(now, codec);
+    }
+    news
+}
+
+#[test]
+fn another_codec_is_news_once_a_second() {
+    let mut layer = Layer::new(Kind::Video, Codec::Vp8);
+    layer.told_codec(crate::testing::epoch(), Codec::Vp8);
+    assert!(!is_news(&mut layer, 100, Codec::Vp8));
+    assert!(!is_news(&mut layer, 900, Codec::Vp9), "within a second");
+    assert!(is_news(&mut layer, 1_000, Codec::Vp9));
+    assert!(!is_news(&mut layer, 1_100, Codec::Vp8));
+    assert!(!is_news(&mut layer, 2_500, Codec::Vp9), "told already");
+    assert!(is_news(&mut layer, 2_600, Codec::H264));
+}
+
+#[test]
+fn opus_with_and_without_redundancy_is_one_codec() {
+    let mut layer = Layer::new(Kind::Audio, Codec::Red);
+    layer.told_codec(crate::testing::epoch(), Codec::Red);
+    assert!(!is_news(&mut layer, 5_000, Codec::Opus));
+    assert!(is_news(&mut layer, 6_000, Codec::Pcmu));
+    assert!(is_news(&mut layer, 7_000, Codec::Opus));
+    assert!(!is_news(&mut layer, 9_000, Codec::Red));
+}
