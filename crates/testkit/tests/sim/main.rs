@@ -17,6 +17,7 @@ mod narrow;
 mod overload;
 mod quality;
 mod redundant;
+mod restarting;
 mod seeds;
 mod slow_readers;
 mod storm;
