@@ -37,9 +37,11 @@ async function freeUdpPort() {
  * Resolves when it answers its health check; rejects when it ends first.
  */
 export async function startServer({ config = '', args = [], rtc = '', ports = 0 } = {}) {
-  const [port, udp] = [await freeTcpPort(), await freeUdpPort()];
+  const [port, metrics, udp] = [await freeTcpPort(), await freeTcpPort(), await freeUdpPort()];
   const body = `port: ${port}
 bind_addresses: ["127.0.0.1"]
+prometheus:
+  port: ${metrics}
 keys:
   ${KEY}: ${SECRET}
 rtc:
@@ -80,6 +82,11 @@ ${config}`;
     log,
     api: new RoomServiceClient(base, KEY, SECRET),
     token: (identity, room, grants = {}, options = {}) => token(identity, room, grants, options),
+    /** A counter without labels of its own, as exported now. */
+    async metric(name) {
+      const text = await (await fetch(`http://127.0.0.1:${metrics}/metrics`)).text();
+      return Number(text.match(new RegExp(`^${name}\\{[^}]*\\} (\\d+)$`, 'm'))[1]);
+    },
     /** True as long as the process has not ended. */
     alive: () => child.exitCode === null && child.signalCode === null,
     async stop() {

@@ -104,6 +104,23 @@ pub struct RoomStats {
     pub changes_refused: u64,
 }
 
+impl RoomStats {
+    /// What was counted after `before`.
+    #[must_use]
+    pub const fn since(self, before: Self) -> Self {
+        Self {
+            data_forwarded: self.data_forwarded - before.data_forwarded,
+            data_undecodable: self.data_undecodable - before.data_undecodable,
+            data_dropped: self.data_dropped - before.data_dropped,
+            data_undelivered: self.data_undelivered - before.data_undelivered,
+            data_missed: self.data_missed - before.data_missed,
+            over_limit: self.over_limit - before.over_limit,
+            changes_delayed: self.changes_delayed - before.changes_delayed,
+            changes_refused: self.changes_refused - before.changes_refused,
+        }
+    }
+}
+
 /// How much a room holds now.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct RoomGauges {

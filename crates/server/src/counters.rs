@@ -2,6 +2,7 @@
 //! whoever exports them.
 
 use crate::shell::backlog::Backlog;
+use room::RoomStats;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -46,6 +47,18 @@ pub struct Counters {
     pub changes_delayed: Counter,
     /// Changes refused because a room's state, or what waits to be sent, is too large.
     pub changes_refused: Counter,
+    /// Data packets that rooms forwarded.
+    pub data_forwarded: Counter,
+    /// Data packets that could not be decoded.
+    pub data_undecodable: Counter,
+    /// Data packets dropped for want of permission, as duplicates or as too large.
+    pub data_dropped: Counter,
+    /// Messages that a peer's channel could not take.
+    pub data_undelivered: Counter,
+    /// Reliable packets that joining clients missed because too much waited for their channels.
+    pub data_missed: Counter,
+    /// Requests past a limit of what a participant may keep in its room.
+    pub over_limit: Counter,
     /// Joins refused because too much waited to be sent.
     pub joins_busy: Counter,
     /// Joins refused before the upgrade.
@@ -74,4 +87,35 @@ pub struct Counters {
     pub http_refused: Counter,
     /// Heads, bodies and answers given up because the client was too slow.
     pub http_late: Counter,
+}
+
+impl Counters {
+    /// Adds what a room has counted. Names every field, so that none stays behind in the room.
+    pub(crate) fn add_room(&self, counted: RoomStats) {
+        let RoomStats {
+            data_forwarded,
+            data_undecodable,
+            data_dropped,
+            data_undelivered,
+            data_missed,
+            over_limit,
+            changes_delayed,
+            changes_refused,
+        } = counted;
+        for (counter, count) in [
+            (&self.data_forwarded, data_forwarded),
+            (&self.data_undecodable, data_undecodable),
+            (&self.data_dropped, data_dropped),
+            (&self.data_undelivered, data_undelivered),
+            (&self.data_missed, data_missed),
+            (&self.over_limit, over_limit),
+            (&self.changes_delayed, changes_delayed),
+            (&self.changes_refused, changes_refused),
+        ] {
+            // Most inputs count nothing.
+            if count > 0 {
+                counter.add_all(count);
+            }
+        }
+    }
 }

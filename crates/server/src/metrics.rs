@@ -34,7 +34,7 @@ type CounterRow = (
     fn(&Counters) -> &Counter,
 );
 
-const COUNTERS: [CounterRow; 21] = [
+const COUNTERS: [CounterRow; 27] = [
     (
         "livekit_participant_join_total",
         "state=\"signal_connected\",warp=\"\",sdk=\"\"",
@@ -76,6 +76,42 @@ const COUNTERS: [CounterRow; 21] = [
         "",
         "Joins refused because too much waited to be sent.",
         |counters| &counters.joins_busy,
+    ),
+    (
+        "plenum_data_forwarded_total",
+        "",
+        "Data packets that rooms forwarded.",
+        |counters| &counters.data_forwarded,
+    ),
+    (
+        "plenum_data_undecodable_total",
+        "",
+        "Data packets that could not be decoded.",
+        |counters| &counters.data_undecodable,
+    ),
+    (
+        "plenum_data_dropped_total",
+        "",
+        "Data packets dropped for want of permission, as duplicates or as too large.",
+        |counters| &counters.data_dropped,
+    ),
+    (
+        "plenum_data_undelivered_total",
+        "",
+        "Messages that a peer's data channel could not take.",
+        |counters| &counters.data_undelivered,
+    ),
+    (
+        "plenum_data_missed_total",
+        "",
+        "Reliable packets that joining clients missed because too much waited for their channels.",
+        |counters| &counters.data_missed,
+    ),
+    (
+        "plenum_requests_over_limit_total",
+        "",
+        "Requests past a limit of what a participant may keep in its room.",
+        |counters| &counters.over_limit,
     ),
     (
         "plenum_signal_broken_total",

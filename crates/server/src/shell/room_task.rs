@@ -276,11 +276,7 @@ impl State {
         let before = task.room.stats();
         task.room.handle_pressure(self.backlog.pressure());
         task.room.apply(clock::now(), action);
-        let stats = task.room.stats();
-        let delayed = stats.changes_delayed - before.changes_delayed;
-        task.counters.changes_delayed.add_all(delayed);
-        let refused = stats.changes_refused - before.changes_refused;
-        task.counters.changes_refused.add_all(refused);
+        task.counters.add_room(task.room.stats().since(before));
     }
 
     /// True: the room is over.
