@@ -116,7 +116,7 @@ impl Room {
 
     fn announce(&mut self, id: ParticipantId, request: &proto::AddTrackRequest) {
         let serial = self.next_serial();
-        let random = self.random.next_u128();
+        let random = self.random.long_id();
         let room = self.config.key;
         let now = self.now.monotonic;
         let further = request.simulcast_codecs.len().saturating_sub(1).min(BACKUPS_MAX);

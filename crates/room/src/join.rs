@@ -196,10 +196,7 @@ impl Room {
             queued: Vec::new(),
             subscriptions: BTreeMap::new(),
             rule: SubscriptionRule::All,
-            data_tracks: DataTracks::new(
-                self.random.next_u64(),
-                self.config.limits.data_tracks_received_max,
-            ),
+            data_tracks: DataTracks::new(self.random.id(), self.config.limits.data_tracks_received_max),
             last_sequence: 0,
             last_seen: self.now,
             cuts: Cuts::default(),
@@ -286,7 +283,7 @@ impl Room {
             client: traits,
             playout_delay: self.playout_delay(client),
             data_tracks: self.config.data_tracks,
-            seed: self.random.next_u64(),
+            seed: self.random.seed(),
         }
     }
 
@@ -300,11 +297,7 @@ impl Room {
     }
 
     pub(crate) fn ice_credentials(&mut self, thread: ThreadId) -> IceCredentials {
-        let random = self.random.text(14);
-        IceCredentials {
-            ufrag: media::api::make_ufrag(thread, &random),
-            pwd: self.random.text(32),
-        }
+        self.random.ice_credentials(thread)
     }
 
     fn respond_to_join(&mut self, id: ParticipantId, connection: ConnectionId) {

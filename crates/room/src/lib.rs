@@ -51,6 +51,7 @@ pub use action::{Action, ApiCall, ConnectionId, Join, ReplyId};
 pub use config::{Limits, Now, RoomConfig};
 pub use effect::{ApiError, ApiErrorCode, ApiReply, Effect};
 pub use join::NODE_FULL;
+pub use random::Seed;
 pub use room::{Room, RoomGauges, RoomStats};
 pub use telling::Pressure;
 

@@ -6,7 +6,7 @@ use crate::departures::Departures;
 use crate::effect::Effect;
 use crate::participant::{Participant, ParticipantId, State};
 use crate::quality::Scores;
-use crate::random::Random;
+use crate::random::{Random, Seed};
 use crate::rpc::Rpcs;
 use crate::speaker::Speakers;
 use crate::telling::{Pressure, Untold};
@@ -141,15 +141,15 @@ pub struct RoomGauges {
 }
 
 impl Room {
-    /// A room that was just created. `seed` feeds its SIDs, keys and SSRCs. Drain
+    /// A room that was just created. `seed` feeds its SIDs, SSRCs and secrets. Drain
     /// [`Self::poll_effect`] afterwards: the room is listed at once.
     #[must_use]
-    pub fn new(config: RoomConfig, now: Now, seed: u64) -> Self {
+    pub fn new(config: RoomConfig, now: Now, seed: Seed) -> Self {
         let mut random = Random::new(seed);
         let mut room = Self {
             sid: random.sid("RM_"),
-            turn_password: random.text(43),
-            sif_trailer: random.text(43).into_bytes(),
+            turn_password: random.secret(43),
+            sif_trailer: random.secret(43).into_bytes(),
             metadata: config.metadata.clone(),
             config,
             now,

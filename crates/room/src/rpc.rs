@@ -92,7 +92,7 @@ impl Room {
             0 => RESPONSE_TIMEOUT_MS,
             given => given,
         };
-        let id = uuid(self.random.next_u128());
+        let id = uuid(self.random.long_id());
         let packet = proto::DataPacket {
             kind: Kind::Reliable.into(),
             // The client answers to the sender of the request: the call itself.

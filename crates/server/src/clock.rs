@@ -1,6 +1,6 @@
 //! The only place of the control plane where clocks are read and randomness is drawn.
 
-use room::Now;
+use room::{Now, Seed};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 /// Both clocks.
@@ -43,4 +43,12 @@ pub fn random_u64() -> u64 {
 #[must_use]
 pub fn random_u128() -> u128 {
     (u128::from(random_u64()) << 64) | u128::from(random_u64())
+}
+
+/// 256 random bits.
+#[must_use]
+pub fn random_seed() -> Seed {
+    let mut bits = [0; 32];
+    aws_lc_rs::rand::fill(&mut bits).expect("the operating system gives random bytes");
+    Seed::new(bits)
 }

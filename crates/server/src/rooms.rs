@@ -176,7 +176,7 @@ impl Rooms {
         drop(state);
         tracing::info!(room = name, "room opened");
         let task = RoomTask {
-            room: room::Room::new(config, clock::now(), clock::random_u64()),
+            room: room::Room::new(config, clock::now(), clock::random_seed()),
             inbox,
             pool: Arc::clone(&self.shared.pool),
             keys: self.shared.config.keys.clone(),

@@ -337,7 +337,7 @@ fn offer(data: &[u8]) -> Taken {
         },
         playout_delay: None,
         data_tracks: true,
-        seed: 1,
+        seed: room::Seed::new([1; 32]),
     });
     let announced = [AnnouncedTrack {
         track: TrackKey::new(ThreadId(0), room, 1),

@@ -84,7 +84,7 @@ impl World {
             unix: Duration::from_secs(1_700_000_000),
         };
         Self {
-            room: Room::new(RoomConfig::new(KEY, "test"), now, 42),
+            room: Room::new(RoomConfig::new(KEY, "test"), now, room::Seed::new([42; 32])),
             now,
             clients: Default::default(),
             serial: 0,

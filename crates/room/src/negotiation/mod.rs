@@ -8,7 +8,6 @@ mod candidates;
 mod codecs;
 mod offer;
 mod publish;
-mod random;
 mod sections;
 mod subscriber;
 mod transport;
@@ -17,6 +16,7 @@ pub(crate) use candidates::INIT_BYTES_MAX;
 pub use offer::AcceptedOffer;
 pub use transport::Transport;
 
+use crate::random::Seed;
 use media::api::{Codec, Command, DownKey, IceCredentials, Kind, LayerWish, PeerKey, TrackKey};
 
 use protocol::proto;
@@ -70,8 +70,8 @@ pub struct TransportConfig {
     pub playout_delay: Option<(u16, u16)>,
     /// Open `_data_track` too (`enable_data_tracks`).
     pub data_tracks: bool,
-    /// Randomness for SSRCs, the session id and the first offer id.
-    pub seed: u64,
+    /// Randomness for SSRCs, the session id, the first offer id, and the credentials of a restart.
+    pub seed: Seed,
 }
 
 /// A track that the client announced with AddTrack and that a section of an offer may carry.

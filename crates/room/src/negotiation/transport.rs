@@ -2,12 +2,12 @@
 
 use super::candidates;
 use super::codecs::{self, Format, Registered};
-use super::random::Random;
 use super::sections::{Slot, extension_ids, live, put_stream, token};
 use super::{CodecUnsupported, DownRequest, NegotiationError, Role, TransportConfig};
+use crate::random::Random;
 use media::api::{
     Candidate, ChannelSpec, Codec, Command, DownKey, DtlsRole, IceCredentials, Kind, LayerWish, PeerKey,
-    Remote, SctpRemote, SendSpec, TrackKey, make_ufrag,
+    Remote, SctpRemote, SendSpec, TrackKey,
 };
 use protocol::proto;
 use std::collections::{BTreeMap, HashMap, VecDeque};
@@ -93,14 +93,14 @@ impl Transport {
     /// (`AddPeer`, `OpenChannel`…).
     #[must_use]
     pub fn new(config: TransportConfig) -> (Self, Vec<Command>) {
-        let mut random = Random::new(config.seed);
+        let mut random = Random::new(config.seed.clone());
         let subscriber = config.role == Role::Subscriber;
         let mut commands = vec![Command::AddPeer {
             peer: config.peer,
             ice: config.ice.clone(),
             ice_lite: config.ice_lite,
             ice_controlling: subscriber && !config.ice_lite,
-            seed: random.next_u64(),
+            seed: random.short_seed(),
         }];
         let open = |channel| Command::OpenChannel {
             peer: config.peer,
@@ -110,8 +110,8 @@ impl Transport {
         let mut transport = Self {
             enabled: codecs::enabled(&config.codecs),
             // RFC 8829 §5.2.1: 64 bits, the highest zero.
-            session_id: random.next_u64() >> 1,
-            session_version: random.next_u64() >> 32,
+            session_id: random.id() >> 1,
+            session_version: random.id() >> 32,
             remote: None,
             remote_addresses: Vec::new(),
             early_candidates: VecDeque::new(),
@@ -126,7 +126,7 @@ impl Transport {
         };
         if subscriber {
             // The first offer has an id of 1..=256.
-            transport.subscriber.offer_id = transport.random.next_u64() as u32 & 0xFF;
+            transport.subscriber.offer_id = transport.random.id() as u32 & 0xFF;
             transport
                 .slots
                 .push(Slot::new("0".to_owned(), MediaKind::Application));
@@ -220,7 +220,11 @@ impl Transport {
             Some(index) => self.send_down(index, &mut commands).is_some(),
             None => self.may_speak(kind, codecs),
         };
-        if speaks { Ok(commands) } else { Err(CodecUnsupported) }
+        if speaks {
+            Ok(commands)
+        } else {
+            Err(CodecUnsupported)
+        }
     }
 
     /// The track of which a down track is made, once it is negotiated.
@@ -267,7 +271,7 @@ impl Transport {
 
     fn fresh_ssrc(&mut self, other: u32) -> u32 {
         loop {
-            let ssrc = self.random.next_u64() as u32;
+            let ssrc = self.random.id() as u32;
             let taken = self
                 .downs
                 .values()
@@ -488,10 +492,7 @@ impl Transport {
     pub(super) fn restart_with_client(&mut self, remote: &Remote, commands: &mut Vec<Command>) {
         let restarts = self.remote.as_ref().is_some_and(|old| old.ice != remote.ice);
         if restarts && !self.ice_restarted {
-            let ice = IceCredentials {
-                ufrag: make_ufrag(self.config.peer.thread(), &self.random.word(10)),
-                pwd: self.random.word(24),
-            };
+            let ice = self.random.ice_credentials(self.config.peer.thread());
             commands.extend(self.restart_ice(ice));
         }
     }

@@ -9,7 +9,9 @@ use protocol::proto;
 use protocol::proto::signal_request::Message as Request;
 use protocol::proto::signal_response::Message as Response;
 use room::action::Settings;
-use room::{Action, ApiCall, ApiError, ApiReply, ConnectionId, Effect, Join, Now, ReplyId, Room, RoomConfig};
+use room::{
+    Action, ApiCall, ApiError, ApiReply, ConnectionId, Effect, Join, Now, ReplyId, Room, RoomConfig, Seed,
+};
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 use testkit::description::DescriptionChecker;
@@ -165,7 +167,7 @@ impl World {
             unix: Duration::from_secs(1_700_000_000),
         };
         let mut world = Self {
-            room: Room::new(config, now, 42),
+            room: Room::new(config, now, Seed::new([42; 32])),
             now,
             serial: 0,
             signals: BTreeMap::new(),

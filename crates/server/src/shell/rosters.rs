@@ -14,7 +14,7 @@ use protocol::proto::client_info::Sdk;
 use protocol::proto::signal_request::Message as Request;
 use protocol::proto::signal_response::Message as Response;
 use room::action::{Resume, Settings};
-use room::{Action, ApiCall, ConnectionId, Effect, Join, Now, ReplyId, Room, RoomConfig};
+use room::{Action, ApiCall, ConnectionId, Effect, Join, Now, ReplyId, Room, RoomConfig, Seed};
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
@@ -62,7 +62,11 @@ impl World {
         let mut config = RoomConfig::new(ROOM, "rosters");
         config.departure_timeout_s = 100_000;
         Self {
-            room: Room::new(config, start, seed),
+            room: Room::new(
+                config,
+                start,
+                Seed::new(std::array::from_fn(|at| seed.to_le_bytes()[at % 8])),
+            ),
             start,
             began: Instant::now(),
             rng: Rng::new(seed),

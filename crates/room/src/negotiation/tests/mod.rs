@@ -70,7 +70,7 @@ pub(super) fn config(role: Role) -> TransportConfig {
         },
         playout_delay: None,
         data_tracks: true,
-        seed: 7,
+        seed: Seed::new([7; 32]),
     }
 }
 
