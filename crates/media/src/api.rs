@@ -362,7 +362,6 @@ pub struct Event {
 
 /// What happened on a media thread.
 #[derive(Clone, Debug, PartialEq)]
-#[non_exhaustive]
 pub enum EventKind {
     /// ICE has a pair.
     IceConnected {

@@ -18,7 +18,6 @@ use wire::demux::{Class, classify};
 
 /// What happened on a peer.
 #[derive(Clone, Debug, PartialEq)]
-#[non_exhaustive]
 pub enum PeerEvent {
     /// A pair was nominated; media may flow once DTLS is done.
     IceConnected,

@@ -7,7 +7,6 @@ use protocol::proto;
 
 /// One thing for the shell to do. Effects are carried out in the order they were polled.
 #[derive(Debug)]
-#[non_exhaustive]
 pub enum Effect {
     /// A signal response. The first one for a connection lets the edge upgrade the WebSocket.
     Signal {

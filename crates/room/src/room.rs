@@ -325,8 +325,6 @@ impl Room {
             | EventKind::HandshakeFailed { .. }
             | EventKind::LayerStopped { .. }
             | EventKind::DownStarted { .. } => {}
-            #[allow(unreachable_patterns, reason = "the enum is open towards the future")]
-            _ => {}
         }
     }
 

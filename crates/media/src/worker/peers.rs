@@ -217,7 +217,6 @@ impl Worker {
             }
             // Bandwidth estimation will read these.
             PeerEvent::Remb { .. } => {}
-            _ => {}
         }
     }
 

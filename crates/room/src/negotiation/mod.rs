@@ -170,7 +170,6 @@ pub struct DownRequest {
 
 /// Why a description cannot be used. The session ends with STATE_MISMATCH.
 #[derive(Clone, Debug, PartialEq, Eq)]
-#[non_exhaustive]
 pub enum NegotiationError {
     /// Not SDP, or lacks what WebRTC needs (fingerprint, ICE credentials, mids).
     Unusable(String),

@@ -296,7 +296,6 @@ impl World {
                 }
                 Effect::Listed { room } => self.listed.push(*room),
                 Effect::Closed => self.over = true,
-                other => panic!("unexpected effect {other:?}"),
             }
         }
     }

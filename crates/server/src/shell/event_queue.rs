@@ -254,8 +254,6 @@ fn weight(kind: &EventKind) -> Weight {
         | EventKind::LayerStarted { .. }
         | EventKind::LayerStopped { .. }
         | EventKind::MessageDropped { .. } => Weight::Always,
-        #[allow(unreachable_patterns, reason = "the enum is open towards the future")]
-        _ => Weight::Always,
     }
 }
 

@@ -146,8 +146,7 @@ impl World {
                 | Effect::Media { .. }
                 | Effect::Reply { .. }
                 | Effect::Listed { .. }
-                | Effect::Closed
-                | _ => {}
+                | Effect::Closed => {}
             }
         }
     }
