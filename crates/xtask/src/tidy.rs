@@ -58,6 +58,7 @@ pub(crate) fn tidy(root: &Path) -> Result<()> {
     arrows(root, &mut breaches)?;
     cores(root, &mut breaches);
     parity(root, &files, &mut breaches)?;
+    references(root, &files, &mut breaches);
     if breaches.is_empty() {
         return Ok(());
     }
@@ -210,6 +211,42 @@ fn parity(root: &Path, files: &[PathBuf], breaches: &mut Vec<String>) -> Result<
     Ok(())
 }
 
+/// Texts of others that ours name.
+const FOREIGN: &[&str] = &["docs/BWE.md", "AGENT.md"];
+
+/// Where a text may lie that a comment names without its folder.
+const SHELVES: &[&str] = &["", "docs", "docs/spec"];
+
+/// Every text that a file names exists.
+fn references(root: &Path, files: &[PathBuf], breaches: &mut Vec<String>) {
+    for path in files {
+        let endings = [".rs", ".md", ".mjs", ".js", ".py", ".toml", ".yaml"];
+        let shown = path.display().to_string();
+        let Ok(text) = fs::read_to_string(root.join(path)) else {
+            continue;
+        };
+        if shown.contains("vectors/") || !endings.iter().any(|ending| shown.ends_with(ending)) {
+            continue;
+        }
+        for (index, line) in text.lines().enumerate() {
+            for name in texts_named(line).filter(|name| !FOREIGN.contains(name)) {
+                let beside = path.parent().map(|folder| root.join(folder).join(name));
+                let shelved = SHELVES.iter().map(|shelf| root.join(shelf).join(name));
+                if !beside.into_iter().chain(shelved).any(|place| place.exists()) {
+                    breaches.push(format!("{shown}:{}: there is no {name}", index + 1));
+                }
+            }
+        }
+    }
+}
+
+/// The names of Markdown files in a line, addresses of other sites left out.
+fn texts_named(line: &str) -> impl Iterator<Item = &str> {
+    line.split(|c: char| !(c.is_ascii_alphanumeric() || "._-/:".contains(c)))
+        .map(|word| word.trim_end_matches(['.', ':']))
+        .filter(|word| word.ends_with(".md") && word.len() > ".md".len() && !word.contains("://"))
+}
+
 /// Names of all tests: functions behind a test attribute, and first arguments of `test(…)`.
 fn test_names(root: &Path, files: &[PathBuf]) -> BTreeSet<String> {
     let mut names = BTreeSet::new();
@@ -258,5 +295,24 @@ fn rust_tests(text: &str, names: &mut BTreeSet<String>) {
             // Inside `proptest!` the attribute stands before the function all the same.
             armed = false;
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn texts_are_found_where_prose_and_links_name_them() {
+        let named = |line: &str| -> Vec<String> { texts_named(line).map(str::to_owned).collect() };
+        assert_eq!(
+            named("// `media.md` §6, as docs/differences.md."),
+            ["media.md", "docs/differences.md"]
+        );
+        assert_eq!(
+            named("see [the map](../ARCHITECTURE.md#arrows)"),
+            ["../ARCHITECTURE.md"]
+        );
+        assert_eq!(named("https://example.org/README.md and *.md, .md"), [""; 0]);
     }
 }
