@@ -55,26 +55,6 @@ test('under the policy SIMULCAST both codecs are sent and everybody gets the one
   assert.deepEqual(await Promise.all([rich, poor].map(mimeOf)), ['video/VP9', 'video/VP8']);
 });
 
-for (const single of [true, false]) {
-  test(`a codec that the publisher changes in mid-stream is seen without a negotiation (${single ? 'single' : 'dual'} connection)`, async (t) => {
-    const options = { singlePeerConnection: single };
-    const publisher = await join(t, `change-${single}`, 'publisher', { options });
-    const viewer = await join(t, `change-${single}`, 'viewer', { options });
-    await publisher.publish({ colour: [30, 30, 200], width: 320, height: 180, video: { videoCodec: 'vp8', simulcast: false, backupCodec: false } });
-    await viewer.saw({ from: 'publisher', colour: [30, 30, 200] });
-    for (const mime of ['video/VP9', 'video/VP8']) {
-      await publisher.page.evaluate(async (mimeType) => {
-        const [{ videoTrack }] = room.localParticipant.videoTrackPublications.values();
-        const parameters = videoTrack.sender.getParameters();
-        parameters.encodings[0].codec = parameters.codecs.find((codec) => codec.mimeType === mimeType);
-        await videoTrack.sender.setParameters(parameters);
-      }, mime);
-      while ((await mimeOf(viewer)) !== mime);
-      await viewer.saw({ from: 'publisher', colour: [30, 30, 200] });
-    }
-  });
-}
-
 for (const codec of ['vp9', 'av1']) {
   test(`the received resolution of a scalable ${codec} stream follows LOW, MEDIUM and HIGH without a freeze`, async (t) => {
     const publisher = await join(t, codec, 'publisher');

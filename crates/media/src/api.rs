@@ -390,7 +390,7 @@ pub enum EventKind {
         /// Peer.
         peer: PeerKey,
     },
-    /// The first packet of a layer of a published track arrived, or the first one of another codec.
+    /// The first packet of a layer of a published track arrived.
     LayerStarted {
         /// Track.
         track: TrackKey,

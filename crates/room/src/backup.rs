@@ -4,7 +4,7 @@
 //!
 //! Owns: which codec each copy is made of, and the regression to the backup codec.
 
-use crate::negotiation::{CodecUnsupported, PublishedSection};
+use crate::negotiation::PublishedSection;
 use crate::participant::ParticipantId;
 use crate::publication::{Publication, mime};
 use crate::room::Room;
@@ -267,6 +267,7 @@ impl Room {
 
     /// Every copy is made of the backup codec from now on, or of the first one again.
     fn regress(&mut self, id: ParticipantId, track: TrackKey, to: Option<TrackKey>) {
+        let active_red = self.config.active_red;
         let Some(publication) = self
             .participants
             .get_mut(&id)
@@ -275,34 +276,14 @@ impl Room {
             return;
         };
         publication.regressed = to;
-        self.rebind_copies(id, track);
-        self.tell_demand(id, track);
-    }
-
-    /// The codecs that copies of a track may have are others now. Sections name all codecs that a client
-    /// has, so most need no negotiation. Who cannot have the new ones is told so, and has it again when
-    /// the codec changes back.
-    pub(crate) fn rebind_copies(&mut self, id: ParticipantId, track: TrackKey) {
-        let active_red = self.config.active_red;
-        let Some(publication) = self
-            .participants
-            .get(&id)
-            .and_then(|participant| participant.publications.get(&track))
-        else {
-            return;
-        };
         let codecs = publication.codecs_by_preference(active_red);
         let sid = publication.info.sid.clone();
-        let wanted: Vec<(ParticipantId, Option<DownKey>)> = self
+        let copies: Vec<(ParticipantId, DownKey)> = self
             .participants
             .values()
-            .filter_map(|participant| Some((participant.id, participant.subscriptions.get(&sid)?.down)))
+            .filter_map(|participant| Some((participant.id, participant.subscriptions.get(&sid)?.down?)))
             .collect();
-        for (subscriber, down) in wanted {
-            let Some(down) = down else {
-                self.reconcile(subscriber, &sid);
-                continue;
-            };
+        for (subscriber, down) in copies {
             let wish = self.wish(subscriber, &sid);
             let Some(link) = self
                 .participants
@@ -311,18 +292,12 @@ impl Room {
             else {
                 continue;
             };
-            match link.transport.rebind(down, &codecs, wish) {
-                Ok(commands) => {
-                    self.commands(subscriber, commands);
-                    self.note_source(subscriber, &sid, down);
-                    self.apply_wish(down);
-                }
-                Err(CodecUnsupported) => {
-                    self.stop_copy(subscriber, &sid, down);
-                    self.tell_failed(subscriber, &sid, proto::SubscriptionError::SeCodecUnsupported);
-                }
-            }
+            let commands = link.transport.rebind(down, &codecs, wish);
+            self.commands(subscriber, commands);
+            self.note_source(subscriber, &sid, down);
+            self.apply_wish(down);
         }
+        self.tell_demand(id, track);
     }
 
     /// Remembers of which codec's track a copy is made.

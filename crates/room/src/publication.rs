@@ -270,9 +270,7 @@ impl Room {
             self.backup_started(id, track, layer, ssrc, rtx_ssrc);
             return;
         };
-        let before = publication.codec.filter(|_| publication.published);
         let changed = publication.set_layer(layer, ssrc, rtx_ssrc, codec);
-        let recoded = before.is_some_and(|before| before != codec);
         let first = !publication.published;
         publication.published = true;
         if changed || first {
@@ -283,8 +281,6 @@ impl Room {
         }
         if first {
             self.offer_published(id, track);
-        } else if recoded {
-            self.rebind_copies(id, track);
         }
     }
 

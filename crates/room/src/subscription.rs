@@ -366,7 +366,7 @@ impl Room {
         Some(self.published(sid)?.kind)
     }
 
-    pub(crate) fn stop_copy(&mut self, id: ParticipantId, sid: &str, down: DownKey) {
+    fn stop_copy(&mut self, id: ParticipantId, sid: &str, down: DownKey) {
         self.downs.remove(&down);
         self.timers.cancel(Timer::Wish(down));
         self.timers.cancel(Timer::Unbound(down));
@@ -535,7 +535,7 @@ impl Room {
         self.tell_failed(id, sid, error);
     }
 
-    pub(crate) fn tell_failed(&mut self, id: ParticipantId, sid: &str, error: proto::SubscriptionError) {
+    fn tell_failed(&mut self, id: ParticipantId, sid: &str, error: proto::SubscriptionError) {
         self.send(
             id,
             Response::SubscriptionResponse(proto::SubscriptionResponse {

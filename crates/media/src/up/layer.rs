@@ -58,12 +58,7 @@ pub(crate) struct Layer {
     pub(crate) rates: Rates,
     /// Sequence number and timestamp of the newest packet.
     newest: Option<(u64, u32)>,
-    /// The codec that the room was last told of, and when.
-    codec_told: Option<(Codec, Instant)>,
 }
-
-/// A publisher that changes its codec with every packet makes no more news than this.
-const CODEC_NEWS_EVERY: Duration = Duration::from_secs(1);
 
 /// One decrypted packet on its way into a layer.
 #[derive(Clone, Copy, Debug)]
@@ -102,22 +97,7 @@ impl Layer {
             window: LayerWindow::default(),
             rates: Rates::default(),
             newest: None,
-            codec_told: None,
         }
-    }
-
-    /// The room is being told that this layer flows, and in which codec.
-    pub(crate) fn told_codec(&mut self, now: Instant, codec: Codec) {
-        self.codec_told = Some((codec, now));
-    }
-
-    /// Whether the publisher has changed to a codec that the room must hear of. Opus with and without
-    /// redundancy is one codec here: subscribers get either from the other.
-    pub(crate) fn is_codec_news(&self, now: Instant) -> bool {
-        let plain = |codec| if codec == Codec::Red { Codec::Opus } else { codec };
-        self.codec_told.is_some_and(|(told, at)| {
-            plain(told) != plain(self.codec) && now.saturating_duration_since(at) >= CODEC_NEWS_EVERY
-        })
     }
 
     /// Stores a packet and reads its descriptor.

@@ -232,7 +232,6 @@ impl Worker {
         let (inserted, frame) = layer.accept(now, arrival);
         let retargets = layer.targets.active != active;
         let (ssrc, rtx_ssrc) = (layer.ssrc, layer.rtx_ssrc);
-        let recoded = inserted == Inserted::New && layer.is_codec_news(now);
         match inserted {
             Inserted::New => {}
             Inserted::Duplicate => self.stats.drops.duplicate += 1,
@@ -258,12 +257,8 @@ impl Worker {
             self.stats.packets_recovered += u64::from(recovers > 0);
         }
         let bit = 1u8 << number;
-        let starts = track.alive & bit == 0;
-        if starts || recoded {
+        if track.alive & bit == 0 {
             track.alive |= bit;
-            if let Some(layer) = track.layer_mut(number) {
-                layer.told_codec(now, arrival.codec);
-            }
             let (key, here) = (track.key, matches!(track.source, Source::Peer(_)));
             if here {
                 let started = EventKind::LayerStarted {

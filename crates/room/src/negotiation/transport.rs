@@ -197,34 +197,19 @@ impl Transport {
         shown.any(|down| down.request.track_sid == request.track_sid)
     }
 
-    /// Other codecs for a down track, or another order of preference among them: it may be made of
-    /// another track now.
-    ///
-    /// # Errors
-    /// When the client supports none of the codecs.
-    pub fn rebind(
-        &mut self,
-        down: DownKey,
-        codecs: &[Codec],
-        wish: LayerWish,
-    ) -> Result<Vec<Command>, CodecUnsupported> {
+    /// Another order of preference among a down track's codecs: it may be made of another track now.
+    pub fn rebind(&mut self, down: DownKey, codecs: &[Codec], wish: LayerWish) -> Vec<Command> {
         let Some(known) = self.downs.get_mut(&down) else {
-            return Ok(Vec::new());
+            return Vec::new();
         };
         codecs.clone_into(&mut known.request.codecs);
         known.request.wish = wish;
-        let kind = known.request.kind;
         let mut commands = Vec::new();
         let carries = |slot: &Slot| slot.down == Some(down) && slot.sent.is_some() && !slot.leaving;
-        let speaks = match self.slots.iter().position(carries) {
-            Some(index) => self.send_down(index, &mut commands).is_some(),
-            None => self.may_speak(kind, codecs),
-        };
-        if speaks {
-            Ok(commands)
-        } else {
-            Err(CodecUnsupported)
+        if let Some(index) = self.slots.iter().position(carries) {
+            self.send_down(index, &mut commands);
         }
+        commands
     }
 
     /// The track of which a down track is made, once it is negotiated.

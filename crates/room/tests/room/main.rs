@@ -34,7 +34,6 @@ mod nonces;
 mod permissions;
 mod publishing;
 mod rating;
-mod recoding;
 mod replaying;
 mod republishing;
 mod resuming;
