@@ -200,15 +200,22 @@ impl Room {
         })
     }
 
-    /// A section carries a further codec. Whether its track is muted.
-    pub(crate) fn backup_section(&mut self, id: ParticipantId, section: &PublishedSection) -> bool {
+    /// A section carries a further codec. Whether its track is muted, and whether that changed what
+    /// others know of it.
+    pub(crate) fn backup_section(&mut self, id: ParticipantId, section: &PublishedSection) -> (bool, bool) {
+        let unix_us = self.now.unix_us();
         let Some((publication, at)) = self.backed_up(id, section.track) else {
-            return false;
+            return (false, false);
         };
         publication.backups[at].negotiated = true;
         let codec = publication.backups[at].codec;
+        let before = publication.info.clone();
         publication.set_backup_section(codec, section);
-        publication.info.muted
+        let changed = publication.published && publication.info != before;
+        if changed {
+            publication.mark_changed(unix_us);
+        }
+        (publication.info.muted, changed)
     }
 
     /// A layer of a further codec has arrived: all are told, and perhaps all change over to it.

@@ -235,7 +235,9 @@ impl Room {
                 }
                 publication.info.muted
             } else {
-                self.backup_section(id, section)
+                let (muted, told) = self.backup_section(id, section);
+                changed |= told;
+                muted
             };
             if muted {
                 self.command(track.thread(), Command::MuteTrack { track, muted });

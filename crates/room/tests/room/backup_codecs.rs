@@ -525,3 +525,24 @@ fn a_first_section_with_the_codec_of_the_backup_is_what_everybody_gets() {
         .collect();
     assert_eq!(copies, [sent]);
 }
+
+#[test]
+fn the_section_of_a_further_codec_is_told_before_its_first_packet() {
+    let mut call = Call::with_policy(Policy::Simulcast);
+    let bob = call.watch("bob", &[]);
+    // Its announcement has been told by then.
+    call.world.announce(&call.alice, further(&call.sid, "vp8"));
+    call.world.pass_ms(10_000);
+    call.world.take(&bob);
+    call.sections.push(sdp::Section::of(&further(&call.sid, "vp8")));
+    let offer = sdp::offer(2, &call.sections);
+    call.world.request(&call.alice, Request::Offer(offer));
+    call.world.pass_ms(1_000);
+    let messages = call.world.take(&bob);
+    let told = messages.iter().rev().find_map(|message| match message {
+        Response::Update(update) => update.participants.iter().find(|info| info.identity == "alice"),
+        _ => None,
+    });
+    let codecs = &told.expect("an update").tracks[0].codecs;
+    assert!(codecs.iter().all(|codec| !codec.mid.is_empty()), "{codecs:?}");
+}
