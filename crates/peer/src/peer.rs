@@ -63,7 +63,7 @@ pub enum PeerEvent {
         tag: Tag,
     },
     /// The remote side misses a packet of a send stream (generic NACK, already rate-limited:
-    /// at most 3 times per packet, not again before the remote side can have seen the last answer).
+    /// at most 10 times per packet, not again before the remote side can have seen the last answer).
     Nack {
         /// Tag of the send stream.
         tag: Tag,
