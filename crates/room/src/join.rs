@@ -12,7 +12,7 @@ use crate::simulate::Cuts;
 use crate::telling::Budget;
 use crate::timers::Timer;
 use crate::waiting_data::WaitingData;
-use media::api::{Command, IceCredentials, PeerKey, ThreadId, ThreadInfo};
+use media::api::{Command, PeerKey, ThreadInfo};
 use protocol::proto;
 use protocol::proto::signal_response::Message as Response;
 use std::collections::BTreeMap;
@@ -272,7 +272,7 @@ impl Room {
         TransportConfig {
             peer: PeerKey::new(placement.thread, self.config.key, self.next_serial()),
             role,
-            ice: self.ice_credentials(placement.thread),
+            ice: self.random.ice_credentials(placement.thread),
             ice_lite: self.config.ice_lite
                 && client.protocol >= 6
                 && !traits.firefox
@@ -294,10 +294,6 @@ impl Room {
         let ms = |value: u32| u16::try_from(value).unwrap_or(u16::MAX);
         let parts = self.config.sync_streams && client::traits(client).firefox;
         (!parts).then(|| (ms(min), ms(max)))
-    }
-
-    pub(crate) fn ice_credentials(&mut self, thread: ThreadId) -> IceCredentials {
-        self.random.ice_credentials(thread)
     }
 
     fn respond_to_join(&mut self, id: ParticipantId, connection: ConnectionId) {

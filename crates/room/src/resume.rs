@@ -6,7 +6,6 @@ use crate::leave::leave_request;
 use crate::participant::ParticipantId;
 use crate::room::Room;
 use crate::timers::Timer;
-use media::api::IceCredentials;
 use proto::leave_request::Action as LeaveAction;
 use protocol::proto;
 use protocol::proto::signal_response::Message as Response;
@@ -198,7 +197,7 @@ impl Room {
         else {
             return;
         };
-        let ice: IceCredentials = self.ice_credentials(thread);
+        let ice = self.random.ice_credentials(thread);
         let Some(link) = self
             .participants
             .get_mut(&id)
