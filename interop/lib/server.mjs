@@ -37,7 +37,8 @@ async function freeUdpPort() {
  * Resolves when it answers its health check; rejects when it ends first.
  */
 export async function startServer({ config = '', args = [], rtc = '', ports = 0 } = {}) {
-  const [port, metrics, udp] = [await freeTcpPort(), await freeTcpPort(), await freeUdpPort()];
+  // Side by side, so that no port is given twice.
+  const [port, metrics, udp] = await Promise.all([freeTcpPort(), freeTcpPort(), freeUdpPort()]);
   const body = `port: ${port}
 bind_addresses: ["127.0.0.1"]
 prometheus:
