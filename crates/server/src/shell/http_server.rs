@@ -163,6 +163,8 @@ async fn connection<R, F>(
         request.extensions_mut().insert(Permit(Arc::clone(&line)));
         let (line, answer) = (Arc::clone(&line), respond(peer, request));
         async move {
+            // A buffer full of requests would be answered in one go, and rooms share this worker.
+            tokio::task::yield_now().await;
             let response = answer.await;
             if response.status() == StatusCode::SWITCHING_PROTOCOLS {
                 line.switched();
