@@ -133,6 +133,8 @@ pub(crate) struct Guarded {
     armed: Phase,
     deadline: Pin<Box<Sleep>>,
     head_bytes: usize,
+    /// The next read has to wait for a turn: others have theirs first.
+    rests: bool,
     /// The client takes nothing at the moment.
     stalled: bool,
     /// Reading waits until the client takes something.
@@ -150,6 +152,7 @@ impl Guarded {
             armed: Phase::First,
             deadline: Box::pin(sleep_until(Instant::now() + HEAD_PATIENCE)),
             head_bytes: 0,
+            rests: false,
             stalled: false,
             reader: None,
             lingering: None,
@@ -181,6 +184,11 @@ impl Guarded {
             self.reader = Some(cx.waker().clone());
             return Poll::Pending;
         }
+        // A long head is parsed from its beginning with each piece of it: others have a turn in between.
+        if std::mem::take(&mut self.rests) {
+            cx.waker().wake_by_ref();
+            return Poll::Pending;
+        }
         let Poll::Ready(read) = self.read_some(cx, buf)? else {
             ready!(self.deadline.as_mut().poll(cx));
             self.counters.http_late.add();
@@ -192,6 +200,7 @@ impl Guarded {
             self.arm(HEAD_PATIENCE);
         }
         self.head_bytes += read;
+        self.rests = self.head_bytes > HEAD_FREE;
         // HTTP's buffer doubles as it grows.
         let counts = 2 * self.head_bytes.saturating_sub(HEAD_FREE);
         if counts > 0 && !self.line.place.charge(counts) {
