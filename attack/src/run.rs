@@ -79,7 +79,7 @@ pub(crate) fn run(cases: &[Case], plan: &Plan) -> anyhow::Result<usize> {
         "limits: RSS {RSS_MAX_MIB} MiB, data {DATA_MAX:?}, join {JOIN_MAX:?}, GET / {GET_MAX:?}, lost {LOSS_MAX_PERCENT} %"
     );
     row(&heading, &WIDTHS);
-    let (mut failed, mut port) = (0, plan.port);
+    let (mut harm, mut port) = (Vec::new(), plan.port);
     let mut kinds: Vec<Kind> = cases.iter().map(|case| case.kind).collect();
     kinds.sort();
     kinds.dedup();
@@ -97,8 +97,8 @@ pub(crate) fn run(cases: &[Case], plan: &Plan) -> anyhow::Result<usize> {
             };
             let outcome = attack(&mut ready, case, index, plan.seed);
             let mut cells = outcome.cells;
-            failed += usize::from(!outcome.faults.is_empty());
             if !outcome.faults.is_empty() {
+                harm.push(format!("{}: {}", case.name, outcome.faults.join("; ")));
                 let notes = cells.pop().unwrap_or_default();
                 cells.push(format!("{} ({notes})", outcome.faults.join("; ")));
             }
@@ -109,11 +109,16 @@ pub(crate) fn run(cases: &[Case], plan: &Plan) -> anyhow::Result<usize> {
         }
     }
     println!(
-        "\n{} passed, {failed} failed, in {:.0} s",
-        cases.len() - failed,
+        "\n{} passed, {} failed, in {:.0} s",
+        cases.len() - harm.len(),
+        harm.len(),
         began.elapsed().as_secs_f32()
     );
-    Ok(failed)
+    // Again at the end: of a long table, often only the last lines are kept.
+    for fault in &harm {
+        println!("HARM {fault}");
+    }
+    Ok(harm.len())
 }
 
 fn set(
