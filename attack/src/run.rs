@@ -98,9 +98,10 @@ pub(crate) fn run(cases: &[Case], plan: &Plan) -> anyhow::Result<usize> {
             let outcome = attack(&mut ready, case, index, plan.seed);
             let mut cells = outcome.cells;
             if !outcome.faults.is_empty() {
-                harm.push(format!("{}: {}", case.name, outcome.faults.join("; ")));
+                let faults = outcome.faults.join("; ");
+                harm.push(format!("{}: {faults}", case.name));
                 let notes = cells.pop().unwrap_or_default();
-                cells.push(format!("{} ({notes})", outcome.faults.join("; ")));
+                cells.push(format!("{faults} ({notes})"));
             }
             row(&cells, &WIDTHS);
             if !outcome.spoilt {
