@@ -5,8 +5,8 @@
 //! against its fingerprint, and the calls into AWS-LC's libssl. Must not know: ICE, SRTP packets,
 //! what application data means, how long a handshake may take.
 //!
-//! Beside `udp` the only crate that may hold `unsafe`: `ffi` declares the C functions, `context`
-//! and `session` call them.
+//! One of the few crates that may hold `unsafe`: `ffi` declares the C functions, `context` and
+//! `session` call them.
 //!
 //! # What is accepted
 //! Whoever connects to LiveKit's server: keys of ECDSA (P-256, P-384, P-521), RSA (PKCS#1 and PSS)

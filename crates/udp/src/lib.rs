@@ -5,7 +5,7 @@
 //! Must not know: what is in a datagram, time beyond a timeout, any other crate of ours.
 //! Spec: Linux `recvmmsg(2)`, `sendmmsg(2)`, `udp(7)`, `ppoll(2)`, `eventfd(2)`.
 //!
-//! Beside `dtls` the only crate of the workspace that may hold `unsafe`.
+//! One of the few crates that may hold `unsafe`: it calls the system.
 #![deny(unsafe_op_in_unsafe_fn, clippy::undocumented_unsafe_blocks)]
 
 mod address;
